@@ -1,0 +1,36 @@
+//! The one clock of the process: it never goes back, also not over a restart or when the system's does.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::domain::Timestamp;
+
+pub struct Clock {
+    highest_ms: AtomicI64,
+}
+
+impl Clock {
+    /// `last` is the time of the last recorded event.
+    pub fn starting_at(last: Timestamp) -> Self {
+        Self { highest_ms: AtomicI64::new(last.as_millis()) }
+    }
+
+    /// Every read and every decision takes its time here and raises the mark, so that a hold which
+    /// one of them has seen to be over is over for all that follow.
+    pub fn now(&self) -> Timestamp {
+        let system = chrono::Utc::now().timestamp_millis();
+        let highest = self.highest_ms.fetch_max(system, Ordering::AcqRel);
+        Timestamp::from_millis(highest.max(system))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_clock_behind_the_log_does_not_turn_time_back() {
+        let future = Timestamp::from_millis(chrono::Utc::now().timestamp_millis() + 3_600_000);
+        let clock = Clock::starting_at(future);
+        assert_eq!(clock.now(), future);
+    }
+}

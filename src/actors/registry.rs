@@ -1,0 +1,74 @@
+//! Which actor owns a SKU: started on first use, handed over atomically, never two of one SKU.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix::Addr;
+use actix::prelude::SendError;
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+
+use super::sku::{Execute, SkuActor, Task};
+use super::{ExecuteError, Inventory};
+use crate::domain::Sku;
+
+#[derive(Default)]
+pub struct Registry {
+    actors: DashMap<Sku, Entry, RandomState>,
+}
+
+struct Entry {
+    address: Addr<SkuActor>,
+    places: Arc<AtomicUsize>,
+}
+
+/// A place in an actor's queue, from before the message is sent until after it is answered.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Registry {
+    /// Puts a task into the queue of the SKU's actor. The map's entry is held meanwhile, so that the
+    /// actor cannot be found idle and stopped between the look-up and the sending.
+    pub fn send(&self, inventory: &Arc<Inventory>, sku: &Sku, task: Task) -> Result<(), ExecuteError> {
+        let mut message = match self.try_send(sku, task, inventory.settings.queue_limit)? {
+            None => return Ok(()),
+            Some(task) => task,
+        };
+        loop {
+            // An actor ends without leaving the map only when its thread does, at shutdown.
+            self.actors.remove_if(sku, |_, entry| !entry.address.connected());
+            self.actors.entry(sku.clone()).or_insert_with(|| {
+                Entry { address: SkuActor::start_for(sku.clone(), inventory.clone()), places: Arc::default() }
+            });
+            message = match self.try_send(sku, message, inventory.settings.queue_limit)? {
+                None => return Ok(()),
+                Some(task) => task,
+            };
+        }
+    }
+
+    /// Gives the task back where there is no actor to take it.
+    fn try_send(&self, sku: &Sku, task: Task, limit: usize) -> Result<Option<Task>, ExecuteError> {
+        let Some(entry) = self.actors.get(sku) else { return Ok(Some(task)) };
+        let overloaded = || ExecuteError::Overloaded { sku: sku.clone() };
+        let place = Place(entry.places.clone());
+        if entry.places.fetch_add(1, Ordering::AcqRel) >= limit {
+            return Err(overloaded());
+        }
+        match entry.address.try_send(Execute { task, place }) {
+            Ok(()) => Ok(None),
+            Err(SendError::Full(_)) => Err(overloaded()),
+            Err(SendError::Closed(message)) => Ok(Some(message.task)),
+        }
+    }
+
+    /// Takes an actor out, if nobody has or will have anything for it.
+    pub fn retire(&self, sku: &Sku) -> bool {
+        self.actors.remove_if(sku, |_, entry| entry.places.load(Ordering::Acquire) == 0).is_some()
+    }
+}

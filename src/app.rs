@@ -1,0 +1,142 @@
+//! The one place that knows every part: build, run, stop in order.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::web::Data;
+use actix_web::{App, HttpServer, rt};
+use anyhow::{Context, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::actors::Inventory;
+use crate::config::Config;
+use crate::http::edge::{self, Gauge};
+use crate::http::{State, routes};
+use crate::journal::Journal;
+use crate::journal::file::{FileJournal, Recovered};
+
+/// A client has so long to send its request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Serves until it is told to stop; returns when all that was accepted is answered and on disk.
+pub fn serve(config: &Config) -> anyhow::Result<()> {
+    rt::System::new().block_on(run(config))
+}
+
+async fn run(config: &Config) -> anyhow::Result<()> {
+    if let Some(fault) = config.fault() {
+        bail!(fault);
+    }
+    let mut stop = Stop::listen()?;
+    let listener = listen(config)?;
+    let address = listener.local_addr()?;
+    let (state, gauge) = (Data::new(State::recovering()), Arc::new(Gauge::default()));
+    let server = server(config, listener, state.clone(), gauge.clone())?;
+    let handle = server.handle();
+    rt::spawn(server);
+
+    let journal = match recover(config).await {
+        Ok(journal) => journal,
+        Err(error) => {
+            handle.stop(false).await;
+            return Err(error);
+        }
+    };
+    state.serve(Inventory::start(journal.clone(), config.actors()));
+    tracing::info!(%address, data = %config.data.data_dir.display(), "Holdfast takes requests at http://{address}");
+
+    stop.asked().await;
+    tracing::info!("stopping: answering what is under way");
+    drain(&handle, &gauge, Duration::from_secs(config.shutdown_seconds.into())).await;
+    let closing = tokio::task::spawn_blocking(move || journal.close());
+    closing.await?.context("stopped, but not in order; the next start recovers from the log")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let address = (config.host, config.port);
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("cannot listen on {}:{}; stop what listens there, or choose another --port", config.host, config.port)
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn server(config: &Config, listener: TcpListener, state: Data<State>, gauge: Arc<Gauge>) -> anyhow::Result<Server> {
+    let workers = config.workers();
+    let app = move || {
+        let gauge = gauge.clone();
+        App::new()
+            .app_data(state.clone())
+            .wrap_fn(move |request, service| edge::handle(gauge.clone(), request, service))
+            .configure(routes::configure)
+    };
+    let server = HttpServer::new(app)
+        .workers(workers)
+        .max_connections((config.max_connections as usize).div_ceil(workers))
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .shutdown_timeout(u64::from(config.shutdown_seconds))
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+/// Off the server's threads, so that health probes are answered meanwhile.
+async fn recover(config: &Config) -> anyhow::Result<Arc<dyn Journal>> {
+    let options = config.journal();
+    let started = Instant::now();
+    let (journal, recovered) = tokio::task::spawn_blocking(move || FileJournal::open(&options)).await??;
+    report(&recovered, started);
+    Ok(Arc::new(journal))
+}
+
+fn report(recovered: &Recovered, started: Instant) {
+    let Recovered { seq, replayed, torn_bytes, checkpoint_fault, .. } = recovered;
+    if let Some(fault) = checkpoint_fault {
+        tracing::warn!(fault, "the checkpoint cannot be used; the whole log was read instead");
+    }
+    if *torn_bytes > 0 {
+        tracing::warn!(torn_bytes, "cut off a write that a crash had cut short; it was never answered");
+    }
+    tracing::info!(seq, replayed, millis = started.elapsed().as_millis(), "recovered");
+}
+
+/// Lets go of the network in order: no new connections; what runs is answered, and its connection
+/// closed; then the threads end. In this order, as a thread that ends takes its SKU actors with it.
+async fn drain(handle: &ServerHandle, gauge: &Gauge, patience: Duration) {
+    handle.pause().await;
+    gauge.drain();
+    let deadline = Instant::now() + patience;
+    while gauge.running() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    handle.stop(true).await;
+}
+
+/// The signals that end the service in order.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        // A write past a file-size limit is then an error that is answered, and not the end.
+        std::mem::forget(signal(SignalKind::from_raw(SIGXFSZ))?);
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+const SIGXFSZ: i32 = 25;

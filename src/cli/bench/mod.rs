@@ -1,0 +1,127 @@
+//! `holdfast bench`: load for a running service, and a replay of real invoices that proves its books.
+//!
+//! Load (`load`) measures how fast a service answers one kind of request. Replay (`replay`) sends a
+//! file of invoice lines, keeps its own ledger of what each line did, survives the service dying
+//! underneath it, and at the end compares every level with the ledger. Both share the client
+//! (`client`), the patience with a service that is away (`retry`), and how levels are listed and
+//! stocked (`stock`).
+//!
+//! Everything runs on one thread: the load shares its cores with the service it measures, so what
+//! counts is the generator's CPU time per request, not how many cores it can fill.
+
+mod client;
+mod invoices;
+mod ledger;
+mod load;
+mod replay;
+mod report;
+mod retry;
+mod stock;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Measures a running service under load, or replays invoices against it and checks its books.
+#[derive(clap::Args, Debug)]
+pub struct BenchArgs {
+    /// Where the service listens; plain HTTP only.
+    #[arg(long, default_value = "http://127.0.0.1:3000")]
+    url: String,
+
+    /// Replays this CSV file of invoice lines (gzip is recognised) instead of making load.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mode", "skus", "hot", "seconds",
+        "warmup", "rate", "keys", "store", "no_prepare"])]
+    replay: Option<PathBuf>,
+
+    /// How many clients send at once, each on a connection of its own.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    clients: u32,
+
+    /// Ends a replay or a preparation after so many seconds without any success.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    give_up_after: u64,
+
+    /// What each request of the load does.
+    #[arg(long, value_enum, default_value_t = load::Mode::Adjust)]
+    mode: load::Mode,
+
+    /// Over how many SKUs the load is spread, uniformly at random.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    skus: u32,
+
+    /// Sends all the load to a single SKU.
+    #[arg(long)]
+    hot: bool,
+
+    /// How long the load is measured.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+
+    /// Seconds of load before the measurement begins.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    warmup: u64,
+
+    /// Sends so many requests a second on a fixed schedule, instead of as fast as answers come.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+
+    /// Gives each write an Idempotency-Key.
+    #[arg(long)]
+    keys: bool,
+
+    /// The store that holds the levels under load.
+    #[arg(long, default_value = "bench")]
+    store: String,
+
+    /// Sends the load without stocking the levels first.
+    #[arg(long)]
+    no_prepare: bool,
+
+    /// Prints the result as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command; exit code 0 means that nothing failed and, in a replay, that the books agree.
+pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    let clean = runtime.block_on(async {
+        match &args.replay {
+            Some(file) => replay::run(&args, file).await,
+            None => load::run(&args).await,
+        }
+    })?;
+    Ok(if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+impl BenchArgs {
+    fn clients(&self) -> usize {
+        self.clients as usize
+    }
+
+    fn give_up_after(&self) -> Duration {
+        Duration::from_secs(self.give_up_after)
+    }
+
+    /// A bar on stderr, which indicatif hides by itself when that is not a terminal.
+    fn progress(&self, what: &'static str, length: usize) -> anyhow::Result<ProgressBar> {
+        if self.json {
+            return Ok(ProgressBar::hidden());
+        }
+        let style =
+            ProgressStyle::with_template("{msg:10} {wide_bar} {pos}/{len} {elapsed_precise}")?;
+        Ok(ProgressBar::new(length as u64)
+            .with_style(style)
+            .with_message(what))
+    }
+}

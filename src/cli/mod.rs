@@ -1,0 +1,46 @@
+//! The command line: a file a verb. Exit code 0 means that all is well, 1 that what was asked found
+//! something wrong, 2 that it could not be done.
+
+mod bench;
+mod serve;
+mod verify;
+
+use std::process::ExitCode;
+
+use crate::config::Config;
+
+/// A consistency-first inventory service: never oversold, never lost, never applied twice.
+#[derive(clap::Parser, Debug)]
+#[command(name = "holdfast", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    serve: Config,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Runs the service (also without a command)
+    Serve(Config),
+    /// Proves a data folder whole
+    Verify(verify::VerifyArgs),
+    /// Measures a running service, or replays invoices against it and checks its books
+    Bench(bench::BenchArgs),
+}
+
+impl Cli {
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            None => serve::run(&self.serve),
+            Some(Command::Serve(config)) => serve::run(&config),
+            Some(Command::Verify(args)) => verify::run(&args),
+            Some(Command::Bench(args)) => bench::run(args),
+        };
+        result.unwrap_or_else(|error| {
+            eprintln!("holdfast: {error:#}");
+            ExitCode::from(2)
+        })
+    }
+}

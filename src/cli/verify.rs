@@ -1,0 +1,49 @@
+//! `holdfast verify`: proves a data folder whole, or says what is wrong.
+
+use std::process::ExitCode;
+
+use indicatif::ProgressBar;
+
+use crate::config::DataFolder;
+use crate::journal::file::{Report, verify};
+
+#[derive(clap::Args, Debug)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    data: DataFolder,
+
+    /// Prints the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let report = verify(&args.data.data_dir, |segment, segments| {
+        bar.set_length(segments);
+        bar.set_position(segment);
+    })?;
+    bar.finish_and_clear();
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(report: &Report) {
+    for note in &report.notes {
+        println!("note: {note}");
+    }
+    for fault in &report.faults {
+        println!("WRONG: {fault}");
+    }
+    let Report { segments, groups, events, skus, snapshots, head, .. } = report;
+    println!("{events} events in {groups} groups and {segments} segments; {skus} SKUs, {snapshots} snapshots");
+    println!("head {head}");
+    match report.faults.len() {
+        0 => println!("whole: checksums, chain, sequences, versions, snapshots and checkpoint agree"),
+        faults => println!("NOT WHOLE: {faults} faults; restore a backup, or ask for help before writing to this folder"),
+    }
+}

@@ -1,0 +1,291 @@
+//! Every business rule: a request on a state is either an event or a refusal.
+//!
+//! Pure: the time and every id come in as arguments. Holds that are over must have been expired (by
+//! [`expire`]) before a request is decided, so that what is decided is what is recorded.
+
+use super::command::{ReorderPoint, Reserve};
+use super::{
+    Action, Change, Event, EventKind, Expected, HoldChange, HoldStep, Level, MAX_QUANTITY, Movement, Origin, Request,
+    ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
+};
+
+/// A request that changed nothing, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub sku: Sku,
+    pub store_id: StoreId,
+    pub reason: Reason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There is no such level.
+    NoLevel,
+    VersionMismatch { expected: u64, current: u64 },
+    PreconditionFailed { current: u64 },
+    InsufficientStock { requested: u64, available: u64, reserved: u64, next_expiry: Option<Timestamp> },
+    BelowReserved { requested: u64, reserved: u64 },
+    /// The caller's own holds on the level are fewer than what was to be released.
+    NotReserved { requested: u64, held: u64 },
+    /// The reservation holds nothing of this level; whether it is or was elsewhere, a SKU cannot tell.
+    NoHold { reservation_id: ReservationId },
+    NoReservation { reservation_id: ReservationId },
+    ReservationNotActive { reservation_id: ReservationId, status: ReservationStatus },
+    ReservationExists { reservation_id: ReservationId },
+    QuantityLimit,
+}
+
+pub fn decide(stock: &Stock, request: &Request, now: Timestamp) -> Result<Event, Refusal> {
+    debug_assert!(stock.next_deadline().is_none_or(|at| at > now), "expire before deciding");
+    Decision { stock, request, now }.decide().map_err(|reason| Refusal {
+        sku: request.sku.clone(),
+        store_id: request.store_id.clone(),
+        reason,
+    })
+}
+
+/// Ends every hold that is over at `now`, in one event; `None` where nothing is over.
+pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Option<Event> {
+    let holds: Vec<HoldChange> = stock
+        .holds()?
+        .due(now)
+        .map(|hold| HoldChange {
+            reservation_id: hold.reservation_id.clone(),
+            sku: sku.clone(),
+            store_id: hold.store_id.clone(),
+            step: HoldStep::Expired,
+            quantity: hold.held,
+            held: 0,
+            expires_at: None,
+        })
+        .collect();
+    let mut stores: Vec<&StoreId> = holds.iter().map(|hold| &hold.store_id).collect();
+    stores.sort();
+    stores.dedup();
+    let changes = stores.into_iter().filter_map(|store| {
+        let level = stock.level(store)?;
+        let freed: u64 = holds.iter().filter(|h| h.store_id == *store).map(|h| h.quantity).sum();
+        Some(change(sku, store, stock, level, Level { reserved: level.reserved - freed, ..*level }, None))
+    });
+    let changes: Vec<Change> = changes.collect();
+    (!changes.is_empty()).then(|| Event {
+        kind: EventKind::ReservationExpired,
+        at: now,
+        by: origin.by.clone(),
+        request_id: origin.request_id.clone(),
+        reservation_id: only_reservation(&holds),
+        reference: None,
+        note: None,
+        changes,
+        holds,
+    })
+}
+
+struct Decision<'a> {
+    stock: &'a Stock,
+    request: &'a Request,
+    now: Timestamp,
+}
+
+impl Decision<'_> {
+    fn decide(&self) -> Result<Event, Reason> {
+        let found = self.stock.level(&self.request.store_id);
+        let creates = matches!(self.request.action, Action::Set { .. });
+        if found.is_none() && !creates {
+            return Err(Reason::NoLevel);
+        }
+        self.check_expected(found.map_or(0, |level| level.version))?;
+        let level = found.copied().unwrap_or_default();
+        match &self.request.action {
+            Action::Set { quantity, reorder_point, note } => {
+                let kind = if found.is_some() { EventKind::LevelCounted } else { EventKind::LevelCreated };
+                self.set(kind, &level, *quantity, *reorder_point, note)
+            }
+            Action::Adjust { delta, movement, note } => self.adjust(&level, *delta, *movement, note),
+            Action::Reserve(reserve) => self.reserve(&level, reserve),
+            Action::ReleaseReservation { reservation_id } => self.release_reservation(&level, reservation_id),
+            Action::ReleaseQuantity { quantity } => self.release_quantity(&level, *quantity),
+        }
+    }
+
+    /// `current` is 0 where there is no level.
+    fn check_expected(&self, current: u64) -> Result<(), Reason> {
+        let Expected { version, if_match, if_none_match } = &self.request.expected;
+        if let Some(expected) = version.filter(|expected| *expected != current) {
+            return Err(Reason::VersionMismatch { expected, current });
+        }
+        let matches = if_match.as_ref().is_none_or(|versions| versions.contains(current));
+        let is_new = if_none_match.as_ref().is_none_or(|versions| !versions.contains(current));
+        if matches && is_new { Ok(()) } else { Err(Reason::PreconditionFailed { current }) }
+    }
+
+    fn set(
+        &self,
+        kind: EventKind,
+        before: &Level,
+        quantity: u64,
+        reorder_point: ReorderPoint,
+        note: &Option<String>,
+    ) -> Result<Event, Reason> {
+        if quantity < before.reserved {
+            return Err(Reason::BelowReserved { requested: quantity, reserved: before.reserved });
+        }
+        self.check_limit(before, quantity)?;
+        let reorder_point = match reorder_point {
+            ReorderPoint::Keep => before.reorder_point,
+            ReorderPoint::Clear => None,
+            ReorderPoint::At(point) => Some(point),
+        };
+        let after = Level { quantity, reorder_point, ..*before };
+        Ok(self.event(kind, before, after, Some(Movement::Count), note.clone()))
+    }
+
+    fn adjust(&self, level: &Level, delta: i64, movement: Movement, note: &Option<String>) -> Result<Event, Reason> {
+        let quantity = if delta < 0 {
+            let taken = delta.unsigned_abs();
+            self.check_available(level, taken)?;
+            level.quantity - taken
+        } else {
+            let quantity = level.quantity.saturating_add(delta.unsigned_abs());
+            self.check_limit(level, quantity)?;
+            quantity
+        };
+        let after = Level { quantity, ..*level };
+        Ok(self.event(EventKind::LevelAdjusted, level, after, Some(movement), note.clone()))
+    }
+
+    fn reserve(&self, level: &Level, reserve: &Reserve) -> Result<Event, Reason> {
+        let Reserve { quantity, reservation_id, is_taken, ttl_seconds, reference } = reserve;
+        if *is_taken {
+            return Err(Reason::ReservationExists { reservation_id: reservation_id.clone() });
+        }
+        self.check_available(level, *quantity)?;
+        let after = Level { reserved: level.reserved + quantity, ..*level };
+        let placed = HoldChange {
+            expires_at: ttl_seconds.map(|seconds| self.now.plus_seconds(seconds)),
+            ..self.hold_change(reservation_id, HoldStep::Placed, *quantity, *quantity)
+        };
+        Ok(Event {
+            reservation_id: Some(reservation_id.clone()),
+            reference: reference.clone(),
+            holds: vec![placed],
+            ..self.event(EventKind::ReservationCreated, level, after, None, None)
+        })
+    }
+
+    fn release_reservation(&self, level: &Level, reservation_id: &ReservationId) -> Result<Event, Reason> {
+        let holds = self.stock.holds();
+        let hold = holds.and_then(|holds| holds.get(reservation_id, &self.request.store_id));
+        let held = hold.ok_or_else(|| Reason::NoHold { reservation_id: reservation_id.clone() })?.held;
+        Ok(self.release(level, vec![self.hold_change(reservation_id, HoldStep::Released, held, 0)]))
+    }
+
+    fn release_quantity(&self, level: &Level, requested: u64) -> Result<Event, Reason> {
+        let mut left = requested;
+        let mut released = Vec::new();
+        let own = |hold: &&super::Hold| hold.store_id == self.request.store_id && hold.by == self.request.origin.by;
+        for hold in self.stock.holds().into_iter().flat_map(|holds| holds.oldest_first()).filter(own) {
+            if left == 0 {
+                break;
+            }
+            let taken = left.min(hold.held);
+            left -= taken;
+            released.push(self.hold_change(&hold.reservation_id, HoldStep::Released, taken, hold.held - taken));
+        }
+        if left > 0 {
+            return Err(Reason::NotReserved { requested, held: requested - left });
+        }
+        Ok(self.release(level, released))
+    }
+
+    fn release(&self, level: &Level, holds: Vec<HoldChange>) -> Event {
+        let freed: u64 = holds.iter().map(|hold| hold.quantity).sum();
+        let after = Level { reserved: level.reserved - freed, ..*level };
+        Event {
+            reservation_id: only_reservation(&holds),
+            holds,
+            ..self.event(EventKind::ReservationReleased, level, after, None, None)
+        }
+    }
+
+    fn check_available(&self, level: &Level, requested: u64) -> Result<(), Reason> {
+        if requested <= level.available() {
+            return Ok(());
+        }
+        Err(Reason::InsufficientStock {
+            requested,
+            available: level.available(),
+            reserved: level.reserved,
+            next_expiry: self.stock.holds().and_then(|holds| holds.next_deadline_in(&self.request.store_id)),
+        })
+    }
+
+    /// The level's and the item's total must both stay exact in every JSON reader.
+    fn check_limit(&self, before: &Level, quantity: u64) -> Result<(), Reason> {
+        let total = (self.stock.quantity() - before.quantity).saturating_add(quantity);
+        if quantity > MAX_QUANTITY || total > MAX_QUANTITY { Err(Reason::QuantityLimit) } else { Ok(()) }
+    }
+
+    fn hold_change(&self, reservation_id: &ReservationId, step: HoldStep, quantity: u64, held: u64) -> HoldChange {
+        HoldChange {
+            reservation_id: reservation_id.clone(),
+            sku: self.request.sku.clone(),
+            store_id: self.request.store_id.clone(),
+            step,
+            quantity,
+            held,
+            expires_at: None,
+        }
+    }
+
+    fn event(
+        &self,
+        kind: EventKind,
+        before: &Level,
+        after: Level,
+        movement: Option<Movement>,
+        note: Option<String>,
+    ) -> Event {
+        let Request { sku, store_id, origin, .. } = self.request;
+        Event {
+            kind,
+            at: self.now,
+            by: origin.by.clone(),
+            request_id: origin.request_id.clone(),
+            reservation_id: None,
+            reference: None,
+            note,
+            changes: vec![change(sku, store_id, self.stock, before, after, movement)],
+            holds: Vec::new(),
+        }
+    }
+}
+
+fn change(
+    sku: &Sku,
+    store_id: &StoreId,
+    stock: &Stock,
+    before: &Level,
+    after: Level,
+    movement: Option<Movement>,
+) -> Change {
+    let fell_to = |point: u64| after.available() <= point && before.available() > point;
+    Change {
+        sku: sku.clone(),
+        store_id: store_id.clone(),
+        movement,
+        delta: after.quantity.cast_signed() - before.quantity.cast_signed(),
+        quantity: after.quantity,
+        reserved: after.reserved,
+        version: before.version + 1,
+        item_version: stock.version() + 1,
+        reorder_point: after.reorder_point,
+        low_stock: after.reorder_point.is_some_and(fell_to),
+    }
+}
+
+/// The one reservation that these changes are about, where it is one.
+fn only_reservation(holds: &[HoldChange]) -> Option<ReservationId> {
+    let first = &holds.first()?.reservation_id;
+    holds.iter().all(|hold| hold.reservation_id == *first).then(|| first.clone())
+}

@@ -1,0 +1,119 @@
+//! What happened, as the log keeps it for ever.
+//!
+//! An event carries the state after it (quantities, versions, what is still held), so that a reader
+//! needs no earlier event to understand it, and an answer can be written again from it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Principal, RequestId, ReservationId, Sku, StoreId, Timestamp};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Event {
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+    pub at: Timestamp,
+    pub by: Principal,
+    pub request_id: RequestId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation_id: Option<ReservationId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// One per level that the event touches, however often it touches it.
+    pub changes: Vec<Change>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HoldChange>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventKind {
+    /// A count of a level that was not there before.
+    #[serde(rename = "level.created")]
+    LevelCreated,
+    #[serde(rename = "level.counted")]
+    LevelCounted,
+    #[serde(rename = "level.adjusted")]
+    LevelAdjusted,
+    #[serde(rename = "reservation.created")]
+    ReservationCreated,
+    #[serde(rename = "reservation.released")]
+    ReservationReleased,
+    #[serde(rename = "reservation.expired")]
+    ReservationExpired,
+}
+
+/// A level as it stands after the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Change {
+    pub sku: Sku,
+    pub store_id: StoreId,
+    /// Present where the on-hand quantity changed, or was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub movement: Option<Movement>,
+    /// What was added to the on-hand quantity.
+    pub delta: i64,
+    pub quantity: u64,
+    pub reserved: u64,
+    pub version: u64,
+    pub item_version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reorder_point: Option<u64>,
+    /// Set on the event by which available fell to or below the reorder point.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub low_stock: bool,
+}
+
+/// Why an on-hand quantity changed, as an auditor reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Movement {
+    StockIn,
+    Return,
+    Sale,
+    ManualRemove,
+    Count,
+}
+
+/// A hold on one level as it stands after the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HoldChange {
+    pub reservation_id: ReservationId,
+    pub sku: Sku,
+    pub store_id: StoreId,
+    pub step: HoldStep,
+    /// How much this step placed or ended.
+    pub quantity: u64,
+    /// How much is still held after it.
+    pub held: u64,
+    /// Of a placed hold that does not last for ever: the moment from which it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HoldStep {
+    Placed,
+    Released,
+    Expired,
+}
+
+impl Event {
+    /// The SKUs that the event touches, each once.
+    pub fn skus(&self) -> impl Iterator<Item = &Sku> {
+        let changes = &self.changes;
+        changes
+            .iter()
+            .enumerate()
+            .filter(move |(i, change)| !changes[..*i].iter().any(|earlier| earlier.sku == change.sku))
+            .map(|(_, change)| &change.sku)
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}

@@ -1,0 +1,200 @@
+//! The state of one SKU: its levels in every store and the holds on them.
+//!
+//! State changes by [`Stock::evolve`] alone, so that the actor, recovery, `verify` and every storage
+//! engine arrive at the same state from the same events.
+
+use serde::{Deserialize, Serialize};
+
+use super::hold::Holds;
+use super::{Change, Event, Hold, HoldChange, HoldStep, Sku, StoreId, Timestamp};
+
+/// 2^53 - 1: the largest integer that every JSON reader keeps exactly.
+pub const MAX_QUANTITY: u64 = 9_007_199_254_740_991;
+
+/// The stock of one SKU in one store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Level {
+    pub quantity: u64,
+    pub reserved: u64,
+    pub version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reorder_point: Option<u64>,
+    pub updated_at: Timestamp,
+}
+
+impl Level {
+    pub fn available(&self) -> u64 {
+        self.quantity.saturating_sub(self.reserved)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    version: u64,
+    /// Sorted by store; a plain list, as most SKUs lie in a few stores and a million SKUs must fit.
+    levels: Vec<(StoreId, Level)>,
+    /// Boxed: most SKUs have no holds, and then pay one word for them.
+    holds: Option<Box<Holds>>,
+    quantity: u64,
+}
+
+impl Stock {
+    /// The item's version: 0 before its first event.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The item's total on hand.
+    pub fn quantity(&self) -> u64 {
+        self.quantity
+    }
+
+    pub fn level(&self, store: &StoreId) -> Option<&Level> {
+        self.find(store).ok().map(|i| &self.levels[i].1)
+    }
+
+    pub fn levels(&self) -> impl Iterator<Item = (&StoreId, &Level)> {
+        self.levels.iter().map(|(store, level)| (store, level))
+    }
+
+    pub fn holds(&self) -> Option<&Holds> {
+        self.holds.as_deref()
+    }
+
+    /// The earliest moment at which a hold is over.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.holds()?.next_deadline()
+    }
+
+    /// Applies the part of a recorded event that is about `sku`.
+    pub fn evolve(&mut self, sku: &Sku, event: &Event) {
+        for change in event.changes.iter().filter(|change| change.sku == *sku) {
+            self.evolve_level(change, event.at);
+        }
+        for change in event.holds.iter().filter(|change| change.sku == *sku) {
+            self.evolve_hold(change, event);
+        }
+        if self.holds().is_some_and(Holds::is_empty) {
+            self.holds = None;
+        }
+    }
+
+    fn evolve_level(&mut self, change: &Change, at: Timestamp) {
+        let after = Level {
+            quantity: change.quantity,
+            reserved: change.reserved,
+            version: change.version,
+            reorder_point: change.reorder_point,
+            updated_at: at,
+        };
+        let before = match self.find(&change.store_id) {
+            Ok(i) => std::mem::replace(&mut self.levels[i].1, after).quantity,
+            Err(i) => {
+                self.levels.reserve_exact(1);
+                self.levels.insert(i, (change.store_id.clone(), after));
+                0
+            }
+        };
+        self.quantity = self.quantity - before + change.quantity;
+        self.version = change.item_version;
+    }
+
+    fn evolve_hold(&mut self, change: &HoldChange, event: &Event) {
+        let holds = self.holds.get_or_insert_default();
+        match change.step {
+            HoldStep::Placed => holds.place(Hold {
+                reservation_id: change.reservation_id.clone(),
+                store_id: change.store_id.clone(),
+                by: event.by.clone(),
+                placed_version: self.version,
+                held: change.held,
+                expires_at: change.expires_at,
+            }),
+            HoldStep::Released | HoldStep::Expired => {
+                holds.set_held(&change.reservation_id, &change.store_id, change.held);
+            }
+        }
+    }
+
+    fn find(&self, store: &StoreId) -> Result<usize, usize> {
+        self.levels.binary_search_by(|(s, _)| s.cmp(store))
+    }
+
+    /// Why `event` cannot be the next one of this SKU, where it cannot: versions rise by one, and
+    /// `0 <= reserved <= quantity` holds after every event.
+    pub fn contradiction(&self, sku: &Sku, event: &Event) -> Option<String> {
+        event.changes.iter().filter(|change| change.sku == *sku).find_map(|change| {
+            let before = self.level(&change.store_id).copied().unwrap_or_default();
+            let of = format!("SKU {sku:?} in store {:?}", change.store_id);
+            if change.item_version != self.version + 1 || change.version != before.version + 1 {
+                return Some(format!("{of} skips from version {} to {}", before.version, change.version));
+            }
+            if before.quantity.checked_add_signed(change.delta) != Some(change.quantity) {
+                return Some(format!("{of} goes from {} to {} by {}", before.quantity, change.quantity, change.delta));
+            }
+            (change.reserved > change.quantity).then(|| format!("{of} has more reserved than on hand"))
+        })
+    }
+
+    /// What is wrong with this state, where something is: `0 <= reserved <= quantity`, and what is
+    /// reserved is what the holds say.
+    pub fn fault(&self) -> Option<String> {
+        for (store, level) in self.levels() {
+            if level.reserved > level.quantity || level.quantity > MAX_QUANTITY {
+                return Some(format!("store {store:?} has {} on hand, {} reserved", level.quantity, level.reserved));
+            }
+            let in_store = self.holds().into_iter().flat_map(Holds::oldest_first).filter(|h| h.store_id == *store);
+            let held: u64 = in_store.map(|hold| hold.held).sum();
+            if held != level.reserved {
+                return Some(format!("store {store:?} has {} reserved, but its holds add up to {held}", level.reserved));
+            }
+        }
+        None
+    }
+}
+
+/// A [`Stock`] as snapshots and checkpoints write it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StockImage {
+    pub version: u64,
+    pub levels: Vec<LevelImage>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Hold>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LevelImage {
+    pub store_id: StoreId,
+    #[serde(flatten)]
+    pub level: Level,
+}
+
+impl From<&Stock> for StockImage {
+    fn from(stock: &Stock) -> Self {
+        Self {
+            version: stock.version,
+            levels: stock.levels().map(|(store, level)| LevelImage { store_id: store.clone(), level: *level }).collect(),
+            holds: stock.holds().into_iter().flat_map(Holds::oldest_first).cloned().collect(),
+        }
+    }
+}
+
+impl From<StockImage> for Stock {
+    fn from(image: StockImage) -> Self {
+        let mut levels: Vec<_> = image.levels.into_iter().map(|l| (l.store_id, l.level)).collect();
+        levels.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut holds = Holds::default();
+        for hold in image.holds {
+            holds.place(hold);
+        }
+        Self {
+            version: image.version,
+            quantity: levels.iter().map(|(_, level)| level.quantity).sum(),
+            levels,
+            holds: (!holds.is_empty()).then(|| Box::new(holds)),
+        }
+    }
+}

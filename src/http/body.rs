@@ -1,0 +1,90 @@
+//! JSON bodies, read strictly: what a client misspelt must not pass unseen.
+
+use actix_web::HttpRequest;
+use actix_web::error::PayloadError;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::Bytes;
+use actix_web::{FromRequest, dev::Payload};
+use serde::de::DeserializeOwned;
+use validator::{Validate, ValidationErrors};
+
+use super::problem::{Code, Problem};
+
+/// The largest body, in bytes.
+pub const MAX_BODY: usize = 4 << 20;
+
+pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, payload).await.map_err(|error| match error.as_error::<PayloadError>() {
+        Some(PayloadError::Overflow) => {
+            Problem::new(Code::PayloadTooLarge, format!("The body has more than {MAX_BODY} bytes."))
+        }
+        _ => Problem::invalid("body", format!("it could not be read: {error}")),
+    })
+}
+
+pub fn parse<T: DeserializeOwned + Validate>(request: &HttpRequest, body: &[u8]) -> Result<T, Problem> {
+    check_content_type(request)?;
+    // A structure would also be read from an array of its members' values.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::invalid("body", "it must be a JSON object"));
+    }
+    let parsed: T = serde_json::from_slice(body).map_err(|_| explain::<T>(body))?;
+    parsed.validate().map_err(|errors| Problem::invalid_fields(fields(&errors)))?;
+    Ok(parsed)
+}
+
+fn check_content_type(request: &HttpRequest) -> Result<(), Problem> {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let detail = format!("The Content-Type must be application/json, not {essence:?}.");
+    Err(Problem::new(Code::UnsupportedMediaType, detail))
+}
+
+/// Reads a body that does not fit once more, to learn where it does not.
+fn explain<T: DeserializeOwned>(body: &[u8]) -> Problem {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let result = serde_path_to_error::deserialize::<_, T>(&mut json);
+    match result {
+        Err(error) => {
+            let path = error.path().to_string();
+            let field = if path == "." { "body" } else { &path };
+            // The names that Rust has for types mean nothing to a client.
+            let message = error.inner().to_string().replace("i64", "a whole number").replace("u64", "a whole number");
+            Problem::invalid(field, message)
+        }
+        Ok(_) => Problem::invalid("body", "there is more behind the JSON object"),
+    }
+}
+
+fn fields(errors: &ValidationErrors) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    for (field, errors) in errors.field_errors() {
+        for error in errors {
+            let message = error.message.as_deref().unwrap_or(&error.code);
+            fields.push((camel_case(&field), message.to_owned()));
+        }
+    }
+    fields.sort();
+    fields
+}
+
+/// A member's name as the client knows it.
+fn camel_case(field: &str) -> String {
+    let mut words = field.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_named_as_the_client_knows_them() {
+        assert_eq!(camel_case("quantity"), "quantity");
+        assert_eq!(camel_case("ttl_seconds"), "ttlSeconds");
+    }
+}

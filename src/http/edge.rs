@@ -1,0 +1,186 @@
+//! What every request passes: its id, the headers of every reply, and the one place where errors,
+//! panics included, become problem documents.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use actix_web::http::{Method, StatusCode, Uri};
+use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
+use futures_util::FutureExt;
+
+use super::problem::{Code, Problem};
+use crate::domain::RequestId;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How many requests are being answered; lets a stop wait for them.
+#[derive(Default)]
+pub struct Gauge {
+    running: AtomicUsize,
+    draining: AtomicBool,
+}
+
+impl Gauge {
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// From here on every reply asks its client to close the connection.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    fn enter(&self) -> Running<'_> {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        Running(self)
+    }
+}
+
+struct Running<'a>(&'a Gauge);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Wraps the whole service.
+pub fn handle<S, B>(
+    gauge: Arc<Gauge>,
+    request: ServiceRequest,
+    service: &S,
+) -> impl Future<Output = Result<ServiceResponse, Error>> + use<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    let request_id = request_id(request.headers());
+    request.extensions_mut().insert(request_id.clone());
+    // Only parts of the request are kept: routing needs to be its sole holder.
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    finish(gauge, method, uri, request_id, service.call(request))
+}
+
+async fn finish<B: MessageBody + 'static>(
+    gauge: Arc<Gauge>,
+    method: Method,
+    uri: Uri,
+    request_id: RequestId,
+    answer: impl Future<Output = Result<ServiceResponse<B>, Error>>,
+) -> Result<ServiceResponse, Error> {
+    let _running = gauge.enter();
+    let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(Ok(response)) => response.map_into_boxed_body(),
+        Ok(Err(error)) => return Err(Unanswered::new(unforeseen(&error), uri.path(), request_id).into()),
+        Err(panic) => return Err(Unanswered::new(panicked(panic.as_ref()), uri.path(), request_id).into()),
+    };
+    if response.status().is_client_error() || response.status().is_server_error() {
+        response = describe(response, uri.path(), &request_id);
+    }
+    tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), request_id = request_id.as_str());
+    add_headers(response.headers_mut(), &request_id, gauge.is_draining());
+    Ok(response)
+}
+
+/// The client's own id where it can stand in headers and logs, else a new one.
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let given = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).and_then(RequestId::parse);
+    given.unwrap_or_else(|| RequestId::from(uuid::Uuid::now_v7()))
+}
+
+/// Gives an error its body, unless it has one.
+fn describe(response: ServiceResponse<BoxBody>, path: &str, request_id: &RequestId) -> ServiceResponse {
+    let (request, response) = response.into_parts();
+    let is_described = response.headers().contains_key(actix_web::http::header::CONTENT_TYPE) && response.error().is_none();
+    if is_described {
+        return ServiceResponse::new(request, response);
+    }
+    let problem = match response.error().and_then(|error| error.as_error::<Problem>()) {
+        Some(problem) => problem.clone(),
+        None => by_status(&response, path),
+    };
+    if problem.status().is_server_error() {
+        tracing::warn!(path, request_id = request_id.as_str(), %problem);
+    }
+    ServiceResponse::new(request, problem.into_response(path, request_id))
+}
+
+/// The problem of what the framework refuses by itself.
+fn by_status(response: &HttpResponse, path: &str) -> Problem {
+    match (Code::of_status(response.status()), response.error()) {
+        (Code::NotFound, _) => Problem::new(Code::NotFound, format!("There is nothing at {path:?}.")),
+        (Code::Internal, Some(error)) => unforeseen(error),
+        (code, Some(error)) => Problem::new(code, format!("{error}.")),
+        (code, None) => Problem::new(code, format!("The request was refused with status {}.", response.status().as_u16())),
+    }
+}
+
+fn unforeseen(error: &Error) -> Problem {
+    tracing::error!(%error, "an error that nobody has mapped");
+    Problem::new(Code::Internal, "An error that was not foreseen; the operator's log has it.")
+}
+
+/// No inner detail leaves: the panic's message is for the log, where the panic hook has put it too.
+fn panicked(panic: &(dyn Any + Send)) -> Problem {
+    let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(message, "a handler panicked");
+    Problem::new(Code::Internal, "The request met a defect of the service; the operator's log has it.")
+}
+
+fn add_headers(headers: &mut HeaderMap, request_id: &RequestId, draining: bool) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
+        headers.insert(REQUEST_ID.clone(), value);
+    }
+    if draining {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// A request that no handler answered, with all that its reply needs.
+#[derive(Debug)]
+struct Unanswered {
+    problem: Problem,
+    path: String,
+    request_id: RequestId,
+}
+
+impl Unanswered {
+    fn new(problem: Problem, path: &str, request_id: RequestId) -> Self {
+        Self { problem, path: path.to_owned(), request_id }
+    }
+}
+
+impl std::fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.problem.fmt(f)
+    }
+}
+
+impl ResponseError for Unanswered {
+    fn status_code(&self) -> StatusCode {
+        self.problem.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = self.problem.clone().into_response(&self.path, &self.request_id);
+        add_headers(response.headers_mut(), &self.request_id, false);
+        response
+    }
+}

@@ -1,0 +1,50 @@
+//! The outer form: parse a request into a command, carry it out, shape the answer.
+//!
+//! `routes.rs` is the table of every URL. A handler parses (by extractors, which refuse what does not
+//! fit), sends, and shapes; every error becomes a [`problem::Problem`] and is written by `edge.rs`.
+
+mod answers;
+mod body;
+mod caller;
+mod cursor;
+pub mod edge;
+mod health;
+mod idempotency;
+mod inventory;
+mod operations;
+mod path;
+mod precondition;
+pub mod problem;
+mod query;
+mod root;
+pub mod routes;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use crate::actors::Inventory;
+use problem::{Code, Problem};
+
+/// What the handlers share.
+pub struct State {
+    inventory: OnceLock<Arc<Inventory>>,
+    started: Instant,
+}
+
+impl State {
+    /// Without stock as yet: it answers health probes, and refuses the rest, until [`State::serve`].
+    pub fn recovering() -> Self {
+        Self { inventory: OnceLock::new(), started: Instant::now() }
+    }
+
+    pub fn serve(&self, inventory: Arc<Inventory>) {
+        if self.inventory.set(inventory).is_err() {
+            tracing::error!("stock was to be served twice; the first is kept");
+        }
+    }
+
+    fn inventory(&self) -> Result<&Arc<Inventory>, Problem> {
+        let recovering = || Problem::new(Code::StorageUnavailable, "The stock is being recovered; try again shortly.");
+        self.inventory.get().ok_or_else(recovering)
+    }
+}

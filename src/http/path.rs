@@ -1,0 +1,79 @@
+//! Ids in paths. They are taken from the path as it was sent: a decoded slash is part of a SKU, and
+//! bytes that are no UTF-8 are refused instead of replaced.
+
+use std::fmt;
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::problem::Problem;
+use crate::domain::{InvalidId, Sku, StoreId};
+
+/// Everything but the unreserved characters of RFC 3986.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// `/api/inventory/stores/{storeId}`…
+pub struct StorePath(pub StoreId);
+
+/// `/api/inventory/stores/{storeId}/inventory/{sku}`…
+#[derive(Clone)]
+pub struct LevelPath {
+    pub store_id: StoreId,
+    pub sku: Sku,
+}
+
+impl FromRequest for StorePath {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(id(request, 4, "storeId", StoreId::parse).map(Self))
+    }
+}
+
+impl LevelPath {
+    pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        let store_id = id(request, 4, "storeId", StoreId::parse)?;
+        let sku = id(request, 6, "sku", Sku::parse)?;
+        Ok(Self { store_id, sku })
+    }
+
+    pub fn url(&self) -> String {
+        let [store, sku] = [self.store_id.as_str(), self.sku.as_str()].map(|id| utf8_percent_encode(id, SEGMENT));
+        format!("/api/inventory/stores/{store}/inventory/{sku}")
+    }
+}
+
+impl FromRequest for LevelPath {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::of(request))
+    }
+}
+
+/// The decoded segment at `index`, counted from the empty one before the first slash.
+pub fn segment(request: &HttpRequest, index: usize, name: &str) -> Result<String, Problem> {
+    let raw = request.uri().path().split('/').nth(index).unwrap_or_default();
+    let decoded = percent_decode_str(raw).decode_utf8();
+    decoded.map(|text| text.into_owned()).map_err(|_| Problem::invalid(name, "it is not UTF-8 when percent-decoded"))
+}
+
+fn id<T>(
+    request: &HttpRequest,
+    index: usize,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, InvalidId>,
+) -> Result<T, Problem> {
+    let text = segment(request, index, name)?;
+    parse(&text).map_err(|error| Problem::invalid(name, error))
+}
+
+impl fmt::Display for LevelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SKU {:?} in store {:?}", self.sku, self.store_id)
+    }
+}

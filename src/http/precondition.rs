@@ -1,0 +1,53 @@
+//! `ETag`, `If-Match` and `If-None-Match` (RFC 9110): strong tags, `"7"` for version 7.
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+
+use super::problem::Problem;
+use crate::domain::command::VersionSet;
+use crate::domain::Expected;
+
+pub fn etag(version: u64) -> HeaderValue {
+    // Quotes and digits are a header value in any case.
+    HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"0\""))
+}
+
+/// What the headers and `expectedVersion` say of the level that is to be changed.
+pub fn expected(request: &HttpRequest, version: Option<u64>) -> Result<Expected, Problem> {
+    let headers = request.headers();
+    Ok(Expected {
+        version,
+        // Strong comparison: a weak tag matches nothing.
+        if_match: versions(headers, IF_MATCH, false)?,
+        if_none_match: versions(headers, IF_NONE_MATCH, true)?,
+    })
+}
+
+/// Whether the client has this version already.
+pub fn has_current(request: &HttpRequest, version: u64) -> Result<bool, Problem> {
+    let versions = versions(request.headers(), IF_NONE_MATCH, true)?;
+    Ok(versions.is_some_and(|versions| versions.contains(version)))
+}
+
+/// The versions that a header names, over all its lines; tags that are no version match none.
+fn versions(headers: &HeaderMap, name: HeaderName, takes_weak: bool) -> Result<Option<VersionSet>, Problem> {
+    if !headers.contains_key(&name) {
+        return Ok(None);
+    }
+    let malformed = || Problem::invalid(name.as_str(), "it must be * or a list of entity tags such as \"7\"");
+    let mut found = Vec::new();
+    for value in headers.get_all(&name) {
+        let text = value.to_str().map_err(|_| malformed())?;
+        for tag in text.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+            if tag == "*" {
+                return Ok(Some(VersionSet::Any));
+            }
+            let (is_weak, opaque) = tag.strip_prefix("W/").map_or((false, tag), |strong| (true, strong));
+            let inner = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(malformed)?;
+            if let Some(version) = inner.parse().ok().filter(|_| takes_weak || !is_weak) {
+                found.push(version);
+            }
+        }
+    }
+    Ok(Some(VersionSet::These(found)))
+}

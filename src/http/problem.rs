@@ -1,0 +1,299 @@
+//! The one map from our errors to status codes and `application/problem+json` (RFC 9457).
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::actors::ExecuteError;
+use crate::domain::{Reason, Refusal, RequestId, ReservationStatus, Timestamp};
+use crate::journal::JournalError;
+
+/// Every code that an answer may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    InvalidRequest,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    VersionMismatch,
+    InsufficientStock,
+    BelowReserved,
+    NotReserved,
+    QuantityLimit,
+    AlreadyExists,
+    ReservationNotActive,
+    RequestInFlight,
+    PreconditionFailed,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    IdempotencyKeyReused,
+    Internal,
+    Overloaded,
+    StorageUnavailable,
+    OutcomeUnknown,
+}
+
+impl Code {
+    /// The code, its status, and its title.
+    fn row(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Self::InvalidRequest => ("invalid_request", 400, "The request is not well-formed"),
+            Self::NotFound => ("not_found", 404, "There is no such thing"),
+            Self::MethodNotAllowed => ("method_not_allowed", 405, "The method does not apply here"),
+            Self::RequestTimeout => ("request_timeout", 408, "The request did not arrive in time"),
+            Self::VersionMismatch => ("version_mismatch", 409, "The version is another one"),
+            Self::InsufficientStock => ("insufficient_stock", 409, "There is not enough stock"),
+            Self::BelowReserved => ("below_reserved", 409, "More than that is reserved"),
+            Self::NotReserved => ("not_reserved", 409, "That much is not reserved"),
+            Self::QuantityLimit => ("quantity_limit", 409, "The quantity would pass 2^53 - 1"),
+            Self::AlreadyExists => ("already_exists", 409, "It exists already"),
+            Self::ReservationNotActive => ("reservation_not_active", 409, "The reservation is over"),
+            Self::RequestInFlight => ("request_in_flight", 409, "The first request with this key is still running"),
+            Self::PreconditionFailed => ("precondition_failed", 412, "The precondition does not hold"),
+            Self::PayloadTooLarge => ("payload_too_large", 413, "The body is too large"),
+            Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is not JSON"),
+            Self::IdempotencyKeyReused => ("idempotency_key_reused", 422, "The key stands for another request"),
+            Self::Internal => ("internal", 500, "Something is wrong on our side"),
+            Self::Overloaded => ("overloaded", 503, "Too many requests wait"),
+            Self::StorageUnavailable => ("storage_unavailable", 503, "Storage cannot take the write"),
+            Self::OutcomeUnknown => ("outcome_unknown", 503, "Whether it took effect is not known"),
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// For what the framework refuses by itself, which has a status only.
+    pub fn of_status(status: StatusCode) -> Self {
+        match status.as_u16() {
+            404 => Self::NotFound,
+            405 => Self::MethodNotAllowed,
+            408 => Self::RequestTimeout,
+            413 => Self::PayloadTooLarge,
+            415 => Self::UnsupportedMediaType,
+            400..=499 => Self::InvalidRequest,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// An answer that is a refusal: a code, a sentence for a person, and what the client needs to go on.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    members: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), members: Map::new(), headers: Vec::new() }.with_retry_after()
+    }
+
+    /// A request that does not fit, with the field (or header, or part of the path) that does not.
+    pub fn invalid(field: &str, message: impl fmt::Display) -> Self {
+        Self::invalid_fields(vec![(field.to_owned(), message.to_string())])
+    }
+
+    pub fn invalid_fields(fields: Vec<(String, String)>) -> Self {
+        let details: Vec<String> = fields.iter().map(|(field, message)| format!("{field}: {message}")).collect();
+        let fields: Vec<Value> =
+            fields.iter().map(|(field, message)| json!({"field": field, "message": message})).collect();
+        Self::new(Code::InvalidRequest, details.join("; ")).with("fields", fields)
+    }
+
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(member.to_owned(), value.into());
+        self
+    }
+
+    pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.push((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// Whoever may come again is told when.
+    fn with_retry_after(self) -> Self {
+        let retries = self.code.status() == StatusCode::SERVICE_UNAVAILABLE || self.code == Code::RequestInFlight;
+        if retries { self.with_header(actix_web::http::header::RETRY_AFTER, "1") } else { self }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    pub fn into_response(self, instance: &str, request_id: &RequestId) -> HttpResponse {
+        let Self { code, detail, members, headers } = self;
+        let (name, status, title) = code.row();
+        let form = Form {
+            type_: format!("/problems/{name}"),
+            title,
+            status,
+            detail: &detail,
+            instance,
+            error: name,
+            timestamp: chrono::Utc::now().into(),
+            request_id,
+            members,
+        };
+        let mut response = HttpResponse::build(code.status());
+        response.content_type("application/problem+json");
+        for header in headers {
+            response.insert_header(header);
+        }
+        response.json(form)
+    }
+}
+
+/// The document as it is sent, in the order in which a person reads it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Form<'a> {
+    #[serde(rename = "type")]
+    type_: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    error: &'static str,
+    timestamp: Timestamp,
+    request_id: &'a RequestId,
+    #[serde(flatten)]
+    members: Map<String, Value>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+/// The edge writes the body, as only it knows the request; see `edge.rs`.
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status()
+    }
+}
+
+impl From<ExecuteError> for Problem {
+    fn from(error: ExecuteError) -> Self {
+        match error {
+            ExecuteError::Refused(refusal) => refusal.into(),
+            ExecuteError::KeyReused => Self::new(
+                Code::IdempotencyKeyReused,
+                "This Idempotency-Key stands for a request with another method, path, query or body; use a new key.",
+            ),
+            ExecuteError::KeyInFlight => Self::new(
+                Code::RequestInFlight,
+                "The first request with this Idempotency-Key is still running; ask again for its answer.",
+            ),
+            ExecuteError::Overloaded { sku } => {
+                let detail = format!("Too many requests wait for SKU {sku:?}; nothing was changed, try again.");
+                Self::new(Code::Overloaded, detail).with("sku", sku.as_str())
+            }
+            ExecuteError::Journal(error) => error.into(),
+        }
+    }
+}
+
+impl From<JournalError> for Problem {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Unavailable(_) | JournalError::Conflict => Self::new(
+                Code::StorageUnavailable,
+                "Storage cannot take writes at present; nothing was changed, try again.",
+            ),
+            JournalError::Unknown(_) => Self::new(
+                Code::OutcomeUnknown,
+                "Storage failed while this was written: it may or may not have taken effect. Repeat it with the same \
+                 Idempotency-Key, or ask /api/operations/{key}, once the service has been restarted.",
+            ),
+            JournalError::Damaged(reason) => {
+                tracing::error!(reason, "a record of the log cannot be read back");
+                Self::new(Code::Internal, "A stored record cannot be read back; the operator's log says which.")
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(Refusal { sku, store_id, reason }: Refusal) -> Self {
+        let level = format!("SKU {sku:?} in store {store_id:?}");
+        let problem = match reason {
+            Reason::NoLevel => Self::new(Code::NotFound, format!("There is no {level}.")),
+            Reason::VersionMismatch { expected, current } => {
+                let detail = format!("expectedVersion is {expected}, but {level} {}.", at_version(current));
+                Self::new(Code::VersionMismatch, detail).with("currentVersion", current)
+            }
+            Reason::PreconditionFailed { current } => {
+                let detail = format!("The precondition (If-Match, If-None-Match) fails: {level} {}.", at_version(current));
+                Self::new(Code::PreconditionFailed, detail).with("currentVersion", current)
+            }
+            Reason::InsufficientStock { requested, available, reserved, next_expiry } => {
+                let detail = format!("{level} has {available} available ({reserved} reserved), not {requested}.");
+                let problem = Self::new(Code::InsufficientStock, detail)
+                    .with("requested", requested)
+                    .with("available", available)
+                    .with("reserved", reserved);
+                match next_expiry {
+                    Some(at) => problem.with("nextExpiry", at.to_string()),
+                    None => problem,
+                }
+            }
+            Reason::BelowReserved { requested, reserved } => {
+                let detail = format!("{level} has {reserved} reserved: its quantity cannot be set to {requested}.");
+                Self::new(Code::BelowReserved, detail).with("requested", requested).with("reserved", reserved)
+            }
+            Reason::NotReserved { requested, held } => {
+                let detail = format!("Your reservations hold {held} of {level}, not {requested}.");
+                Self::new(Code::NotReserved, detail).with("requested", requested).with("reserved", held)
+            }
+            Reason::NoHold { reservation_id } => {
+                let detail = format!("Reservation {reservation_id:?} holds nothing of {level}.");
+                Self::new(Code::NotReserved, detail).with("reservationId", reservation_id.as_str())
+            }
+            Reason::NoReservation { reservation_id } => {
+                let detail = format!("There is no reservation {reservation_id:?}.");
+                Self::new(Code::NotFound, detail).with("reservationId", reservation_id.as_str())
+            }
+            Reason::ReservationNotActive { reservation_id, status } => {
+                let status = status_name(status);
+                let detail = format!("Reservation {reservation_id:?} is {status}: it holds nothing any more.");
+                Self::new(Code::ReservationNotActive, detail)
+                    .with("reservationId", reservation_id.as_str())
+                    .with("reservationStatus", status)
+            }
+            Reason::ReservationExists { reservation_id } => {
+                let detail = format!("There is or was a reservation {reservation_id:?}; choose another id.");
+                Self::new(Code::AlreadyExists, detail).with("reservationId", reservation_id.as_str())
+            }
+            Reason::QuantityLimit => {
+                let detail = format!("The quantity of {level}, or of the SKU over all stores, would pass 9007199254740991.");
+                Self::new(Code::QuantityLimit, detail)
+            }
+        };
+        problem.with("sku", sku.as_str()).with("storeId", store_id.as_str())
+    }
+}
+
+fn at_version(current: u64) -> String {
+    if current == 0 { "does not exist".to_owned() } else { format!("is at version {current}") }
+}
+
+fn status_name(status: ReservationStatus) -> &'static str {
+    match status {
+        ReservationStatus::Active => "active",
+        ReservationStatus::Released => "released",
+        ReservationStatus::Expired => "expired",
+    }
+}

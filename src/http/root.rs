@@ -1,0 +1,16 @@
+//! The service's description of itself, for a client that knows only its address.
+
+use actix_web::HttpResponse;
+use serde_json::json;
+
+use super::routes;
+
+/// `GET /`
+pub async fn describe() -> HttpResponse {
+    let routes: Vec<_> = routes::TABLE.iter().map(|(method, path, does)| json!({"method": method, "path": path, "does": does})).collect();
+    HttpResponse::Ok().json(json!({
+        "name": "Holdfast",
+        "description": "A consistency-first inventory service: never oversold, never lost, never applied twice.",
+        "routes": routes,
+    }))
+}

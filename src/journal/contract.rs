@@ -1,0 +1,416 @@
+//! The one suite that every engine passes, and the bugs that it must notice.
+//!
+//! A check takes a rig: an engine on storage that can be held, made to fail, and crashed. Each check
+//! runs on every rig; each planted bug must fail the check that is named beside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::file::{FaultyFolder, Options};
+use super::memory::MemoryJournal;
+use super::{Append, Appended, Fingerprint, Journal, JournalError, Receipt, Record};
+use crate::domain::command::{ReorderPoint, Reserve};
+use crate::domain::{
+    Action, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, ReservationStatus, Sku,
+    Stock, StoreId, Timestamp, decide,
+};
+
+/// Wrong orders of steps that an engine can be told to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    AcknowledgeBeforeSync,
+    SkipReceipt,
+    PublishBeforeDurable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no room for what is to be written.
+    Full,
+    /// The sync behind the next write fails.
+    Sync,
+}
+
+const RETENTION_MS: i64 = 60_000;
+
+trait Rig {
+    fn journal(&self) -> Arc<dyn Journal>;
+    /// Appends wait from here on, as for a disk that does not answer.
+    fn hold(&self);
+    fn release(&self);
+    fn fail(&self, fault: Option<Fault>);
+    /// The power goes, with all that was not synced; a new process opens what is left.
+    fn crash(self: Box<Self>) -> Box<dyn Rig>;
+}
+
+struct MemoryRig(Arc<MemoryJournal>);
+
+impl Rig for MemoryRig {
+    fn journal(&self) -> Arc<dyn Journal> {
+        self.0.clone()
+    }
+    fn hold(&self) {
+        self.0.hold();
+    }
+    fn release(&self) {
+        self.0.release();
+    }
+    fn fail(&self, fault: Option<Fault>) {
+        self.0.fail(fault);
+    }
+    fn crash(self: Box<Self>) -> Box<dyn Rig> {
+        Box::new(Self(Arc::new(self.0.crash(RETENTION_MS))))
+    }
+}
+
+struct FileRig(FaultyFolder);
+
+impl Rig for FileRig {
+    fn journal(&self) -> Arc<dyn Journal> {
+        self.0.journal()
+    }
+    fn hold(&self) {
+        self.0.hold();
+    }
+    fn release(&self) {
+        self.0.release();
+    }
+    fn fail(&self, fault: Option<Fault>) {
+        self.0.fail(fault);
+    }
+    fn crash(self: Box<Self>) -> Box<dyn Rig> {
+        Box::new(Self(self.0.crash()))
+    }
+}
+
+fn file_rig(bug: Option<Bug>) -> Box<dyn Rig> {
+    let options = |folder| Options { folder, segment_bytes: 20_000, checkpoint_bytes: 50_000, retention_ms: RETENTION_MS };
+    Box::new(FileRig(FaultyFolder::new(options, bug)))
+}
+
+fn memory_rig(bug: Option<Bug>) -> Box<dyn Rig> {
+    let journal = match bug {
+        Some(bug) => MemoryJournal::with_bug(RETENTION_MS, bug),
+        None => MemoryJournal::new(RETENTION_MS),
+    };
+    Box::new(MemoryRig(Arc::new(journal)))
+}
+
+/// Runs every check on an engine, and every bug against the check that must notice it.
+macro_rules! suite {
+    ($engine:ident, $rig:path, [$($check:ident),* $(,)?]) => {
+        mod $engine {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $check() {
+                    super::$check($rig(None)).await;
+                }
+            )*
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[should_panic = "before it was durable"]
+            async fn acknowledging_before_the_sync_is_noticed() {
+                super::nothing_leaves_before_it_is_durable($rig(Some(super::Bug::AcknowledgeBeforeSync))).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[should_panic = "shown before it was durable"]
+            async fn publishing_before_it_is_durable_is_noticed() {
+                super::nothing_leaves_before_it_is_durable($rig(Some(super::Bug::PublishBeforeDurable))).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[should_panic = "the receipt is gone"]
+            async fn a_skipped_receipt_is_noticed() {
+                super::a_receipt_is_found_as_long_as_it_is_kept($rig(Some(super::Bug::SkipReceipt))).await;
+            }
+        }
+    };
+}
+
+macro_rules! suites {
+    ($($engine:ident: $rig:path),*) => {
+        $(suite!($engine, $rig, [
+            what_was_answered_is_there_after_a_crash,
+            nothing_leaves_before_it_is_durable,
+            what_was_not_durable_at_a_crash_is_wholly_gone,
+            a_receipt_is_found_as_long_as_it_is_kept,
+            an_append_on_an_old_version_is_a_conflict_and_changes_nothing,
+            an_append_is_shown_in_all_its_skus_at_once,
+            without_room_appends_are_refused_for_certain_until_there_is_room,
+            after_a_failed_sync_nothing_is_written_until_a_restart,
+            events_are_read_in_order_without_gaps,
+            levels_of_a_store_are_listed_in_order_behind_a_sku,
+            deadlines_and_reservations_follow_the_holds,
+        ]);)*
+    };
+}
+
+suites!(file: super::file_rig, memory: super::memory_rig);
+
+fn sku(name: &str) -> Sku {
+    Sku::parse(name).unwrap()
+}
+
+fn store(name: &str) -> StoreId {
+    StoreId::parse(name).unwrap()
+}
+
+fn origin() -> Origin {
+    Origin { by: Principal::anonymous(), request_id: RequestId::parse("r-1").unwrap() }
+}
+
+/// A SKU as its actor would drive it: decides on its own state and appends.
+struct Owner {
+    sku: Sku,
+    store: StoreId,
+    stock: Stock,
+    now: Timestamp,
+}
+
+impl Owner {
+    fn new(name: &str) -> Self {
+        Self { sku: sku(name), store: store("s"), stock: Stock::default(), now: Timestamp::from_millis(1_000_000) }
+    }
+
+    fn decide(&mut self, action: Action) -> Arc<Event> {
+        let request = Request {
+            sku: self.sku.clone(),
+            store_id: self.store.clone(),
+            action,
+            expected: Default::default(),
+            origin: origin(),
+        };
+        let event = Arc::new(decide(&self.stock, &request, self.now).unwrap());
+        self.stock.evolve(&self.sku, &event);
+        event
+    }
+
+    fn append(&mut self, action: Action, receipt: Option<Receipt>) -> Append {
+        let grounds = vec![(self.sku.clone(), self.stock.version())];
+        Append { grounds, records: vec![Record { event: self.decide(action), receipt }] }
+    }
+
+    async fn put(&mut self, rig: &dyn Rig, action: Action) -> Result<Appended, JournalError> {
+        let append = self.append(action, None);
+        rig.journal().append(append).await
+    }
+}
+
+fn count(quantity: u64) -> Action {
+    Action::Set { quantity, reorder_point: ReorderPoint::Keep, note: None }
+}
+
+fn sell(quantity: i64) -> Action {
+    Action::Adjust { delta: -quantity, movement: Movement::Sale, note: Some("x".repeat(100)) }
+}
+
+async fn quantity(rig: &dyn Rig, sku: &Sku, in_store: &str) -> Option<u64> {
+    rig.journal().level(sku, &store(in_store)).await.unwrap().map(|view| view.level.quantity)
+}
+
+async fn is_pending(answer: &mut super::Answer<Appended>) -> bool {
+    tokio::time::timeout(Duration::from_millis(100), answer).await.is_err()
+}
+
+async fn what_was_answered_is_there_after_a_crash(mut rig: Box<dyn Rig>) {
+    let mut owners: Vec<Owner> = (0..5).map(|i| Owner::new(&format!("SKU {i}"))).collect();
+    for round in 0..4 {
+        for owner in &mut owners {
+            if round == 0 {
+                owner.put(&*rig, count(1000)).await.unwrap();
+            }
+            for _ in 0..20 {
+                owner.put(&*rig, sell(1)).await.unwrap();
+            }
+        }
+        rig = rig.crash();
+        for owner in &owners {
+            assert_eq!(rig.journal().load(&owner.sku).await.unwrap(), owner.stock);
+        }
+    }
+}
+
+async fn nothing_leaves_before_it_is_durable(rig: Box<dyn Rig>) {
+    let mut owner = Owner::new("A");
+    owner.put(&*rig, count(10)).await.unwrap();
+    rig.hold();
+    let append = owner.append(sell(1), None);
+    let mut answer = rig.journal().append(append);
+    assert!(is_pending(&mut answer).await, "answered before it was durable");
+    assert_eq!(quantity(&*rig, &owner.sku, "s").await, Some(10), "shown before it was durable");
+    assert_eq!(rig.journal().events(1, 10).await.unwrap().len(), 0, "shown before it was durable");
+    rig.release();
+    assert_eq!(answer.await.unwrap().first_seq, 2);
+    assert_eq!(quantity(&*rig, &owner.sku, "s").await, Some(9));
+}
+
+async fn what_was_not_durable_at_a_crash_is_wholly_gone(rig: Box<dyn Rig>) {
+    let (mut a, mut b) = (Owner::new("A"), Owner::new("B"));
+    a.put(&*rig, count(10)).await.unwrap();
+    b.put(&*rig, count(10)).await.unwrap();
+    rig.hold();
+    let lost = [a.append(sell(1), None), b.append(sell(1), None)].map(|append| rig.journal().append(append));
+    let rig = rig.crash();
+    drop(lost);
+    for name in ["A", "B"] {
+        assert_eq!(quantity(&*rig, &sku(name), "s").await, Some(10));
+    }
+    let mut a = Owner { stock: rig.journal().load(&a.sku).await.unwrap(), ..a };
+    assert_eq!(a.put(&*rig, sell(3)).await.unwrap().first_seq, 3);
+}
+
+async fn a_receipt_is_found_as_long_as_it_is_kept(rig: Box<dyn Rig>) {
+    let mut owner = Owner::new("A");
+    let key = Fingerprint::of(&[b"key"]);
+    let receipt = Receipt { key, fingerprint: Fingerprint::of(&[b"body"]), status: 201 };
+    let append = owner.append(count(10), Some(receipt));
+    let Appended { first_seq } = rig.journal().append(append).await.unwrap();
+    let rig = rig.crash();
+    let kept = Timestamp::from_millis(owner.now.as_millis() + RETENTION_MS - 1);
+    let found = rig.journal().receipt(key, kept).await.unwrap().expect("the receipt is gone");
+    assert_eq!((found.fingerprint, found.status, found.seq), (receipt.fingerprint, 201, first_seq));
+    let over = Timestamp::from_millis(owner.now.as_millis() + RETENTION_MS);
+    assert_eq!(rig.journal().receipt(key, over).await.unwrap(), None);
+}
+
+async fn an_append_on_an_old_version_is_a_conflict_and_changes_nothing(rig: Box<dyn Rig>) {
+    let mut owner = Owner::new("A");
+    owner.put(&*rig, count(10)).await.unwrap();
+    let mut stale = Owner { stock: owner.stock.clone(), ..Owner::new("A") };
+    owner.put(&*rig, sell(1)).await.unwrap();
+    assert_eq!(stale.put(&*rig, sell(5)).await, Err(JournalError::Conflict));
+    assert_eq!(quantity(&*rig, &owner.sku, "s").await, Some(9));
+    assert_eq!(owner.put(&*rig, sell(1)).await.unwrap().first_seq, 3);
+}
+
+async fn an_append_is_shown_in_all_its_skus_at_once(rig: Box<dyn Rig>) {
+    let (mut a, mut b) = (Owner::new("A"), Owner::new("B"));
+    a.put(&*rig, count(1000)).await.unwrap();
+    b.put(&*rig, count(1000)).await.unwrap();
+    let (journal, first, second) = (rig.journal(), a.sku.clone(), b.sku.clone());
+    let reader = tokio::spawn(async move {
+        let in_store = store("s");
+        loop {
+            let early = journal.level(&first, &in_store).await.unwrap().unwrap().level.quantity;
+            let late = journal.level(&second, &in_store).await.unwrap().unwrap().level.quantity;
+            assert!(late <= early, "the second SKU shows {late}, which is older than the first one's {early}");
+            if late == 500 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    for _ in 0..500 {
+        let grounds = vec![(a.sku.clone(), a.stock.version()), (b.sku.clone(), b.stock.version())];
+        let (mut joint, other) = ((*a.decide(sell(1))).clone(), b.decide(sell(1)));
+        joint.changes.extend(other.changes.iter().cloned());
+        let record = Record { event: Arc::new(joint), receipt: None };
+        rig.journal().append(Append { grounds, records: vec![record] }).await.unwrap();
+    }
+    reader.await.unwrap();
+}
+
+async fn without_room_appends_are_refused_for_certain_until_there_is_room(rig: Box<dyn Rig>) {
+    let mut owner = Owner::new("A");
+    owner.put(&*rig, count(10)).await.unwrap();
+    rig.fail(Some(Fault::Full));
+    let before = owner.stock.clone();
+    let mut refused = 0;
+    // The engine may still have some room; then what it answers must hold as ever.
+    while refused < 3 {
+        let stock = owner.stock.clone();
+        match owner.put(&*rig, Action::Adjust { delta: 1, movement: Movement::StockIn, note: None }).await {
+            Ok(_) => {}
+            Err(JournalError::Unavailable(_)) => {
+                refused += 1;
+                owner.stock = stock;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(rig.journal().refusing().is_some());
+    assert_eq!(quantity(&*rig, &owner.sku, "s").await, Some(owner.stock.quantity()));
+    assert!(owner.stock.version() >= before.version());
+    rig.fail(None);
+    for _ in 0..100 {
+        if rig.journal().refusing().is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(rig.journal().refusing(), None, "room is found again without a write that asks for it");
+    owner.put(&*rig, sell(1)).await.unwrap();
+    let rig = rig.crash();
+    assert_eq!(rig.journal().load(&owner.sku).await.unwrap(), owner.stock);
+}
+
+async fn after_a_failed_sync_nothing_is_written_until_a_restart(rig: Box<dyn Rig>) {
+    let mut owner = Owner::new("A");
+    owner.put(&*rig, count(10)).await.unwrap();
+    let stock = owner.stock.clone();
+    rig.fail(Some(Fault::Sync));
+    assert!(matches!(owner.put(&*rig, sell(1)).await, Err(JournalError::Unknown(_))));
+    rig.fail(None);
+    owner.stock = stock;
+    assert!(matches!(owner.put(&*rig, sell(1)).await, Err(JournalError::Unavailable(_))));
+    assert!(rig.journal().refusing().is_some());
+    assert_eq!(quantity(&*rig, &owner.sku, "s").await, Some(10), "reads go on, and show what is durable");
+    let rig = rig.crash();
+    owner.stock = rig.journal().load(&owner.sku).await.unwrap();
+    owner.put(&*rig, sell(1)).await.unwrap();
+}
+
+async fn events_are_read_in_order_without_gaps(mut rig: Box<dyn Rig>) {
+    let mut owner = Owner::new("A");
+    owner.put(&*rig, count(10_000)).await.unwrap();
+    for i in 0..500 {
+        owner.put(&*rig, sell(1)).await.unwrap();
+        if i % 200 == 0 {
+            rig = rig.crash();
+        }
+    }
+    let mut after = 0;
+    loop {
+        let page = rig.journal().events(after, 77).await.unwrap();
+        let Some((last, _)) = page.last() else { break };
+        assert!(page.iter().map(|(seq, _)| *seq).eq(after + 1..=*last));
+        assert!(page.iter().all(|(seq, event)| event.changes[0].version == *seq));
+        after = *last;
+    }
+    assert_eq!(after, 501);
+}
+
+async fn levels_of_a_store_are_listed_in_order_behind_a_sku(rig: Box<dyn Rig>) {
+    for name in ["b", "a", "B", "c d", "a/1"] {
+        Owner::new(name).put(&*rig, count(1)).await.unwrap();
+    }
+    Owner { store: store("elsewhere"), ..Owner::new("z") }.put(&*rig, count(1)).await.unwrap();
+    let rig = rig.crash();
+    let all = rig.journal().levels_in(&store("s"), None, 10).await.unwrap();
+    assert_eq!(all.iter().map(|(sku, _)| sku.as_str()).collect::<Vec<_>>(), ["B", "a", "a/1", "b", "c d"]);
+    let some = rig.journal().levels_in(&store("s"), Some(&sku("a")), 2).await.unwrap();
+    assert_eq!(some.iter().map(|(sku, _)| sku.as_str()).collect::<Vec<_>>(), ["a/1", "b"]);
+}
+
+async fn deadlines_and_reservations_follow_the_holds(rig: Box<dyn Rig>) {
+    let mut owner = Owner::new("A");
+    let id = ReservationId::parse("cart-1").unwrap();
+    let reserve = |ttl_seconds| {
+        let reservation_id = id.clone();
+        Action::Reserve(Reserve { quantity: 2, reservation_id, is_taken: false, ttl_seconds, reference: None })
+    };
+    owner.put(&*rig, count(10)).await.unwrap();
+    owner.put(&*rig, reserve(Some(5))).await.unwrap();
+    let rig = rig.crash();
+    let deadline = owner.now.plus_seconds(5);
+    assert_eq!(rig.journal().deadlines().await.unwrap(), [(deadline, owner.sku.clone())]);
+    let view = rig.journal().level(&owner.sku, &owner.store).await.unwrap().unwrap();
+    assert_eq!((view.level.reserved, view.next_deadline), (2, Some(deadline)));
+    assert_eq!(rig.journal().reservation(&id).await.unwrap(), Some(ReservationStatus::Active));
+    owner.put(&*rig, Action::ReleaseReservation { reservation_id: id.clone() }).await.unwrap();
+    let rig = rig.crash();
+    assert_eq!(rig.journal().deadlines().await.unwrap(), []);
+    assert_eq!(rig.journal().reservation(&id).await.unwrap(), Some(ReservationStatus::Released));
+    assert_eq!(rig.journal().last_time(), owner.now);
+}

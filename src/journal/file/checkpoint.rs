@@ -1,0 +1,111 @@
+//! Every SKU's state at some sequence, so that startup reads only the log behind it.
+//!
+//! Written while the service runs, SKU by SKU: each line has its own sequence, at or behind the one in
+//! the head line. Recovery replays the log from there and passes over what a SKU already has in it.
+
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::write_atomically;
+use super::segment::Head;
+use super::{Position, Shared, line};
+use crate::domain::{Sku, Stock, StockImage};
+
+/// The first line: where the log stood when the writing began.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Opening {
+    segment: u64,
+    seq: u64,
+    group: u64,
+    hash: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SkuLine {
+    sku: Sku,
+    seq: u64,
+    stock: StockImage,
+}
+
+/// The last line: without it, or with another count, the checkpoint is not whole.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Closing {
+    skus: u64,
+}
+
+pub struct Checkpoint {
+    pub(super) position: Position,
+    pub stocks: Vec<(Sku, Stock, u64)>,
+}
+
+pub fn write_or_warn(folder: &Path, shared: &Shared) {
+    // Startup then reads more of the log: slower, and as right.
+    if let Err(error) = write(folder, shared) {
+        tracing::warn!(%error, "could not write a checkpoint; trying again later");
+    }
+}
+
+pub fn write(folder: &Path, shared: &Shared) -> io::Result<()> {
+    let started = std::time::Instant::now();
+    // Taken first: every SKU's state that is read below is at or past it.
+    let Position { segment, head } = shared.position();
+    let mut skus = 0;
+    write_atomically(&folder.join("checkpoint.json"), |out| {
+        let opening = Opening { segment, seq: head.seq, group: head.group, hash: head.hash.to_string() };
+        let mut buffer = Vec::new();
+        line::push_object(&mut buffer, &opening)?;
+        shared.tables.for_each_stock(|sku, stock, seq| {
+            skus += 1;
+            line::push_object(&mut buffer, &SkuLine { sku: sku.clone(), seq, stock: stock.into() })?;
+            out.write_all(&buffer)?;
+            buffer.clear();
+            io::Result::Ok(())
+        })?;
+        line::push_object(&mut buffer, &Closing { skus })?;
+        out.write_all(&buffer)
+    })?;
+    tracing::info!(seq = head.seq, skus, millis = started.elapsed().as_millis(), "checkpoint written");
+    Ok(())
+}
+
+/// `None` where there is none yet.
+pub fn read(folder: &Path) -> Result<Option<Checkpoint>, String> {
+    let path = folder.join("checkpoint.json");
+    let file = match std::fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{}: {error}", path.display())),
+    };
+    let lines = io::BufReader::with_capacity(1 << 18, file).split(b'\n');
+    read_lines(lines).map(Some).map_err(|fault| format!("{}: {fault}", path.display()))
+}
+
+fn read_lines(mut lines: impl Iterator<Item = io::Result<Vec<u8>>>) -> Result<Checkpoint, String> {
+    let mut next = || match lines.next() {
+        Some(text) => text.map_err(|error| error.to_string()),
+        None => Err("it is not whole".to_owned()),
+    };
+    let Opening { segment, seq, group, hash } = line::read(&next()?).map_err(|fault| fault.to_string())?;
+    let hash = blake3::Hash::from_hex(&hash).map_err(|error| error.to_string())?;
+    let position = Position { segment, head: Head { seq, group, hash } };
+    let mut stocks = Vec::new();
+    loop {
+        let text = next()?;
+        match line::read::<SkuLine>(&text) {
+            Ok(SkuLine { sku, seq, stock }) => stocks.push((sku, stock.into(), seq)),
+            Err(line::LineFault::Form(_)) => {
+                let Closing { skus } = line::read(&text).map_err(|fault| fault.to_string())?;
+                if skus != stocks.len() as u64 {
+                    return Err(format!("it is not whole: {} of {skus} SKUs", stocks.len()));
+                }
+                return Ok(Checkpoint { position, stocks });
+            }
+            Err(fault) => return Err(fault.to_string()),
+        }
+    }
+}

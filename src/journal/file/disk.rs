@@ -1,0 +1,58 @@
+//! The few calls by which bytes reach the disk, behind a seam small enough that a disk which fails on
+//! demand is twenty lines.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+pub trait Disk: Send + Sync + 'static {
+    /// Writes all of it, or fails; a short write is completed or an error.
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    /// Returns once what was written, and the size that is needed to find it, is on stable storage.
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    fn set_len(&self, file: &File, length: u64) -> io::Result<()> {
+        file.set_len(length)
+    }
+}
+
+/// The file system as it is.
+pub struct RealDisk;
+
+impl Disk for RealDisk {}
+
+/// Makes a created, renamed or removed name in `folder` survive a power cut.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Puts a whole new file in the place of an old one: at any moment one of the two is there, whole.
+pub fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut io::BufWriter<&File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let temp = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    let mut out = io::BufWriter::with_capacity(1 << 16, temp.as_file());
+    write(&mut out)?;
+    io::Write::flush(&mut out)?;
+    drop(out);
+    temp.as_file().sync_all()?;
+    temp.persist(path).map_err(|error| error.error)?;
+    sync_folder(folder)
+}
+
+/// Says that the disk has no room (or the process no right to more of it): the one kind of failure
+/// after which what was not written is known not to be there.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}

@@ -1,0 +1,288 @@
+//! Files as storage: an append-only log of JSON lines, a checkpoint, a snapshot per SKU.
+//!
+//! The log is the truth; everything else can be made from it again. `writer.rs` is the one thread
+//! that appends, `recovery.rs` reads it back at startup, `verify.rs` proves it.
+//!
+//! ```text
+//! data/
+//!   LOCK                            held by the process that serves the folder; holds its pid
+//!   events/0000000000000001.jsonl   a segment, named by its first sequence
+//!   checkpoint.json                 every SKU's state at some sequence, so that startup need not read the whole log
+//!   skus/3f/<encoded sku>.json      a SKU's snapshot, written by its actor
+//! ```
+
+mod active;
+mod checkpoint;
+mod disk;
+#[cfg(test)]
+mod faulty;
+mod line;
+mod lock;
+mod recovery;
+mod segment;
+mod snapshot;
+mod verify;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use futures_util::FutureExt;
+use futures_util::future;
+use tokio::sync::oneshot;
+
+use self::segment::{Head, SegmentMap};
+use self::writer::{Job, Queued, Writer};
+use super::tables::Tables;
+use super::{Answer, Append, Appended, Journal, JournalError, KeyHash, LevelView, ReceiptView};
+use crate::domain::{Event, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
+
+#[cfg(test)]
+pub use self::faulty::FaultyFolder;
+pub use self::recovery::Recovered;
+pub use self::verify::{Report, verify};
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub folder: PathBuf,
+    /// A segment that would pass this is closed, and a new one begun.
+    pub segment_bytes: u64,
+    /// So much log is written between two checkpoints.
+    pub checkpoint_bytes: u64,
+    /// How long receipts and closed reservations are known.
+    pub retention_ms: i64,
+}
+
+/// Why a data folder is not served: one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OpenError(String);
+
+pub struct FileJournal {
+    shared: Arc<Shared>,
+    folder: PathBuf,
+    queue: Sender<Job>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: lock::FolderLock,
+}
+
+/// What the writer, the checkpointer and readers have in common.
+struct Shared {
+    tables: Tables,
+    segments: SegmentMap,
+    position: Mutex<Position>,
+    health: Mutex<Health>,
+}
+
+#[derive(Default)]
+struct Health {
+    poisoned: Option<String>,
+    full: Option<String>,
+}
+
+/// The end of what is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Position {
+    /// The first sequence of the segment that it lies in.
+    segment: u64,
+    head: Head,
+}
+
+impl Shared {
+    fn poisoned(&self) -> Option<String> {
+        self.health().poisoned.clone()
+    }
+
+    fn poison(&self, reason: String) {
+        self.health().poisoned.get_or_insert(reason);
+    }
+
+    fn is_full(&self) -> bool {
+        self.health().full.is_some()
+    }
+
+    fn set_full(&self, reason: Option<String>) {
+        let mut health = self.health();
+        match (&health.full, &reason) {
+            (None, Some(reason)) => tracing::error!(reason, "writes are refused until there is room again"),
+            (Some(_), None) => tracing::info!("the log has room again: writes are taken"),
+            _ => {}
+        }
+        health.full = reason;
+    }
+
+    fn health(&self) -> std::sync::MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn position(&self) -> Position {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl FileJournal {
+    /// Recovers what is in the folder, or begins it, and starts the threads that keep it.
+    pub fn open(options: &Options) -> Result<(Self, Recovered), OpenError> {
+        Self::open_on(options, Arc::new(disk::RealDisk), |_| {})
+    }
+
+    fn open_on(
+        options: &Options,
+        disk: Arc<dyn disk::Disk>,
+        prepare: impl FnOnce(&mut Writer),
+    ) -> Result<(Self, Recovered), OpenError> {
+        let lock = lock::FolderLock::take(&options.folder)?;
+        let recovery::Opened { shared, active, segment, offset, recovered } = recovery::open(options, disk.clone())?;
+        let shared = Arc::new(shared);
+        let (queue, jobs) = mpsc::channel();
+        let (ahead, wanted_room) = mpsc::sync_channel::<Arc<active::ActiveSegment>>(1);
+        let (checkpoints, wanted_checkpoints) = mpsc::sync_channel(1);
+        let mut writer = Writer {
+            queue: jobs,
+            ahead,
+            checkpoints,
+            disk,
+            events: options.folder.join("events"),
+            segment_bytes: options.segment_bytes,
+            checkpoint_bytes: options.checkpoint_bytes,
+            active: Arc::new(active),
+            segment,
+            offset,
+            head: shared.position().head,
+            since_checkpoint: recovered.replayed_bytes,
+            shared: shared.clone(),
+            #[cfg(test)]
+            planted: None,
+        };
+        prepare(&mut writer);
+        let folder = options.folder.clone();
+        let checkpointed = shared.clone();
+        let threads = vec![
+            spawn("holdfast-log", move || writer.run())?,
+            spawn("holdfast-room", move || wanted_room.iter().for_each(|active| active.grow_ahead()))?,
+            spawn("holdfast-check", move || {
+                wanted_checkpoints.iter().for_each(|()| checkpoint::write_or_warn(&folder, &checkpointed));
+            })?,
+        ];
+        let folder = options.folder.clone();
+        Ok((Self { shared, folder, queue, threads: Mutex::new(threads), _lock: lock }, recovered))
+    }
+
+    fn enqueue(&self, append: Append) -> Result<oneshot::Receiver<Result<Appended, JournalError>>, JournalError> {
+        let encoded: Result<Vec<_>, _> = append.records.iter().map(line::encode_record).collect();
+        let fragments = encoded.map_err(|error| JournalError::Unavailable(format!("encoding an event: {error}")))?;
+        let (done, outcome) = oneshot::channel();
+        let job = Job::Append(Queued { append, fragments, done });
+        self.queue.send(job).map_err(|_| JournalError::Unavailable("the log is closed".into()))?;
+        Ok(outcome)
+    }
+
+    fn join_threads(&self) {
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the log had panicked");
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map_err(|error| OpenError(format!("cannot start the thread {name}: {error}")))
+}
+
+fn ready<T: Send + 'static>(value: T) -> Answer<T> {
+    future::ready(Ok(value)).boxed()
+}
+
+impl Journal for FileJournal {
+    fn append(&self, append: Append) -> Answer<Appended> {
+        match self.enqueue(append) {
+            Err(error) => future::ready(Err(error)).boxed(),
+            Ok(outcome) => outcome
+                .map(|outcome| {
+                    outcome.unwrap_or_else(|_| Err(JournalError::Unknown("the log ended before it answered".into())))
+                })
+                .boxed(),
+        }
+    }
+
+    fn load(&self, sku: &Sku) -> Answer<Stock> {
+        ready(self.shared.tables.stock(sku))
+    }
+
+    fn level(&self, sku: &Sku, store: &StoreId) -> Answer<Option<LevelView>> {
+        ready(self.shared.tables.level(sku, store))
+    }
+
+    fn levels_in(&self, store: &StoreId, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, LevelView)>> {
+        ready(self.shared.tables.levels_in(store, after, limit))
+    }
+
+    fn reservation(&self, id: &ReservationId) -> Answer<Option<ReservationStatus>> {
+        ready(self.shared.tables.reservation(id))
+    }
+
+    fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>> {
+        ready(self.shared.tables.receipt(key, now))
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
+        let shared = self.shared.clone();
+        let read = move || shared.segments.read(after, shared.tables.visible(), limit).map_err(JournalError::Damaged);
+        let task = tokio::task::spawn_blocking(read);
+        task.map(|read| read.unwrap_or_else(|error| Err(JournalError::Damaged(error.to_string())))).boxed()
+    }
+
+    fn deadlines(&self) -> Answer<Vec<(Timestamp, Sku)>> {
+        ready(self.shared.tables.deadlines())
+    }
+
+    fn last_time(&self) -> Timestamp {
+        self.shared.tables.last_time()
+    }
+
+    fn save_snapshot(&self, sku: &Sku) -> Answer<()> {
+        let Some((stock, seq)) = self.shared.tables.stock_at(sku) else { return ready(()) };
+        let encoded = snapshot::encode(sku, seq, &stock);
+        let path = snapshot::path(&self.folder, sku);
+        let task = tokio::task::spawn_blocking(move || snapshot::write(&path, &encoded?));
+        task.map(|written| {
+            let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            written.map_err(|error| JournalError::Unavailable(format!("writing a snapshot: {error}")))
+        })
+        .boxed()
+    }
+
+    fn refusing(&self) -> Option<String> {
+        let health = self.shared.health();
+        health.poisoned.clone().or_else(|| health.full.clone())
+    }
+
+    fn close(&self) -> Result<(), JournalError> {
+        let (done, closed) = mpsc::sync_channel(1);
+        if self.queue.send(Job::Close(done)).is_err() {
+            return Ok(());
+        }
+        let closed = closed.recv().unwrap_or_else(|_| Err(JournalError::Unavailable("the log had ended".into())));
+        self.join_threads();
+        closed?;
+        checkpoint::write(&self.folder, &self.shared)
+            .map_err(|error| JournalError::Unavailable(format!("writing the last checkpoint: {error}")))
+    }
+}
+
+impl Drop for FileJournal {
+    /// Without `close`, the folder is left as a crash would leave it; the threads have ended all the
+    /// same before another may take the lock.
+    fn drop(&mut self) {
+        let _ = self.queue.send(Job::Stop);
+        self.join_threads();
+    }
+}
+
+fn describe(path: &Path, what: &str, error: &std::io::Error) -> OpenError {
+    OpenError(format!("cannot {what} {}: {error}; check that it exists and that this user may write there", path.display()))
+}

@@ -1,0 +1,284 @@
+//! What is on disk, made into state again: the newest checkpoint, then the log behind it.
+//!
+//! A torn tail, the group that was being written when the power went, is cut off and reported: it was
+//! never answered. Anything else that is not as it was written is damage: named, and not served.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::active::ActiveSegment;
+use super::disk::{Disk, sync_folder};
+use super::segment::{self, Chain, End, Group, Head, Segment, SegmentMap};
+use super::{Health, OpenError, Options, Position, Shared, checkpoint, describe, line};
+use crate::journal::tables::Tables;
+
+/// What startup found, for the operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The last event.
+    pub seq: u64,
+    /// Events that were read from the log.
+    pub replayed: u64,
+    pub replayed_bytes: u64,
+    /// Bytes of a write that was under way at a crash and never answered.
+    pub torn_bytes: u64,
+    /// Why the checkpoint was not used, where there was one.
+    pub checkpoint_fault: Option<String>,
+}
+
+pub struct Opened {
+    pub(super) shared: Shared,
+    pub active: ActiveSegment,
+    pub segment: Arc<Segment>,
+    pub offset: u64,
+    pub recovered: Recovered,
+}
+
+pub fn open(options: &Options, disk: Arc<dyn Disk>) -> Result<Opened, OpenError> {
+    let events = options.folder.join("events");
+    let skus = options.folder.join("skus");
+    for folder in [&events, &skus] {
+        std::fs::create_dir_all(folder).map_err(|error| describe(folder, "make the folder", &error))?;
+    }
+    sync_folder(&options.folder).map_err(|error| describe(&options.folder, "sync", &error))?;
+    let mut recovery = Recovery::new(options);
+    recovery.load_checkpoint();
+    let segments = recovery.find_segments(&events, &skus)?;
+    let last = recovery.replay(segments)?;
+    recovery.open_active(&events, last, disk)
+}
+
+struct Recovery<'a> {
+    options: &'a Options,
+    tables: Tables,
+    map: SegmentMap,
+    checkpoint: Option<Position>,
+    recovered: Recovered,
+}
+
+/// The segment to go on with, and what is in it.
+struct Last {
+    segment: Arc<Segment>,
+    head: Head,
+    bytes: Vec<u8>,
+    /// The last whole group.
+    group: std::ops::Range<usize>,
+}
+
+impl<'a> Recovery<'a> {
+    fn new(options: &'a Options) -> Self {
+        Self {
+            options,
+            tables: Tables::new(options.retention_ms),
+            map: SegmentMap::default(),
+            checkpoint: None,
+            recovered: Recovered::default(),
+        }
+    }
+
+    fn load_checkpoint(&mut self) {
+        match checkpoint::read(&self.options.folder) {
+            Ok(None) => {}
+            Ok(Some(checkpoint)) => {
+                for (sku, stock, seq) in checkpoint.stocks {
+                    self.tables.restore(sku, stock, seq);
+                }
+                self.checkpoint = Some(checkpoint.position);
+            }
+            Err(fault) => self.recovered.checkpoint_fault = Some(fault),
+        }
+    }
+
+    fn find_segments(&self, events: &Path, skus: &Path) -> Result<Vec<(u64, PathBuf)>, OpenError> {
+        let found = segment::list(events).map_err(|error| describe(events, "list", &error))?;
+        let has_snapshots = std::fs::read_dir(skus).is_ok_and(|mut entries| entries.next().is_some());
+        let has_state = self.checkpoint.is_some() || self.recovered.checkpoint_fault.is_some() || has_snapshots;
+        match found.first() {
+            None if has_state => Err(damaged(events, "it holds no segments of the log, though there is state made from them")),
+            Some((first_seq, path)) if *first_seq != 1 => Err(damaged(path, "the segments before it are missing")),
+            _ => Ok(found),
+        }
+    }
+
+    /// Reads the segments that are needed, in order; `None` where there are none yet.
+    fn replay(&mut self, mut segments: Vec<(u64, PathBuf)>) -> Result<Option<Last>, OpenError> {
+        self.drop_unused_last(&mut segments)?;
+        let start = self.first_needed(&segments)?;
+        for (first_seq, path) in &segments[..start] {
+            self.map.add(*first_seq, path.clone());
+        }
+        let Some((first_seq, _)) = segments.get(start) else { return Ok(None) };
+        let mut chain = self.chain_at(*first_seq);
+        let mut last = None;
+        for (i, (first_seq, path)) in segments.iter().enumerate().skip(start) {
+            if *first_seq != chain.head.seq + 1 {
+                return Err(damaged(path, &format!("the log before it ends at {}: a segment is missing", chain.head.seq)));
+            }
+            let (found, end) = self.read_segment(*first_seq, path, &mut chain)?;
+            let next = segments.get(i + 1).map(|(first_seq, _)| *first_seq);
+            self.check_end(path, end, next, &found)?;
+            last = Some(found);
+        }
+        self.check_checkpoint_reached(&chain.head)?;
+        self.recovered.seq = chain.head.seq;
+        Ok(last)
+    }
+
+    /// A crash may leave a segment that was made but not yet gone over to: its predecessor is not
+    /// closed, or not wholly, and there is nothing in it.
+    fn drop_unused_last(&self, segments: &mut Vec<(u64, PathBuf)>) -> Result<(), OpenError> {
+        let [.., (_, before), (_, last)] = segments.as_slice() else { return Ok(()) };
+        let bytes = read_file(last)?;
+        let is_empty = line::lines(&bytes, 0).next().is_none();
+        if is_empty && closing(before)?.is_none() {
+            std::fs::remove_file(last).map_err(|error| describe(last, "remove the unused", &error))?;
+            segments.pop();
+        }
+        Ok(())
+    }
+
+    /// The checkpoint's segment, or an earlier one that still has receipts to be known.
+    fn first_needed(&self, segments: &[(u64, PathBuf)]) -> Result<usize, OpenError> {
+        let Some(position) = &self.checkpoint else { return Ok(0) };
+        let mut start = segments.partition_point(|(first_seq, _)| *first_seq <= position.segment).saturating_sub(1);
+        let horizon = chrono::Utc::now().timestamp_millis() - self.options.retention_ms;
+        while start > 0 && first_time(&segments[start].1)?.is_none_or(|at| at > horizon) {
+            start -= 1;
+        }
+        for pair in segments[..=start.min(segments.len().saturating_sub(1))].windows(2) {
+            if closing(&pair[0].1)? != Some(pair[1].0) {
+                return Err(damaged(&pair[0].1, "its end is missing, or the segment behind it"));
+            }
+        }
+        Ok(start)
+    }
+
+    fn chain_at(&self, first_seq: u64) -> Chain {
+        match &self.checkpoint {
+            Some(position) if position.head.seq + 1 == first_seq => Chain::from_head(position.head.clone()),
+            _ => Chain::from_segment(first_seq),
+        }
+    }
+
+    fn read_segment(&mut self, first_seq: u64, path: &Path, chain: &mut Chain) -> Result<(Last, End), OpenError> {
+        let bytes = read_file(path)?;
+        let segment = self.map.add(first_seq, path.to_owned());
+        let mut group = 0..0;
+        let read = segment::read_groups(&bytes, chain, |found, head| {
+            group = found.start..found.end;
+            if let Some(first) = found.records.first() {
+                segment.mark(first.seq, found.start as u64);
+            }
+            self.take_in(&found, head)
+        });
+        let (whole, end) = read.map_err(|damage| damaged(path, &damage.to_string()))?;
+        group.end = group.end.min(whole);
+        Ok((Last { segment, head: chain.head.clone(), bytes, group }, end))
+    }
+
+    fn take_in(&mut self, group: &Group, head: &Head) -> Result<(), String> {
+        self.recovered.replayed_bytes += (group.end - group.start) as u64;
+        self.recovered.replayed += group.records.len() as u64;
+        for published in &group.records {
+            self.tables.replay(published)?;
+        }
+        match &self.checkpoint {
+            Some(position) if position.head.seq == head.seq && position.head != *head => {
+                Err("the checkpoint was made from another log".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_end(&mut self, path: &Path, end: End, next: Option<u64>, last: &Last) -> Result<(), OpenError> {
+        match (end, next) {
+            (End::Closed { next: stated }, Some(next)) if stated == next => Ok(()),
+            (End::Closed { next }, _) => {
+                Err(damaged(path, &format!("the segment behind it, {}, is missing", segment::file_name(next))))
+            }
+            (End::Open, None) => Ok(()),
+            (End::Torn { .. }, None) => {
+                let tail = &last.bytes[last.group.end..];
+                self.recovered.torn_bytes = tail.iter().filter(|b| !matches!(b, b'\n' | 0)).count() as u64;
+                Ok(())
+            }
+            (End::Torn { offset, fault }, Some(_)) => Err(damaged(path, &format!("at byte {offset}: {fault}"))),
+            (End::Open, Some(_)) => Err(damaged(path, "its end is missing")),
+        }
+    }
+
+    fn check_checkpoint_reached(&self, head: &Head) -> Result<(), OpenError> {
+        match &self.checkpoint {
+            Some(position) if position.head.seq > head.seq => Err(damaged(
+                &self.options.folder.join("events"),
+                &format!("the log ends at {}, but the checkpoint was made at {}", head.seq, position.head.seq),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn open_active(self, events: &Path, last: Option<Last>, disk: Arc<dyn Disk>) -> Result<Opened, OpenError> {
+        let (segment, head, offset, rewrite) = match last {
+            Some(Last { segment, head, bytes, group }) => {
+                (segment, head, group.end, Some((group.start, bytes[group].to_vec())))
+            }
+            None => (self.map.add(1, events.join(segment::file_name(1))), Head::genesis(), 0, None),
+        };
+        let context = |error: std::io::Error| describe(&segment.path, "write to", &error);
+        let active = ActiveSegment::open(&segment.path, disk.clone()).map_err(context)?;
+        // The page cache may show what a failed sync never brought to the disk: the last group, the only
+        // one that can be so, is written again and synced before anything is answered from it.
+        if let Some((start, bytes)) = rewrite {
+            disk.write_at(&active.file, &bytes, start as u64).map_err(context)?;
+        }
+        active.cut(offset as u64).map_err(context)?;
+        sync_folder(events).map_err(|error| describe(events, "sync", &error))?;
+        let position = Position { segment: segment.first_seq, head };
+        let shared = Shared {
+            tables: self.tables,
+            segments: self.map,
+            position: Mutex::new(position),
+            health: Mutex::new(Health::default()),
+        };
+        Ok(Opened { shared, active, segment, offset: offset as u64, recovered: self.recovered })
+    }
+}
+
+pub fn read_file(path: &Path) -> Result<Vec<u8>, OpenError> {
+    std::fs::read(path).map_err(|error| describe(path, "read", &error))
+}
+
+/// The first sequence of the next segment, as the last line of a closed one states it.
+fn closing(path: &Path) -> Result<Option<u64>, OpenError> {
+    let bytes = read_end(path).map_err(|error| describe(path, "read", &error))?;
+    let last = bytes.trim_ascii_end().rsplit(|b| *b == b'\n').next().unwrap_or_default();
+    Ok(line::read::<line::LogLine>(last).ok().and_then(|line| line.next))
+}
+
+fn read_end(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(256)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// When the first record of a segment was written, in milliseconds.
+fn first_time(path: &Path) -> Result<Option<i64>, OpenError> {
+    use std::io::BufRead;
+    let context = |error| describe(path, "read", &error);
+    let mut text = Vec::new();
+    let file = std::fs::File::open(path).map_err(context)?;
+    std::io::BufReader::new(file).read_until(b'\n', &mut text).map_err(context)?;
+    let line = line::read::<line::LogLine>(text.trim_ascii_end()).ok();
+    Ok(line.and_then(|line| line.event).map(|event| event.at.as_millis()))
+}
+
+fn damaged(path: &Path, fault: &str) -> OpenError {
+    OpenError(format!(
+        "{} is damaged: {fault}; nothing is served from it: run `holdfast verify` for all that is wrong, and restore a backup",
+        path.display()
+    ))
+}

@@ -1,0 +1,194 @@
+//! Proves a data folder whole: every checksum, the hash chain, sequences and versions, and that
+//! snapshots and checkpoint say what the log says. Reads only.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::segment::{self, Chain, End};
+use super::{OpenError, checkpoint, lock, recovery, snapshot};
+use crate::domain::{Sku, StockImage};
+use crate::journal::tables::{Published, Tables};
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    pub segments: u64,
+    pub groups: u64,
+    pub events: u64,
+    pub skus: u64,
+    pub snapshots: u64,
+    /// The hash of the last group: whoever keeps it elsewhere can tell later whether the log is still this one.
+    pub head: String,
+    /// What is as a crash leaves it, and is put right at the next start.
+    pub notes: Vec<String>,
+    /// What is wrong.
+    pub faults: Vec<String>,
+}
+
+/// A state that a file claims, until the log has come to its sequence.
+struct Claim {
+    file: PathBuf,
+    image: StockImage,
+}
+
+type Claims = HashMap<(Sku, u64), Vec<Claim>>;
+
+/// Takes the folder's lock, so that it does not read what is being written.
+pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report, OpenError> {
+    let events = folder.join("events");
+    if !events.is_dir() {
+        return Err(OpenError(format!("{} is not a data folder: it has no folder `events`", folder.display())));
+    }
+    let _lock = lock::FolderLock::take(folder)?;
+    let mut report = Report::default();
+    let mut claims = Claims::new();
+    claim_snapshots(&folder.join("skus"), &mut claims, &mut report);
+    let checkpoint_head = claim_checkpoint(folder, &mut claims, &mut report);
+    let tables = Tables::new(0);
+    let log = Log { report: &mut report, claims: &mut claims, tables: &tables, checkpoint_head };
+    log.read(&events, on_segment)?;
+    check_states(&tables, &mut report);
+    for ((sku, seq), files) in claims {
+        for claim in files {
+            report.faults.push(format!("{}: it is of {sku:?} at record {seq}, which the log does not have", claim.file.display()));
+        }
+    }
+    Ok(report)
+}
+
+fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> Option<segment::Head> {
+    match checkpoint::read(folder) {
+        Ok(None) => None,
+        Ok(Some(checkpoint)) => {
+            for (sku, stock, seq) in checkpoint.stocks {
+                let claim = Claim { file: folder.join("checkpoint.json"), image: (&stock).into() };
+                claims.entry((sku, seq)).or_default().push(claim);
+            }
+            Some(checkpoint.position.head)
+        }
+        Err(fault) => {
+            report.faults.push(fault);
+            None
+        }
+    }
+}
+
+fn claim_snapshots(folder: &Path, claims: &mut Claims, report: &mut Report) {
+    let shelves = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for file in shelves.flat_map(|shelf| std::fs::read_dir(shelf.path())).flatten().flatten() {
+        let path = file.path();
+        // What a crash left of a snapshot that was being written.
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        report.snapshots += 1;
+        let read = std::fs::read(&path).map_err(|error| error.to_string());
+        match read.and_then(|bytes| snapshot::read(&bytes).map_err(|fault| fault.to_string())) {
+            Ok(found) => {
+                if snapshot::path(folder.parent().unwrap_or(folder), &found.sku) != path {
+                    report.faults.push(format!("{}: it is of {:?}, whose place is elsewhere", path.display(), found.sku));
+                }
+                let claim = Claim { file: path, image: found.stock };
+                claims.entry((found.sku, found.seq)).or_default().push(claim);
+            }
+            Err(fault) => report.faults.push(format!("{}: {fault}", path.display())),
+        }
+    }
+}
+
+struct Log<'a> {
+    report: &'a mut Report,
+    claims: &'a mut Claims,
+    tables: &'a Tables,
+    checkpoint_head: Option<segment::Head>,
+}
+
+impl Log<'_> {
+    /// Reads up to the first damage: what is behind it cannot be judged, as nothing links it.
+    fn read(mut self, events: &Path, mut on_segment: impl FnMut(u64, u64)) -> Result<(), OpenError> {
+        let segments = segment::list(events).map_err(|error| super::describe(events, "list", &error))?;
+        let mut chain = Chain::genesis();
+        let mut end = End::Open;
+        for (i, (first_seq, path)) in segments.iter().enumerate() {
+            on_segment(i as u64, segments.len() as u64);
+            let bytes = recovery::read_file(path)?;
+            let unused = i + 1 == segments.len() && super::line::lines(&bytes, 0).next().is_none();
+            match &end {
+                _ if unused && !matches!(end, End::Closed { .. }) && i > 0 => {
+                    self.report.notes.push(format!("{}: made ahead and not used", path.display()));
+                    break;
+                }
+                End::Closed { next } if next == first_seq => {}
+                End::Open if *first_seq == 1 => {}
+                _ => {
+                    self.report.faults.push(format!("{}: the log before it is missing or has no end", path.display()));
+                    return Ok(());
+                }
+            }
+            match segment::read_groups(&bytes, &mut chain, |group, head| self.take_in(&group.records, head)) {
+                Ok((_, found)) => end = found,
+                Err(damage) => {
+                    self.report.faults.push(format!("{} {damage}", path.display()));
+                    return Ok(());
+                }
+            }
+            self.report.segments += 1;
+        }
+        self.finish(events, end, &chain.head);
+        Ok(())
+    }
+
+    fn take_in(&mut self, records: &[Published], head: &segment::Head) -> Result<(), String> {
+        self.report.groups += 1;
+        for published in records {
+            self.report.events += 1;
+            self.tables.replay(published)?;
+            for sku in published.event.skus() {
+                self.compare(sku, published.seq);
+            }
+        }
+        match &self.checkpoint_head {
+            Some(expected) if expected.seq == head.seq && expected != head => {
+                Err("the checkpoint was made from another log".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn compare(&mut self, sku: &Sku, seq: u64) {
+        let Some(claims) = self.claims.remove(&(sku.clone(), seq)) else { return };
+        let image = StockImage::from(&self.tables.stock(sku));
+        for claim in claims.into_iter().filter(|claim| claim.image != image) {
+            self.report.faults.push(format!("{}: {sku:?} at record {seq} is not what the log says", claim.file.display()));
+        }
+    }
+
+    fn finish(self, events: &Path, end: End, head: &segment::Head) {
+        self.report.head = head.hash.to_string();
+        match end {
+            End::Open => {}
+            End::Torn { offset, fault } => self.report.notes.push(format!(
+                "the log ends at record {}; from byte {offset} stands a write that a crash cut short: {fault}",
+                head.seq
+            )),
+            End::Closed { next } => {
+                self.report.faults.push(format!("{}: {} is missing", events.display(), segment::file_name(next)));
+            }
+        }
+        if let Some(checkpoint) = self.checkpoint_head.filter(|checkpoint| checkpoint.seq > head.seq) {
+            let fault = format!("{}: the log ends at {}, but the checkpoint was made at {}", events.display(), head.seq, checkpoint.seq);
+            self.report.faults.push(fault);
+        }
+    }
+}
+
+fn check_states(tables: &Tables, report: &mut Report) {
+    let checked = tables.for_each_stock(|sku, stock, _| {
+        report.skus += 1;
+        report.faults.extend(stock.fault().map(|fault| format!("SKU {sku:?}: {fault}")));
+        Ok::<_, std::convert::Infallible>(())
+    });
+    let Ok(()) = checked;
+}

@@ -1,0 +1,338 @@
+//! The one thread that owns the log: take what is queued, write it once, sync it once, publish it,
+//! answer (group commit).
+//!
+//! When something fails: without room, nothing of the group was written, and it is refused for
+//! certain. A write that finds the disk full after all is cut off again. Anything else, above all a
+//! failed sync, poisons the log until a restart: the kernel marks pages clean whose write-back failed
+//! (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020), so that a second
+//! sync that succeeds proves nothing.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::active::{ActiveSegment, ROOM_STEP};
+use super::disk::{Disk, is_full, sync_folder};
+use super::segment::{self, Head, Segment};
+use super::{Position, Shared, line};
+use crate::journal::tables::{Admission, Published};
+use crate::journal::{Append, Appended, JournalError};
+
+/// A group is closed when it has so many bytes, however much is queued.
+const MAX_GROUP_BYTES: usize = 4 << 20;
+/// Kept free in each segment for the line that closes it.
+const CLOSING_ROOM: u64 = 256;
+/// How often a log without room looks whether there is some again, unasked.
+const RETRY_ROOM: Duration = Duration::from_millis(500);
+
+pub enum Job {
+    Append(Queued),
+    /// Finishes what was queued before it, and cuts the room off.
+    Close(Closed),
+    /// Ends at once, leaving the segment as it is.
+    Stop,
+}
+
+type Closed = SyncSender<Result<(), JournalError>>;
+
+/// An append whose records are encoded but for their place in the log.
+pub struct Queued {
+    pub append: Append,
+    pub fragments: Vec<Vec<u8>>,
+    pub done: oneshot::Sender<Result<Appended, JournalError>>,
+}
+
+pub struct Writer {
+    pub shared: Arc<Shared>,
+    pub queue: Receiver<Job>,
+    /// Asks for a step of room; full while one is being made.
+    pub ahead: SyncSender<Arc<ActiveSegment>>,
+    pub checkpoints: SyncSender<()>,
+    pub disk: Arc<dyn Disk>,
+    pub events: PathBuf,
+    pub segment_bytes: u64,
+    pub checkpoint_bytes: u64,
+    pub active: Arc<ActiveSegment>,
+    pub segment: Arc<Segment>,
+    pub offset: u64,
+    pub head: Head,
+    pub since_checkpoint: u64,
+    #[cfg(test)]
+    pub planted: Option<crate::journal::contract::Bug>,
+}
+
+/// What became of a group that was not acknowledged.
+enum Failure {
+    /// Nothing of it is in the log.
+    NotWritten(String),
+    /// It may or may not be there after a restart.
+    Unknown(String),
+}
+
+struct Group {
+    lines: Vec<u8>,
+    published: Vec<Published>,
+    dones: Vec<(u64, oneshot::Sender<Result<Appended, JournalError>>)>,
+    hash: blake3::Hash,
+}
+
+impl Writer {
+    pub fn run(mut self) {
+        while let Some(job) = self.next_job() {
+            match job {
+                Job::Append(first) => {
+                    let (queued, last) = self.collect(first);
+                    self.commit(queued);
+                    if let Some(job) = last {
+                        return self.end(job);
+                    }
+                }
+                job => return self.end(job),
+            }
+        }
+    }
+
+    /// Waits for work; while the log has no room, looks for some in between.
+    fn next_job(&mut self) -> Option<Job> {
+        loop {
+            if !self.shared.is_full() {
+                return self.queue.recv().ok();
+            }
+            match self.queue.recv_timeout(RETRY_ROOM) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = self.make_room(CLOSING_ROOM);
+                }
+            }
+        }
+    }
+
+    /// Takes what else is queued, up to a job that ends the log.
+    fn collect(&mut self, first: Queued) -> (Vec<Queued>, Option<Job>) {
+        let size = |queued: &Queued| queued.fragments.iter().map(Vec::len).sum::<usize>();
+        let mut bytes = size(&first);
+        let mut queued = vec![first];
+        while bytes < MAX_GROUP_BYTES {
+            match self.queue.try_recv() {
+                Ok(Job::Append(next)) => {
+                    bytes += size(&next);
+                    queued.push(next);
+                }
+                Ok(last) => return (queued, Some(last)),
+                Err(_) => break,
+            }
+        }
+        (queued, None)
+    }
+
+    fn commit(&mut self, queued: Vec<Queued>) {
+        if let Some(reason) = self.shared.poisoned() {
+            for queued in queued {
+                let _ = queued.done.send(Err(JournalError::Unavailable(reason.clone())));
+            }
+            return;
+        }
+        let group = self.assemble(queued);
+        if group.published.is_empty() {
+            return;
+        }
+        #[cfg(test)]
+        let Some(group) = self.act_on_planted_bug(group) else { return };
+        match self.write(&group.lines) {
+            Ok(start) => {
+                self.publish(&group, start);
+                group.acknowledge();
+            }
+            Err(failure) => self.fail(group, failure),
+        }
+    }
+
+    /// Gives records their places, refusing what was decided on a state that is no more.
+    fn assemble(&self, queued: Vec<Queued>) -> Group {
+        let mut admission = Admission::new(&self.shared.tables);
+        let (mut lines, mut published, mut dones) = (Vec::new(), Vec::new(), Vec::new());
+        let group = self.head.group + 1;
+        for Queued { append, fragments, done } in queued {
+            if !admission.admit(&append) {
+                let _ = done.send(Err(JournalError::Conflict));
+                continue;
+            }
+            dones.push((self.head.seq + published.len() as u64 + 1, done));
+            for (record, fragment) in append.records.into_iter().zip(&fragments) {
+                let seq = self.head.seq + published.len() as u64 + 1;
+                line::push_record(&mut lines, group, seq, fragment);
+                published.push(Published { seq, event: record.event, receipt: record.receipt });
+            }
+        }
+        let hash = self.head.chain(&lines);
+        line::push_seal(&mut lines, group, hash);
+        Group { lines, published, dones, hash }
+    }
+
+    /// Puts a group on stable storage; returns where it begins.
+    fn write(&mut self, lines: &[u8]) -> Result<u64, Failure> {
+        let length = lines.len() as u64;
+        if self.offset > 0 && self.offset + length > self.segment_bytes {
+            self.rotate()?;
+        }
+        self.make_room(length + CLOSING_ROOM)?;
+        let start = self.offset;
+        if let Err(error) = self.disk.write_at(&self.active.file, lines, start) {
+            return Err(self.take_back(start, error));
+        }
+        self.disk.sync(&self.active.file).map_err(|error| Failure::Unknown(format!("syncing the log failed: {error}")))?;
+        self.offset += length;
+        self.since_checkpoint += length;
+        self.grow_ahead();
+        Ok(start)
+    }
+
+    fn make_room(&mut self, length: u64) -> Result<(), Failure> {
+        match self.active.make_room(self.offset + length) {
+            Ok(()) => {
+                self.shared.set_full(None);
+                Ok(())
+            }
+            Err(error) => Err(self.no_room(&error)),
+        }
+    }
+
+    fn no_room(&self, error: &io::Error) -> Failure {
+        let reason = format!("the log in {} has no room: {error}", self.events.display());
+        self.shared.set_full(Some(reason.clone()));
+        Failure::NotWritten(reason)
+    }
+
+    /// A file system that copies on write may find the disk full even where room was made: what was
+    /// written is cut off, and when that is on stable storage the group is certainly not there.
+    fn take_back(&self, start: u64, error: io::Error) -> Failure {
+        if is_full(&error) && self.active.cut(start).is_ok() {
+            return self.no_room(&error);
+        }
+        Failure::Unknown(format!("writing the log failed: {error}"))
+    }
+
+    fn grow_ahead(&self) {
+        let near = self.active.room_until() < self.offset + ROOM_STEP / 2;
+        if near && self.offset + ROOM_STEP / 2 < self.segment_bytes && !self.active.growing_ahead.swap(true, Ordering::AcqRel) {
+            let asked = self.ahead.try_send(self.active.clone());
+            if asked.is_err() {
+                self.active.growing_ahead.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    /// Goes on in a new segment. It is there and durable before the old one says that it is closed.
+    fn rotate(&mut self) -> Result<(), Failure> {
+        let first_seq = self.head.seq + 1;
+        let path = self.events.join(segment::file_name(first_seq));
+        let opened = ActiveSegment::open(&path, self.disk.clone()).and_then(|active| {
+            active.make_room(CLOSING_ROOM)?;
+            sync_folder(&self.events)?;
+            Ok(active)
+        });
+        let active = opened.map_err(|error| {
+            let _ = std::fs::remove_file(&path);
+            self.no_room(&error)
+        })?;
+        let mut closing = Vec::new();
+        line::push_next(&mut closing, self.head.group, first_seq);
+        let closed = self.disk.write_at(&self.active.file, &closing, self.offset);
+        closed
+            .and_then(|()| self.active.cut(self.offset + closing.len() as u64))
+            .map_err(|error| Failure::Unknown(format!("closing a segment of the log failed: {error}")))?;
+        self.active = Arc::new(active);
+        self.segment = self.shared.segments.add(first_seq, path);
+        self.offset = 0;
+        Ok(())
+    }
+
+    fn publish(&mut self, group: &Group, start: u64) {
+        let Some(last) = group.published.last() else { return };
+        self.segment.mark(self.head.seq + 1, start);
+        self.shared.tables.publish(&group.published);
+        self.head = Head { seq: last.seq, group: self.head.group + 1, hash: group.hash };
+        *self.shared.position.lock().unwrap_or_else(PoisonError::into_inner) =
+            Position { segment: self.segment.first_seq, head: self.head.clone() };
+        if self.since_checkpoint >= self.checkpoint_bytes && self.checkpoints.try_send(()).is_ok() {
+            self.since_checkpoint = 0;
+        }
+    }
+
+    fn fail(&self, group: Group, failure: Failure) {
+        let error = match failure {
+            Failure::NotWritten(reason) => JournalError::Unavailable(reason),
+            Failure::Unknown(reason) => {
+                tracing::error!(reason, "writes are refused until a restart has read what is really on disk");
+                self.shared.poison(reason.clone());
+                JournalError::Unknown(reason)
+            }
+        };
+        for (_, done) in group.dones {
+            let _ = done.send(Err(error.clone()));
+        }
+    }
+
+    fn end(self, job: Job) {
+        let Job::Close(done) = job else { return };
+        let closed = match self.shared.poisoned() {
+            Some(reason) => Err(JournalError::Unavailable(reason)),
+            None => self.active.cut(self.offset).map_err(|error| {
+                JournalError::Unavailable(format!("cutting the room off {}: {error}", self.segment.path.display()))
+            }),
+        };
+        self.shared.poison("the log is closed".into());
+        let _ = done.send(closed);
+    }
+
+    /// Does what a wrong order of steps would do, so that the contract suite can be seen to notice.
+    #[cfg(test)]
+    fn act_on_planted_bug(&mut self, group: Group) -> Option<Group> {
+        use crate::journal::contract::Bug;
+        match self.planted {
+            Some(Bug::AcknowledgeBeforeSync) => {
+                let Group { lines, published, dones, hash } = group;
+                let start = self.offset;
+                Group { lines: Vec::new(), published: Vec::new(), dones, hash }.acknowledge();
+                let silent = Group { lines, published, dones: Vec::new(), hash };
+                if self.write(&silent.lines).is_ok() {
+                    self.publish(&silent, start);
+                }
+                None
+            }
+            Some(Bug::PublishBeforeDurable) => {
+                self.shared.tables.publish(&group.published);
+                Some(group)
+            }
+            Some(Bug::SkipReceipt) => {
+                let Group { mut published, dones, .. } = group;
+                let mut lines = Vec::new();
+                for published in &mut published {
+                    published.receipt = None;
+                    let record = crate::journal::Record { event: published.event.clone(), receipt: None };
+                    let fragment = line::encode_record(&record).expect("an event can be encoded");
+                    line::push_record(&mut lines, self.head.group + 1, published.seq, &fragment);
+                }
+                let hash = self.head.chain(&lines);
+                line::push_seal(&mut lines, self.head.group + 1, hash);
+                Some(Group { lines, published, dones, hash })
+            }
+            None => Some(group),
+        }
+    }
+}
+
+impl Group {
+    fn acknowledge(self) {
+        for (first_seq, done) in self.dones {
+            // The one who asked may be gone; what it asked for is done all the same.
+            let _ = done.send(Ok(Appended { first_seq }));
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! An engine for tests: keeps the promises of [`Journal`] in memory, and breaks them on demand.
+//!
+//! What would be a slow or failing disk is a switch here; a crash is [`MemoryJournal::crash`].
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::{FutureExt, future};
+use tokio::sync::oneshot;
+
+use super::contract::{Bug, Fault};
+use super::tables::{Admission, Published, Tables};
+use super::{
+    Answer, Append, Appended, Journal, JournalError, KeyHash, LevelView, ReceiptView,
+};
+use crate::domain::{Event, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
+
+pub struct MemoryJournal {
+    tables: Tables,
+    state: Mutex<State>,
+    planted: Option<Bug>,
+}
+
+#[derive(Default)]
+struct State {
+    log: Vec<Published>,
+    queue: VecDeque<(Append, oneshot::Sender<Result<Appended, JournalError>>)>,
+    held: bool,
+    fault: Option<Fault>,
+    refusing: Option<String>,
+    poisoned: bool,
+}
+
+impl MemoryJournal {
+    pub fn new(retention_ms: i64) -> Self {
+        Self::recover(retention_ms, Vec::new(), None)
+    }
+
+    pub fn with_bug(retention_ms: i64, bug: Bug) -> Self {
+        Self::recover(retention_ms, Vec::new(), Some(bug))
+    }
+
+    fn recover(retention_ms: i64, log: Vec<Published>, planted: Option<Bug>) -> Self {
+        let tables = Tables::new(retention_ms);
+        for published in &log {
+            tables.replay(published).expect("the log of a test is whole");
+        }
+        Self { tables, state: Mutex::new(State { log, ..State::default() }), planted }
+    }
+
+    /// What a new process finds: all that was made durable, and nothing else.
+    pub fn crash(&self, retention_ms: i64) -> Self {
+        Self::recover(retention_ms, self.state().log.clone(), self.planted)
+    }
+
+    /// Makes every append wait, as for a sync that does not return.
+    pub fn hold(&self) {
+        self.state().held = true;
+    }
+
+    pub fn release(&self) {
+        let mut state = self.state();
+        state.held = false;
+        self.settle(&mut state);
+    }
+
+    pub fn fail(&self, fault: Option<Fault>) {
+        let mut state = self.state();
+        state.fault = fault;
+        if fault.is_none() && !state.poisoned {
+            state.refusing = None;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle(&self, state: &mut State) {
+        while !state.held {
+            let Some((append, done)) = state.queue.pop_front() else { return };
+            let _ = done.send(self.commit(state, &append));
+        }
+    }
+
+    fn commit(&self, state: &mut State, append: &Append) -> Result<Appended, JournalError> {
+        if state.poisoned {
+            return Err(JournalError::Unavailable("poisoned".into()));
+        }
+        if !Admission::new(&self.tables).admit(append) {
+            return Err(JournalError::Conflict);
+        }
+        match state.fault {
+            Some(Fault::Full) => {
+                state.refusing = Some("full".into());
+                return Err(JournalError::Unavailable("full".into()));
+            }
+            Some(Fault::Sync) => {
+                state.refusing = Some("sync failed".into());
+                state.poisoned = true;
+                return Err(JournalError::Unknown("sync failed".into()));
+            }
+            None => {}
+        }
+        let first_seq = state.log.len() as u64 + 1;
+        let group = self.place(append, first_seq);
+        state.log.extend(group.iter().cloned());
+        self.tables.publish(&group);
+        Ok(Appended { first_seq })
+    }
+
+    fn place(&self, append: &Append, first_seq: u64) -> Vec<Published> {
+        let receipt = |receipt| if self.planted == Some(Bug::SkipReceipt) { None } else { receipt };
+        let records = append.records.iter().zip(first_seq..);
+        records.map(|(r, seq)| Published { seq, event: r.event.clone(), receipt: receipt(r.receipt) }).collect()
+    }
+}
+
+fn ready<T: Send + 'static>(value: T) -> Answer<T> {
+    future::ready(Ok(value)).boxed()
+}
+
+impl Journal for MemoryJournal {
+    fn append(&self, append: Append) -> Answer<Appended> {
+        let mut state = self.state();
+        let first_seq = state.log.len() as u64 + 1;
+        match self.planted {
+            Some(Bug::PublishBeforeDurable) if state.held => self.tables.publish(&self.place(&append, first_seq)),
+            Some(Bug::AcknowledgeBeforeSync) => {
+                state.queue.push_back((append, oneshot::channel().0));
+                self.settle(&mut state);
+                return ready(Appended { first_seq });
+            }
+            _ => {}
+        }
+        let (done, outcome) = oneshot::channel();
+        state.queue.push_back((append, done));
+        self.settle(&mut state);
+        outcome.map(|outcome| outcome.unwrap_or_else(|_| Err(JournalError::Unknown("gone".into())))).boxed()
+    }
+
+    fn load(&self, sku: &Sku) -> Answer<Stock> {
+        ready(self.tables.stock(sku))
+    }
+
+    fn level(&self, sku: &Sku, store: &StoreId) -> Answer<Option<LevelView>> {
+        ready(self.tables.level(sku, store))
+    }
+
+    fn levels_in(&self, store: &StoreId, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, LevelView)>> {
+        ready(self.tables.levels_in(store, after, limit))
+    }
+
+    fn reservation(&self, id: &ReservationId) -> Answer<Option<ReservationStatus>> {
+        ready(self.tables.reservation(id))
+    }
+
+    fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>> {
+        ready(self.tables.receipt(key, now))
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
+        let visible = self.tables.visible();
+        let state = self.state();
+        let behind = state.log.iter().filter(|published| published.seq > after && published.seq <= visible);
+        ready(behind.take(limit).map(|published| (published.seq, (*published.event).clone())).collect())
+    }
+
+    fn deadlines(&self) -> Answer<Vec<(Timestamp, Sku)>> {
+        ready(self.tables.deadlines())
+    }
+
+    fn last_time(&self) -> Timestamp {
+        self.tables.last_time()
+    }
+
+    fn save_snapshot(&self, _: &Sku) -> Answer<()> {
+        ready(())
+    }
+
+    fn refusing(&self) -> Option<String> {
+        self.state().refusing.clone()
+    }
+
+    fn close(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! What stands in the log beside the event: the receipt of a write under an idempotency key.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::domain::Principal;
+
+/// 128 bits of BLAKE3: short enough to keep tens of millions in memory, long enough that two never meet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 16]);
+
+/// Of a principal and its idempotency key.
+pub type KeyHash = Digest;
+
+/// Of method, path, query and body of a request.
+pub type Fingerprint = Digest;
+
+impl Digest {
+    /// Of the parts in order; a part's length counts, so that moving a border changes the digest.
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(digest)
+    }
+
+    pub fn of_key(principal: &Principal, key: &str) -> KeyHash {
+        Self::of(&[principal.as_str().as_bytes(), key.as_bytes()])
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let value = u128::from_str_radix(&text, 16).ok().filter(|_| text.len() == 32);
+        let value = value.ok_or_else(|| serde::de::Error::custom("a digest has 32 hexadecimal digits"))?;
+        Ok(Self(value.to_be_bytes()))
+    }
+}
+
+/// Recorded with the event of a keyed write, so that its repeat is answered and not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Receipt {
+    pub key: KeyHash,
+    pub fingerprint: Fingerprint,
+    /// The HTTP status of the first answer; its body is written again from the event.
+    pub status: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moving_a_border_between_parts_changes_the_digest() {
+        assert_ne!(Digest::of(&[b"ab", b"c"]), Digest::of(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn a_digest_reads_back_as_it_was_written() {
+        let digest = Digest::of(&[b"x"]);
+        let text = serde_json::to_string(&digest).unwrap();
+        assert_eq!(serde_json::from_str::<Digest>(&text).unwrap(), digest);
+        assert!(serde_json::from_str::<Digest>("\"+1\"").is_err());
+    }
+}

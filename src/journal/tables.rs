@@ -1,0 +1,316 @@
+//! The durable state in memory, for the engines that have no database to ask.
+//!
+//! One thread publishes, in log order and only what is on stable storage; any number read. A reader
+//! takes `visible` first and sees each SKU as it stood there: a row remembers what its levels were
+//! before the group that is being published, so that the changes of one append appear in all its
+//! SKUs at the one moment when `visible` moves.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+
+use super::{Append, Fingerprint, KeyHash, LevelView, Receipt, ReceiptView};
+use crate::domain::{Event, HoldStep, Level, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
+
+/// An event with its place in the log.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub seq: u64,
+    pub event: Arc<Event>,
+    pub receipt: Option<Receipt>,
+}
+
+pub struct Tables {
+    visible: AtomicU64,
+    last_time_ms: AtomicI64,
+    rows: DashMap<Sku, Row, RandomState>,
+    stores: RwLock<BTreeMap<StoreId, BTreeSet<Sku>>>,
+    reservations: DashMap<ReservationId, ReservationEntry, RandomState>,
+    receipts: DashMap<KeyHash, ReceiptEntry, RandomState>,
+    expiries: Mutex<VecDeque<(Timestamp, Expiring)>>,
+    retention_ms: i64,
+}
+
+/// A SKU's state after its last published event, with what readers below it still see.
+#[derive(Default)]
+struct Row {
+    stock: Stock,
+    seq: u64,
+    before: Before,
+}
+
+/// What the group that was published last has changed in a row.
+#[derive(Default)]
+struct Before {
+    next_deadline: Option<Timestamp>,
+    levels: Vec<(StoreId, Option<Level>)>,
+}
+
+struct ReservationEntry {
+    /// Levels in which it still holds something.
+    open: u32,
+    ended_by: ReservationStatus,
+}
+
+struct ReceiptEntry {
+    fingerprint: Fingerprint,
+    seq: u64,
+    at: Timestamp,
+    status: u16,
+}
+
+/// What is forgotten when its time has come.
+enum Expiring {
+    Receipt(KeyHash),
+    Reservation(ReservationId),
+}
+
+impl Tables {
+    /// Receipts and closed reservations are kept for `retention_ms` after their event.
+    pub fn new(retention_ms: i64) -> Self {
+        Self {
+            visible: AtomicU64::new(0),
+            last_time_ms: AtomicI64::new(0),
+            rows: DashMap::default(),
+            stores: RwLock::default(),
+            reservations: DashMap::default(),
+            receipts: DashMap::default(),
+            expiries: Mutex::default(),
+            retention_ms,
+        }
+    }
+
+    pub fn visible(&self) -> u64 {
+        self.visible.load(Ordering::Acquire)
+    }
+
+    pub fn last_time(&self) -> Timestamp {
+        Timestamp::from_millis(self.last_time_ms.load(Ordering::Acquire))
+    }
+
+    /// Shows a group, whole and at once. Only ever called by one thread at a time.
+    pub fn publish(&self, group: &[Published]) {
+        let visible = self.visible();
+        for published in group {
+            for sku in published.event.skus() {
+                self.evolve(sku, published, visible);
+            }
+            self.note(published);
+        }
+        if let Some(last) = group.last() {
+            self.visible.store(last.seq, Ordering::Release);
+            self.forget(last.event.at);
+        }
+    }
+
+    /// The item's version as of the last published event.
+    pub fn version(&self, sku: &Sku) -> u64 {
+        self.rows.get(sku).map_or(0, |row| row.stock.version())
+    }
+
+    /// The SKU's state; for its owner, who has nothing in flight.
+    pub fn stock(&self, sku: &Sku) -> Stock {
+        self.rows.get(sku).map(|row| row.stock.clone()).unwrap_or_default()
+    }
+
+    /// The SKU's state with the sequence of its last event, if it has any.
+    pub fn stock_at(&self, sku: &Sku) -> Option<(Stock, u64)> {
+        self.rows.get(sku).map(|row| (row.stock.clone(), row.seq))
+    }
+
+    pub fn level(&self, sku: &Sku, store: &StoreId) -> Option<LevelView> {
+        let visible = self.visible();
+        self.rows.get(sku)?.view(store, visible)
+    }
+
+    pub fn levels_in(&self, store: &StoreId, after: Option<&Sku>, limit: usize) -> Vec<(Sku, LevelView)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner);
+        let skus = stores.get(store).into_iter().flat_map(|skus| skus.range((start, Bound::Unbounded)));
+        skus.filter_map(|sku| Some((sku.clone(), self.level(sku, store)?))).take(limit).collect()
+    }
+
+    pub fn reservation(&self, id: &ReservationId) -> Option<ReservationStatus> {
+        let entry = self.reservations.get(id)?;
+        Some(if entry.open > 0 { ReservationStatus::Active } else { entry.ended_by })
+    }
+
+    pub fn receipt(&self, key: KeyHash, now: Timestamp) -> Option<ReceiptView> {
+        let entry = self.receipts.get(&key)?;
+        let live = entry.at.as_millis() + self.retention_ms > now.as_millis() && entry.seq <= self.visible();
+        live.then_some(ReceiptView { fingerprint: entry.fingerprint, status: entry.status, seq: entry.seq })
+    }
+
+    pub fn deadlines(&self) -> Vec<(Timestamp, Sku)> {
+        self.rows.iter().filter_map(|row| Some((row.stock.next_deadline()?, row.key().clone()))).collect()
+    }
+
+    /// Calls `f` with every SKU, its state and the sequence of its last event. Each SKU is whole, but
+    /// they need not stand at the same sequence: what is published meanwhile is seen or not.
+    pub fn for_each_stock<E>(&self, mut f: impl FnMut(&Sku, &Stock, u64) -> Result<(), E>) -> Result<(), E> {
+        self.rows.iter().try_for_each(|row| f(row.key(), &row.stock, row.seq))
+    }
+
+    /// Puts a SKU in place as a checkpoint has it.
+    pub fn restore(&self, sku: Sku, stock: Stock, seq: u64) {
+        for hold in stock.holds().into_iter().flat_map(|holds| holds.oldest_first()) {
+            self.open_hold(&hold.reservation_id);
+        }
+        for (store, _) in stock.levels() {
+            self.index(store, &sku);
+        }
+        self.rows.insert(sku, Row { stock, seq, before: Before::default() });
+    }
+
+    /// Takes in an event at recovery: wholly where the SKU's state is older than it, and else only what
+    /// is remembered beside the state.
+    ///
+    /// An event that does not follow the state before it is an error: then the log is not what was written.
+    pub fn replay(&self, published: &Published) -> Result<(), String> {
+        let Published { seq, event, .. } = published;
+        for sku in event.skus() {
+            if self.rows.get(sku).is_some_and(|row| row.seq >= *seq) {
+                continue;
+            }
+            let fault = self.rows.get(sku).map_or_else(|| Stock::default().contradiction(sku, event), |row| row.stock.contradiction(sku, event));
+            if let Some(fault) = fault {
+                return Err(format!("record {seq} does not follow from those before it: {fault}"));
+            }
+            self.evolve(sku, published, u64::MAX);
+        }
+        self.note(published);
+        self.visible.fetch_max(*seq, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn evolve(&self, sku: &Sku, published: &Published, visible: u64) {
+        let Published { seq, event, .. } = published;
+        // `entry` takes its key by value, even where the row is there: mostly it is.
+        let mut row = match self.rows.get_mut(sku) {
+            Some(row) => row,
+            None => self.rows.entry(sku.clone()).or_default(),
+        };
+        row.remember(sku, event, visible);
+        row.stock.evolve(sku, event);
+        row.seq = *seq;
+        let is_new = |store: &StoreId| row.before.levels.iter().any(|(s, level)| s == store && level.is_none());
+        let new_stores: Vec<StoreId> =
+            event.changes.iter().filter(|c| c.sku == *sku && is_new(&c.store_id)).map(|c| c.store_id.clone()).collect();
+        drop(row);
+        for store in &new_stores {
+            self.index(store, sku);
+        }
+        for hold in event.holds.iter().filter(|hold| hold.sku == *sku) {
+            match hold.step {
+                HoldStep::Placed => self.open_hold(&hold.reservation_id),
+                _ if hold.held == 0 => self.close_hold(&hold.reservation_id),
+                _ => {}
+            }
+        }
+    }
+
+    fn index(&self, store: &StoreId, sku: &Sku) {
+        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+        stores.entry(store.clone()).or_default().insert(sku.clone());
+    }
+
+    fn open_hold(&self, id: &ReservationId) {
+        let new = || ReservationEntry { open: 0, ended_by: ReservationStatus::Released };
+        self.reservations.entry(id.clone()).or_insert_with(new).open += 1;
+    }
+
+    fn close_hold(&self, id: &ReservationId) {
+        if let Some(mut entry) = self.reservations.get_mut(id) {
+            entry.open = entry.open.saturating_sub(1);
+        }
+    }
+
+    /// What is kept beside the state: the receipt, how a reservation ended, and the time.
+    fn note(&self, published: &Published) {
+        let Published { seq, event, receipt } = published;
+        self.last_time_ms.fetch_max(event.at.as_millis(), Ordering::AcqRel);
+        let mut expiring = Vec::new();
+        if let Some(Receipt { key, fingerprint, status }) = *receipt {
+            self.receipts.insert(key, ReceiptEntry { fingerprint, seq: *seq, at: event.at, status });
+            expiring.push((event.at, Expiring::Receipt(key)));
+        }
+        for hold in event.holds.iter().filter(|hold| hold.held == 0) {
+            let ended_by = match hold.step {
+                HoldStep::Expired => ReservationStatus::Expired,
+                HoldStep::Placed | HoldStep::Released => ReservationStatus::Released,
+            };
+            let new = || ReservationEntry { open: 0, ended_by };
+            self.reservations.entry(hold.reservation_id.clone()).or_insert_with(new).ended_by = ended_by;
+            expiring.push((event.at, Expiring::Reservation(hold.reservation_id.clone())));
+        }
+        if !expiring.is_empty() {
+            self.expiries.lock().unwrap_or_else(PoisonError::into_inner).extend(expiring);
+        }
+    }
+
+    fn forget(&self, now: Timestamp) {
+        let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = |at: Timestamp| at.as_millis() + self.retention_ms <= now.as_millis();
+        while let Some((at, expiring)) = expiries.pop_front_if(|(at, _)| over(*at)) {
+            match expiring {
+                // A key may have been used again since: then its later receipt stays.
+                Expiring::Receipt(key) => drop(self.receipts.remove_if(&key, |_, entry| entry.at == at)),
+                Expiring::Reservation(id) => drop(self.reservations.remove_if(&id, |_, entry| entry.open == 0)),
+            }
+        }
+    }
+}
+
+impl Row {
+    /// Keeps what readers at or below `visible` are to see while the row runs ahead of them.
+    fn remember(&mut self, sku: &Sku, event: &Event, visible: u64) {
+        if self.seq <= visible {
+            self.before.levels.clear();
+            self.before.next_deadline = self.stock.next_deadline();
+        }
+        for change in event.changes.iter().filter(|change| change.sku == *sku) {
+            if !self.before.levels.iter().any(|(store, _)| *store == change.store_id) {
+                let level = self.stock.level(&change.store_id).copied();
+                self.before.levels.push((change.store_id.clone(), level));
+            }
+        }
+    }
+
+    fn view(&self, store: &StoreId, visible: u64) -> Option<LevelView> {
+        let now = self.stock.level(store).copied();
+        if self.seq <= visible {
+            return Some(LevelView { level: now?, next_deadline: self.stock.next_deadline() });
+        }
+        let before = self.before.levels.iter().find(|(s, _)| s == store).map_or(now, |(_, level)| *level);
+        Some(LevelView { level: before?, next_deadline: self.before.next_deadline })
+    }
+}
+
+/// Decides which appends of a group stand on the state that they were decided on.
+pub struct Admission<'a> {
+    tables: &'a Tables,
+    /// Versions that earlier appends of the same group have made.
+    ahead: HashMap<Sku, u64, RandomState>,
+}
+
+impl<'a> Admission<'a> {
+    pub fn new(tables: &'a Tables) -> Self {
+        Self { tables, ahead: HashMap::default() }
+    }
+
+    /// Takes the append in, or says that it was decided on a state that is no more.
+    pub fn admit(&mut self, append: &Append) -> bool {
+        let current = |sku: &Sku| self.ahead.get(sku).copied().unwrap_or_else(|| self.tables.version(sku));
+        if append.grounds.iter().any(|(sku, version)| current(sku) != *version) {
+            return false;
+        }
+        for change in append.records.iter().flat_map(|record| &record.event.changes) {
+            self.ahead.insert(change.sku.clone(), change.item_version);
+        }
+        true
+    }
+}
