@@ -28,7 +28,7 @@ const CASES: &[(&str, &[&str])] = &[
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().collect();
     if let Some(port) = option(&args, "--bare") {
-        return bare(port.parse()?);
+        return bare(port.parse()?, option(&args, "--workers").unwrap_or("2").parse()?);
     }
     let rounds: usize = option(&args, "--rounds").unwrap_or("3").parse()?;
     let seconds = option(&args, "--seconds").unwrap_or("4");
@@ -61,7 +61,7 @@ struct Delta {
     _delta: i64,
 }
 
-fn bare(port: u16) -> Result<()> {
+fn bare(port: u16, workers: usize) -> Result<()> {
     let body = web::Data::new(format!("{{\"padding\":\"{}\"}}", "x".repeat(200 - 14)));
     rt::System::new().block_on(async move {
         let answer = |body: &str| HttpResponse::Ok().content_type("application/json").body(body.to_owned());
@@ -72,7 +72,7 @@ fn bare(port: u16) -> Result<()> {
             let adjust = web::resource("/api/inventory/stores/{store}/inventory/{sku}/adjust").post(post);
             App::new().app_data(body.clone()).service(level).service(adjust)
         };
-        Ok(HttpServer::new(app).workers(2).bind(("127.0.0.1", port))?.run().await?)
+        Ok(HttpServer::new(app).workers(workers).bind(("127.0.0.1", port))?.run().await?)
     })
 }
 

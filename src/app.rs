@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::Inventory;
 use crate::config::Config;
-use crate::http::edge::{self, Gauge};
+use crate::http::edge::{self, Gauges};
 use crate::http::{State, routes};
 use crate::journal::Journal;
 use crate::journal::file::{FileJournal, Recovered};
@@ -33,8 +33,8 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let listener = listen(config)?;
     let address = listener.local_addr()?;
-    let (state, gauge) = (Data::new(State::recovering()), Arc::new(Gauge::default()));
-    let server = server(config, listener, state.clone(), gauge.clone())?;
+    let (state, gauges) = (Data::new(State::recovering()), Arc::new(Gauges::default()));
+    let server = server(config, listener, state.clone(), gauges.clone())?;
     let handle = server.handle();
     rt::spawn(server);
 
@@ -50,7 +50,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 
     stop.asked().await;
     tracing::info!("stopping: answering what is under way");
-    drain(&handle, &gauge, Duration::from_secs(config.shutdown_seconds.into())).await;
+    drain(&handle, &gauges, Duration::from_secs(config.shutdown_seconds.into())).await;
     let closing = tokio::task::spawn_blocking(move || journal.close());
     closing.await?.context("stopped, but not in order; the next start recovers from the log")?;
     tracing::info!("stopped");
@@ -66,10 +66,10 @@ fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-fn server(config: &Config, listener: TcpListener, state: Data<State>, gauge: Arc<Gauge>) -> anyhow::Result<Server> {
+fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Arc<Gauges>) -> anyhow::Result<Server> {
     let workers = config.workers();
     let app = move || {
-        let gauge = gauge.clone();
+        let gauge = gauges.add();
         App::new()
             .app_data(state.clone())
             .wrap_fn(move |request, service| edge::handle(gauge.clone(), request, service))
@@ -108,11 +108,11 @@ fn report(recovered: &Recovered, started: Instant) {
 
 /// Lets go of the network in order: no new connections; what runs is answered, and its connection
 /// closed; then the threads end. In this order, as a thread that ends takes its SKU actors with it.
-async fn drain(handle: &ServerHandle, gauge: &Gauge, patience: Duration) {
+async fn drain(handle: &ServerHandle, gauges: &Gauges, patience: Duration) {
     handle.pause().await;
-    gauge.drain();
+    gauges.drain();
     let deadline = Instant::now() + patience;
-    while gauge.running() > 0 && Instant::now() < deadline {
+    while gauges.running() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     handle.stop(true).await;

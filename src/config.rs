@@ -32,7 +32,7 @@ pub struct Config {
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     pub log_level: String,
 
-    /// Threads that serve requests; 0 takes one per core
+    /// Threads that serve requests; 0 takes one per core but one, which is left to the log and the disk
     #[arg(long, env = "HOLDFAST_WORKERS", default_value_t = 0)]
     pub workers: usize,
 
@@ -52,9 +52,9 @@ pub struct Config {
     #[arg(long, env = "HOLDFAST_IDLE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     pub idle_seconds: u32,
 
-    /// Milliseconds from a SKU's change to its snapshot
-    #[arg(long, env = "HOLDFAST_SNAPSHOT_DELAY_MS", default_value_t = 5000)]
-    pub snapshot_delay_ms: u32,
+    /// Seconds between two snapshots of a SKU that keeps changing
+    #[arg(long, env = "HOLDFAST_SNAPSHOT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub snapshot_seconds: u32,
 
     /// SKU snapshots that are written a second, at most
     #[arg(long, env = "HOLDFAST_SNAPSHOTS_PER_SECOND", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
@@ -91,7 +91,7 @@ impl Config {
 
     pub fn workers(&self) -> usize {
         match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1)),
             workers => workers,
         }
     }
@@ -109,7 +109,7 @@ impl Config {
         actors::Settings {
             queue_limit: self.queue_limit as usize,
             idle_after: Duration::from_secs(self.idle_seconds.into()),
-            snapshot_delay: Duration::from_millis(self.snapshot_delay_ms.into()),
+            snapshot_interval: Duration::from_secs(self.snapshot_seconds.into()),
             snapshots_per_second: self.snapshots_per_second,
         }
     }

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
+use uuid::Uuid;
 
 use self::claims::{Claim, Claims};
 use self::clock::Clock;
 use self::expiry::Deadlines;
 use self::registry::Registry;
 use self::sku::{Task, Write};
-use crate::domain::{Action, Event, Level, Reason, Refusal, Request, ReservationId, ReservationStatus, Sku, StoreId};
+use crate::domain::{Action, Event, Level, Reason, Refusal, Request, ReservationStatus, Sku, StoreId};
 use crate::journal::record::Digest;
 use crate::journal::{Fingerprint, Journal, JournalError, KeyHash};
 
@@ -30,8 +31,8 @@ pub struct Settings {
     pub queue_limit: usize,
     /// An actor that has had nothing to do for so long is stopped.
     pub idle_after: Duration,
-    /// A changed SKU's snapshot is written so long after, and at most so often.
-    pub snapshot_delay: Duration,
+    /// A changed SKU's snapshot is written so often, at most.
+    pub snapshot_interval: Duration,
     pub snapshots_per_second: u32,
 }
 
@@ -248,9 +249,9 @@ impl Inventory {
     }
 }
 
-/// A reservation id of our own making.
-pub fn new_reservation_id() -> ReservationId {
-    ReservationId::from(uuid::Uuid::now_v7())
+/// An id of our own making: UUIDv7 (RFC 9562), without the counter that threads would contend for.
+pub fn new_id() -> Uuid {
+    Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext))
 }
 
 fn actor_is_gone() -> ExecuteError {

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::claims::Claim;
 use super::registry::Place;
-use super::{ExecuteError, Inventory, Keyed, Outcome};
+use super::{ExecuteError, Inventory, Keyed, Outcome, new_id};
 use crate::domain::{Event, Origin, Principal, Refusal, Request, RequestId, Sku, Stock, Timestamp, decide, expire};
 use crate::journal::{Append, Appended, JournalError, Receipt, Record};
 
@@ -135,7 +135,7 @@ impl SkuActor {
             Ok(Appended { first_seq }) => {
                 decided.into_iter().for_each(|decided| decided.answer(first_seq));
                 self.tell_deadline();
-                self.plan_snapshot(context);
+                self.dirty = true;
                 self.decide_waiting(context);
             }
             Err(JournalError::Conflict) => {
@@ -160,27 +160,22 @@ impl SkuActor {
         self.told_deadline = next;
     }
 
-    fn plan_snapshot(&mut self, context: &mut Context<Self>) {
-        if !self.dirty {
-            self.dirty = true;
-            context.run_later(self.inventory.settings.snapshot_delay, |actor, context| actor.save_snapshot(context));
+    /// Every so often: writes the snapshot of what has changed, or stops if there is nothing to do. One
+    /// timer for both, as every wake-up of the actor polls each of its timers.
+    fn keep_house(&mut self, context: &mut Context<Self>) {
+        if self.dirty && !self.saving {
+            self.save_snapshot(context);
+        } else {
+            self.stop_if_idle(context);
         }
     }
 
     /// Waits its turn among all SKUs: snapshots are written one at a time and at a bounded rate.
     fn save_snapshot(&mut self, context: &mut Context<Self>) {
-        if self.saving {
-            return;
-        }
         // What changes from here on is in the next one.
         (self.dirty, self.saving) = (false, true);
         let save = save_in_turn(self.inventory.clone(), self.sku.clone()).into_actor(self);
-        context.spawn(save.map(|(), actor, context| {
-            actor.saving = false;
-            if std::mem::take(&mut actor.dirty) {
-                actor.plan_snapshot(context);
-            }
-        }));
+        context.spawn(save.map(|(), actor, _| actor.saving = false));
     }
 
     /// Stops, if it has nothing in flight or queued and nobody has got hold of its address meanwhile.
@@ -197,7 +192,7 @@ impl Actor for SkuActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         self.load(context);
-        context.run_interval(self.inventory.settings.idle_after, |actor, context| actor.stop_if_idle(context));
+        context.run_interval(self.inventory.settings.snapshot_interval, |actor, context| actor.keep_house(context));
     }
 }
 
@@ -305,5 +300,5 @@ async fn save_in_turn(inventory: Arc<Inventory>, sku: Sku) {
 
 /// Expiries are nobody's request; they get an id all the same, for the log lines that belong to them.
 fn system() -> Origin {
-    Origin { by: Principal::system(), request_id: RequestId::from(uuid::Uuid::now_v7()) }
+    Origin { by: Principal::system(), request_id: RequestId::from(new_id()) }
 }

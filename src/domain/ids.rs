@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+use uuid::Uuid;
 
 /// The longest id, in Unicode scalar values.
 pub const MAX_ID_CHARS: usize = 64;
@@ -144,16 +145,21 @@ impl RequestId {
     }
 }
 
-impl From<uuid::Uuid> for RequestId {
-    fn from(id: uuid::Uuid) -> Self {
-        Self(Arc::from(&*id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())))
+
+impl From<Uuid> for RequestId {
+    fn from(id: Uuid) -> Self {
+        Self(text(id))
     }
 }
 
-impl From<uuid::Uuid> for ReservationId {
-    fn from(id: uuid::Uuid) -> Self {
-        Self(Arc::from(&*id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())))
+impl From<Uuid> for ReservationId {
+    fn from(id: Uuid) -> Self {
+        Self(text(id))
     }
+}
+
+fn text(id: Uuid) -> Arc<str> {
+    Arc::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
 }
 
 #[cfg(test)]

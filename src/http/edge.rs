@@ -3,45 +3,57 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
+use actix_web::http::header::{CACHE_CONTROL, CONNECTION, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 
 use super::problem::{Code, Problem};
+use crate::actors::new_id;
 use crate::domain::RequestId;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// How many requests are being answered; lets a stop wait for them.
+/// How many requests each thread is answering; lets a stop wait for them.
+#[derive(Default)]
+pub struct Gauges {
+    workers: Mutex<Vec<Arc<Gauge>>>,
+}
+
+/// One thread's own, so that counting costs the others nothing.
 #[derive(Default)]
 pub struct Gauge {
     running: AtomicUsize,
     draining: AtomicBool,
 }
 
-impl Gauge {
+impl Gauges {
+    pub fn add(&self) -> Arc<Gauge> {
+        let gauge = Arc::new(Gauge::default());
+        self.all().push(gauge.clone());
+        gauge
+    }
+
     pub fn running(&self) -> usize {
-        self.running.load(Ordering::Acquire)
+        self.all().iter().map(|gauge| gauge.running.load(Ordering::Acquire)).sum()
     }
 
     /// From here on every reply asks its client to close the connection.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.all().iter().for_each(|gauge| gauge.draining.store(true, Ordering::Release));
     }
 
-    fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Gauge>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
+impl Gauge {
     fn enter(&self) -> Running<'_> {
         self.running.fetch_add(1, Ordering::AcqRel);
         Running(self)
@@ -90,14 +102,14 @@ async fn finish<B: MessageBody + 'static>(
         response = describe(response, uri.path(), &request_id);
     }
     tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), request_id = request_id.as_str());
-    add_headers(response.headers_mut(), &request_id, gauge.is_draining());
+    add_headers(response.headers_mut(), &request_id, gauge.draining.load(Ordering::Acquire));
     Ok(response)
 }
 
 /// The client's own id where it can stand in headers and logs, else a new one.
 fn request_id(headers: &HeaderMap) -> RequestId {
     let given = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).and_then(RequestId::parse);
-    given.unwrap_or_else(|| RequestId::from(uuid::Uuid::now_v7()))
+    given.unwrap_or_else(|| new_id().into())
 }
 
 /// Gives an error its body, unless it has one.
@@ -142,9 +154,6 @@ fn panicked(panic: &(dyn Any + Send)) -> Problem {
 fn add_headers(headers: &mut HeaderMap, request_id: &RequestId, draining: bool) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
-    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
         headers.insert(REQUEST_ID.clone(), value);
     }

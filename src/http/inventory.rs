@@ -13,7 +13,7 @@ use super::path::{LevelPath, StorePath};
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::{State, answers, body, cursor, idempotency, precondition};
-use crate::actors::{Options, new_reservation_id};
+use crate::actors::{Options, new_id};
 use crate::domain::command::{ReorderPoint, Reserve};
 use crate::domain::{Action, MAX_QUANTITY, Movement, Request, ReservationId, Sku};
 
@@ -165,7 +165,7 @@ pub async fn reserve(state: Data<State>, request: HttpRequest, path: LevelPath, 
         let chose_reservation = body.reservation_id.is_some();
         let reserve = Reserve {
             quantity: body.quantity,
-            reservation_id: body.reservation_id.unwrap_or_else(new_reservation_id),
+            reservation_id: body.reservation_id.unwrap_or_else(|| new_id().into()),
             is_taken: false,
             ttl_seconds: body.ttl_seconds,
             reference: body.reference,

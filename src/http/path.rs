@@ -1,6 +1,7 @@
 //! Ids in paths. They are taken from the path as it was sent: a decoded slash is part of a SKU, and
 //! bytes that are no UTF-8 are refused instead of replaced.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
 
@@ -56,10 +57,9 @@ impl FromRequest for LevelPath {
 }
 
 /// The decoded segment at `index`, counted from the empty one before the first slash.
-pub fn segment(request: &HttpRequest, index: usize, name: &str) -> Result<String, Problem> {
+pub fn segment<'a>(request: &'a HttpRequest, index: usize, name: &str) -> Result<Cow<'a, str>, Problem> {
     let raw = request.uri().path().split('/').nth(index).unwrap_or_default();
-    let decoded = percent_decode_str(raw).decode_utf8();
-    decoded.map(|text| text.into_owned()).map_err(|_| Problem::invalid(name, "it is not UTF-8 when percent-decoded"))
+    percent_decode_str(raw).decode_utf8().map_err(|_| Problem::invalid(name, "it is not UTF-8 when percent-decoded"))
 }
 
 fn id<T>(

@@ -33,9 +33,10 @@ pub const TABLE: &[(&str, &str, &str)] = &[
 pub fn configure(config: &mut ServiceConfig) {
     config
         .app_data(PayloadConfig::new(MAX_BODY))
-        .service(resource(LEVEL).get(inventory::get).put(inventory::set).default_service(only("GET, PUT")))
+        // Tried in this order, each by a regular expression: what must be fastest comes first.
         .service(resource(ADJUST).post(inventory::adjust).default_service(only("POST")))
         .service(resource(RESERVE).post(inventory::reserve).default_service(only("POST")))
+        .service(resource(LEVEL).get(inventory::get).put(inventory::set).default_service(only("GET, PUT")))
         .service(resource(RELEASE).post(inventory::release).default_service(only("POST")))
         .service(resource(LEVELS).get(inventory::list).default_service(only("GET")))
         .service(resource(OPERATION).get(operations::get).default_service(only("GET")))

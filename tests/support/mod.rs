@@ -1,0 +1,100 @@
+//! The service as a process of its own, on a free port and a folder of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+pub const HOLDFAST: &str = env!("CARGO_BIN_EXE_holdfast");
+
+pub struct TestApp {
+    child: Child,
+    pub port: u16,
+    folder: PathBuf,
+    log: Arc<Mutex<String>>,
+    /// Removes the folder at the end, where it is this test's own.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl TestApp {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// On a new folder, with further arguments.
+    pub fn start_with(args: &[&str]) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let app = Self::start_in(temporary.path(), 0, args);
+        Self { _temporary: Some(temporary), ..app }
+    }
+
+    /// On a folder that outlives it; port 0 takes a free one.
+    pub fn start_in(folder: &Path, port: u16, args: &[&str]) -> Self {
+        let mut command = Command::new(HOLDFAST);
+        command.args(["serve", "--port", &port.to_string(), "--data-dir"]).arg(folder).args(args);
+        let mut child = command.env_remove("RUST_LOG").stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let ready = follow(BufReader::new(child.stderr.take().unwrap()), log.clone());
+        let Ok(port) = ready.recv_timeout(Duration::from_secs(30)) else {
+            let _ = child.kill();
+            panic!("the service did not start:\n{}", log.lock().unwrap());
+        };
+        Self { child, port, folder: folder.to_owned(), log, _temporary: None }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and what it exits with.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let status = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Keeps what the service logs, and says on which port it takes requests.
+fn follow(lines: impl BufRead + Send + 'static, log: Arc<Mutex<String>>) -> Receiver<u16> {
+    let (ready, port) = channel();
+    std::thread::spawn(move || {
+        for line in lines.lines().map_while(Result::ok) {
+            if let Some((_, rest)) = line.split_once("takes requests at http://127.0.0.1:") {
+                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                let _ = ready.send(digits.parse().unwrap());
+            }
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+    port
+}
