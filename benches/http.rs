@@ -16,11 +16,26 @@ const HOLDFAST: &str = env!("CARGO_BIN_EXE_holdfast");
 
 /// Name, and the arguments of `holdfast bench`.
 const CASES: &[(&str, &[&str])] = &[
-    ("adjust, 1,000 SKUs, 64 clients", &["--mode", "adjust", "--clients", "64"]),
-    ("adjust, one SKU, 64 clients", &["--mode", "adjust", "--clients", "64", "--hot"]),
-    ("adjust with keys, 64 clients", &["--mode", "adjust", "--clients", "64", "--keys"]),
-    ("adjust, 1,000 SKUs, 256 clients", &["--mode", "adjust", "--clients", "256"]),
-    ("adjust, one SKU, 256 clients", &["--mode", "adjust", "--clients", "256", "--hot"]),
+    (
+        "adjust, 1,000 SKUs, 64 clients",
+        &["--mode", "adjust", "--clients", "64"],
+    ),
+    (
+        "adjust, one SKU, 64 clients",
+        &["--mode", "adjust", "--clients", "64", "--hot"],
+    ),
+    (
+        "adjust with keys, 64 clients",
+        &["--mode", "adjust", "--clients", "64", "--keys"],
+    ),
+    (
+        "adjust, 1,000 SKUs, 256 clients",
+        &["--mode", "adjust", "--clients", "256"],
+    ),
+    (
+        "adjust, one SKU, 256 clients",
+        &["--mode", "adjust", "--clients", "256", "--hot"],
+    ),
     ("adjust, 1 client", &["--mode", "adjust", "--clients", "1"]),
     ("read, 64 clients", &["--mode", "read", "--clients", "64"]),
 ];
@@ -40,7 +55,10 @@ fn main() -> Result<()> {
     let _service = Running::start(Command::new(HOLDFAST).args(serve).arg("--data-dir").arg(folder.path()))?;
     wait_for(bare_port)?;
     wait_for(port)?;
-    println!("{:<34} {:>10} {:>10} {:>7} {:>9} {:>9}", "", "bare/s", "holdfast/s", "ratio", "p50 µs", "p99 µs");
+    println!(
+        "{:<34} {:>10} {:>10} {:>7} {:>9} {:>9}",
+        "", "bare/s", "holdfast/s", "ratio", "p50 µs", "p99 µs"
+    );
     for (name, case) in CASES {
         let mut floor = Vec::new();
         let mut ours = Vec::new();
@@ -50,7 +68,10 @@ fn main() -> Result<()> {
         }
         let (floor, ours) = (median(floor), median(ours));
         let ratio = ours.rate / floor.rate;
-        println!("{name:<34} {:>10.0} {:>10.0} {ratio:>7.2} {:>9.0} {:>9.0}", floor.rate, ours.rate, ours.p50, ours.p99);
+        println!(
+            "{name:<34} {:>10.0} {:>10.0} {ratio:>7.2} {:>9.0} {:>9.0}",
+            floor.rate, ours.rate, ours.p50, ours.p99
+        );
     }
     Ok(())
 }
@@ -64,7 +85,11 @@ struct Delta {
 fn bare(port: u16, workers: usize) -> Result<()> {
     let body = web::Data::new(format!("{{\"padding\":\"{}\"}}", "x".repeat(200 - 14)));
     rt::System::new().block_on(async move {
-        let answer = |body: &str| HttpResponse::Ok().content_type("application/json").body(body.to_owned());
+        let answer = |body: &str| {
+            HttpResponse::Ok()
+                .content_type("application/json")
+                .body(body.to_owned())
+        };
         let app = move || {
             let post = move |_: web::Json<Delta>, body: web::Data<String>| async move { answer(&body) };
             let get = move |body: web::Data<String>| async move { answer(&body) };
@@ -72,7 +97,11 @@ fn bare(port: u16, workers: usize) -> Result<()> {
             let adjust = web::resource("/api/inventory/stores/{store}/inventory/{sku}/adjust").post(post);
             App::new().app_data(body.clone()).service(level).service(adjust)
         };
-        Ok(HttpServer::new(app).workers(workers).bind(("127.0.0.1", port))?.run().await?)
+        Ok(HttpServer::new(app)
+            .workers(workers)
+            .bind(("127.0.0.1", port))?
+            .run()
+            .await?)
     })
 }
 
@@ -85,12 +114,23 @@ struct Measured {
 fn measure(port: u16, case: &[&str], seconds: &str, more: &[&str]) -> Result<Measured> {
     let url = format!("http://127.0.0.1:{port}");
     let mut command = Command::new(HOLDFAST);
-    command.args(["bench", "--json", "--url", &url, "--seconds", seconds]).args(case).args(more);
+    command
+        .args(["bench", "--json", "--url", &url, "--seconds", seconds])
+        .args(case)
+        .args(more);
     let output = command.stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stdout));
+    ensure!(
+        output.status.success(),
+        "{command:?} failed: {}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     let json: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let number = |name: &str| json[name].as_f64().with_context(|| format!("no {name} in {json}"));
-    Ok(Measured { rate: number("requestsPerSecond")?, p50: number("p50Micros")?, p99: number("p99Micros")? })
+    Ok(Measured {
+        rate: number("requestsPerSecond")?,
+        p50: number("p50Micros")?,
+        p99: number("p99Micros")?,
+    })
 }
 
 fn median(mut rounds: Vec<Measured>) -> Measured {

@@ -52,7 +52,9 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     tracing::info!("stopping: answering what is under way");
     drain(&handle, &gauges, Duration::from_secs(config.shutdown_seconds.into())).await;
     let closing = tokio::task::spawn_blocking(move || journal.close());
-    closing.await?.context("stopped, but not in order; the next start recovers from the log")?;
+    closing
+        .await?
+        .context("stopped, but not in order; the next start recovers from the log")?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -60,7 +62,10 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     let address = (config.host, config.port);
     let listener = TcpListener::bind(address).with_context(|| {
-        format!("cannot listen on {}:{}; stop what listens there, or choose another --port", config.host, config.port)
+        format!(
+            "cannot listen on {}:{}; stop what listens there, or choose another --port",
+            config.host, config.port
+        )
     })?;
     listener.set_nonblocking(true)?;
     Ok(listener)
@@ -96,12 +101,21 @@ async fn recover(config: &Config) -> anyhow::Result<Arc<dyn Journal>> {
 }
 
 fn report(recovered: &Recovered, started: Instant) {
-    let Recovered { seq, replayed, torn_bytes, checkpoint_fault, .. } = recovered;
+    let Recovered {
+        seq,
+        replayed,
+        torn_bytes,
+        checkpoint_fault,
+        ..
+    } = recovered;
     if let Some(fault) = checkpoint_fault {
         tracing::warn!(fault, "the checkpoint cannot be used; the whole log was read instead");
     }
     if *torn_bytes > 0 {
-        tracing::warn!(torn_bytes, "cut off a write that a crash had cut short; it was never answered");
+        tracing::warn!(
+            torn_bytes,
+            "cut off a write that a crash had cut short; it was never answered"
+        );
     }
     tracing::info!(seq, replayed, millis = started.elapsed().as_millis(), "recovered");
 }
@@ -128,7 +142,10 @@ impl Stop {
     fn listen() -> anyhow::Result<Self> {
         // A write past a file-size limit is then an error that is answered, and not the end.
         std::mem::forget(signal(SignalKind::from_raw(SIGXFSZ))?);
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn asked(&mut self) {

@@ -12,10 +12,10 @@
 //! puts it on stable storage, shows it to readers, and only then lets the answer go. Imports point
 //! down: `domain` knows nobody, `journal` knows `domain`, `actors` know both, `http` knows all three.
 
-pub mod domain;
-pub mod journal;
 pub mod actors;
+pub mod domain;
 pub mod http;
+pub mod journal;
 
 pub mod app;
 pub mod cli;

@@ -4,9 +4,13 @@ use tracing_subscriber::EnvFilter;
 
 /// `directives` is a level, or directives as of `tracing-subscriber`'s `EnvFilter`.
 pub fn start(directives: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(directives)
-        .map_err(|error| format!("LOG_LEVEL {directives:?} cannot be read ({error}): use error, warn, info, debug or trace"))?;
+    let filter = EnvFilter::try_new(directives).map_err(|error| {
+        format!("LOG_LEVEL {directives:?} cannot be read ({error}): use error, warn, info, debug or trace")
+    })?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_terminal).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(is_terminal)
+        .with_writer(std::io::stderr);
     subscriber.try_init().map_err(|error| error.to_string())
 }

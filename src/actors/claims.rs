@@ -33,7 +33,11 @@ impl Claims {
             Entry::Occupied(entry) => Err(*entry.get()),
             Entry::Vacant(entry) => {
                 entry.insert(State::Running);
-                Ok(Claim { held: self.held.clone(), digest, keep: false })
+                Ok(Claim {
+                    held: self.held.clone(),
+                    digest,
+                    keep: false,
+                })
             }
         }
     }

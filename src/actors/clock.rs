@@ -11,7 +11,9 @@ pub struct Clock {
 impl Clock {
     /// `last` is the time of the last recorded event.
     pub fn starting_at(last: Timestamp) -> Self {
-        Self { highest_ms: AtomicI64::new(last.as_millis()) }
+        Self {
+            highest_ms: AtomicI64::new(last.as_millis()),
+        }
     }
 
     /// Every read and every decision takes its time here and raises the mark, so that a hold which

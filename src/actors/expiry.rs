@@ -51,7 +51,9 @@ pub async fn run(inventory: Weak<Inventory>, mut wakeups: Wakeups) {
     loop {
         let Some(inventory) = inventory.upgrade() else { return };
         let due = take_due(&mut queue, inventory.clock.now());
-        futures_util::stream::iter(due).for_each_concurrent(AT_ONCE, |sku| wake(&inventory, sku)).await;
+        futures_util::stream::iter(due)
+            .for_each_concurrent(AT_ONCE, |sku| wake(&inventory, sku))
+            .await;
         let sleep = time_to_next(&queue, inventory.clock.now());
         drop(inventory);
         tokio::select! {
@@ -79,12 +81,18 @@ fn take_due(queue: &mut Queue, now: Timestamp) -> Vec<Sku> {
 
 fn time_to_next(queue: &Queue, now: Timestamp) -> Duration {
     let millis = queue.peek().map(|Reverse((at, _))| at.as_millis() - now.as_millis());
-    millis.map_or(LONGEST_SLEEP, |millis| Duration::from_millis(millis.max(0).cast_unsigned()).min(LONGEST_SLEEP))
+    millis.map_or(LONGEST_SLEEP, |millis| {
+        Duration::from_millis(millis.max(0).cast_unsigned()).min(LONGEST_SLEEP)
+    })
 }
 
 async fn wake(inventory: &Arc<Inventory>, sku: Sku) {
     if let Err(error) = inventory.touch(&sku).await {
-        tracing::debug!(sku = sku.as_str(), ?error, "could not record what is over; trying again");
+        tracing::debug!(
+            sku = sku.as_str(),
+            ?error,
+            "could not record what is over; trying again"
+        );
         let later = Timestamp::from_millis(inventory.clock.now().as_millis() + RETRY_MS);
         inventory.deadlines.add(later, sku);
     }

@@ -9,6 +9,8 @@ mod clock;
 mod expiry;
 mod registry;
 mod sku;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +87,9 @@ pub enum ExecuteError {
     /// The first request with this key is still running.
     KeyInFlight,
     /// Too many commands wait for this SKU.
-    Overloaded { sku: Sku },
+    Overloaded {
+        sku: Sku,
+    },
     Journal(JournalError),
 }
 
@@ -138,7 +142,14 @@ impl Inventory {
         let (request, id_claim) = self.claim_reservation(request, options).await?;
         let (reply, answer) = oneshot::channel();
         let sku = request.sku.clone();
-        let write = Write { request, dry_run: options.dry_run, keyed, key_claim, _id_claim: id_claim, reply };
+        let write = Write {
+            request,
+            dry_run: options.dry_run,
+            keyed,
+            key_claim,
+            _id_claim: id_claim,
+            reply,
+        };
         self.registry.send(self, &sku, Task::Write(Box::new(write)))?;
         let answered = answer.await.unwrap_or_else(|_| Err(actor_is_gone()));
         match answered {
@@ -168,7 +179,11 @@ impl Inventory {
         let mut levels = Vec::new();
         for (sku, view) in self.journal.levels_in(store, after, limit).await? {
             let is_over = view.next_deadline.is_some_and(|at| at <= now);
-            let level = if is_over { self.level(&sku, store).await? } else { Some(view.level) };
+            let level = if is_over {
+                self.level(&sku, store).await?
+            } else {
+                Some(view.level)
+            };
             levels.extend(level.map(|level| (sku, level)));
         }
         Ok(levels)
@@ -179,7 +194,11 @@ impl Inventory {
         for claim in [self.claims.state(key), None] {
             if let Some(receipt) = self.journal.receipt(key, self.clock.now()).await? {
                 let event = self.event(receipt.seq).await?;
-                return Ok(Operation::Completed { event, seq: receipt.seq, status: receipt.status });
+                return Ok(Operation::Completed {
+                    event,
+                    seq: receipt.seq,
+                    status: receipt.status,
+                });
             }
             match claim {
                 Some(claims::State::Running) => return Ok(Operation::Pending),
@@ -207,12 +226,18 @@ impl Inventory {
                 return Err(JournalError::Unknown(reason).into());
             }
         };
-        let Some(receipt) = self.journal.receipt(keyed.key, self.clock.now()).await? else { return Ok(Ok(claim)) };
+        let Some(receipt) = self.journal.receipt(keyed.key, self.clock.now()).await? else {
+            return Ok(Ok(claim));
+        };
         if receipt.fingerprint != keyed.fingerprint {
             return Err(ExecuteError::KeyReused);
         }
         let event = self.event(receipt.seq).await?;
-        Ok(Err(Outcome { event, seq: Some(receipt.seq), replayed: true }))
+        Ok(Err(Outcome {
+            event,
+            seq: Some(receipt.seq),
+            replayed: true,
+        }))
     }
 
     async fn event(&self, seq: u64) -> Result<Arc<Event>, JournalError> {
@@ -227,18 +252,28 @@ impl Inventory {
         mut request: Request,
         options: Options,
     ) -> Result<(Request, Option<Claim>), ExecuteError> {
-        let Action::Reserve(reserve) = &mut request.action else { return Ok((request, None)) };
+        let Action::Reserve(reserve) = &mut request.action else {
+            return Ok((request, None));
+        };
         if !options.chose_reservation {
             return Ok((request, None));
         }
-        let claim = self.claims.claim(Digest::of(&[b"reservation", reserve.reservation_id.as_str().as_bytes()])).ok();
+        let claim = self
+            .claims
+            .claim(Digest::of(&[
+                b"reservation",
+                reserve.reservation_id.as_str().as_bytes(),
+            ]))
+            .ok();
         reserve.is_taken = claim.is_none() || self.journal.reservation(&reserve.reservation_id).await?.is_some();
         Ok((request, claim))
     }
 
     /// What a single SKU cannot tell of a reservation, the directory can.
     async fn explain(&self, refusal: Refusal) -> Result<Refusal, JournalError> {
-        let Reason::NoHold { reservation_id } = refusal.reason else { return Ok(refusal) };
+        let Reason::NoHold { reservation_id } = refusal.reason else {
+            return Ok(refusal);
+        };
         let status = self.journal.reservation(&reservation_id).await?;
         let reason = match status {
             None => Reason::NoReservation { reservation_id },

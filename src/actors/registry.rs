@@ -42,8 +42,9 @@ impl Registry {
         loop {
             // An actor ends without leaving the map only when its thread does, at shutdown.
             self.actors.remove_if(sku, |_, entry| !entry.address.connected());
-            self.actors.entry(sku.clone()).or_insert_with(|| {
-                Entry { address: SkuActor::start_for(sku.clone(), inventory.clone()), places: Arc::default() }
+            self.actors.entry(sku.clone()).or_insert_with(|| Entry {
+                address: SkuActor::start_for(sku.clone(), inventory.clone()),
+                places: Arc::default(),
             });
             message = match self.try_send(sku, message, inventory.settings.queue_limit)? {
                 None => return Ok(()),
@@ -54,7 +55,9 @@ impl Registry {
 
     /// Gives the task back where there is no actor to take it.
     fn try_send(&self, sku: &Sku, task: Task, limit: usize) -> Result<Option<Task>, ExecuteError> {
-        let Some(entry) = self.actors.get(sku) else { return Ok(Some(task)) };
+        let Some(entry) = self.actors.get(sku) else {
+            return Ok(Some(task));
+        };
         let overloaded = || ExecuteError::Overloaded { sku: sku.clone() };
         let place = Place(entry.places.clone());
         if entry.places.fetch_add(1, Ordering::AcqRel) >= limit {
@@ -67,8 +70,15 @@ impl Registry {
         }
     }
 
+    #[cfg(test)]
+    pub fn running(&self) -> usize {
+        self.actors.len()
+    }
+
     /// Takes an actor out, if nobody has or will have anything for it.
     pub fn retire(&self, sku: &Sku) -> bool {
-        self.actors.remove_if(sku, |_, entry| entry.places.load(Ordering::Acquire) == 0).is_some()
+        self.actors
+            .remove_if(sku, |_, entry| entry.places.load(Ordering::Acquire) == 0)
+            .is_some()
     }
 }

@@ -108,22 +108,36 @@ impl SkuActor {
 
     /// Decides all that waits and appends what came of it.
     fn decide_waiting(&mut self, context: &mut Context<Self>) {
-        let Some(stock) = self.stock.as_mut().filter(|_| !self.in_flight && !self.waiting.is_empty()) else { return };
+        let Some(stock) = self
+            .stock
+            .as_mut()
+            .filter(|_| !self.in_flight && !self.waiting.is_empty())
+        else {
+            return;
+        };
         let ground = stock.version();
         let now = self.inventory.clock.now();
         let mut records = Vec::with_capacity(self.waiting.len());
         if let Some(event) = expire(&self.sku, stock, now, &system()) {
             stock.evolve(&self.sku, &event);
-            records.push(Record { event: Arc::new(event), receipt: None });
+            records.push(Record {
+                event: Arc::new(event),
+                receipt: None,
+            });
         }
         let waiting = std::mem::take(&mut self.waiting);
-        let decided: Vec<Decided> =
-            waiting.into_iter().map(|message| message.decide(&self.sku, stock, now, &mut records)).collect();
+        let decided: Vec<Decided> = waiting
+            .into_iter()
+            .map(|message| message.decide(&self.sku, stock, now, &mut records))
+            .collect();
         if records.is_empty() {
             decided.into_iter().for_each(|decided| decided.answer(0));
             return;
         }
-        let append = Append { grounds: vec![(self.sku.clone(), ground)], records };
+        let append = Append {
+            grounds: vec![(self.sku.clone(), ground)],
+            records,
+        };
         self.in_flight = true;
         let appended = self.inventory.journal.append(append).into_actor(self);
         context.spawn(appended.map(|result, actor, context| actor.settle(result, decided, context)));
@@ -192,7 +206,9 @@ impl Actor for SkuActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         self.load(context);
-        context.run_interval(self.inventory.settings.snapshot_interval, |actor, context| actor.keep_house(context));
+        context.run_interval(self.inventory.settings.snapshot_interval, |actor, context| {
+            actor.keep_house(context)
+        });
     }
 }
 
@@ -218,12 +234,18 @@ impl Execute {
                     stock.evolve(sku, &event);
                     let receipt = write.receipt(&event);
                     let event = Arc::new(event);
-                    records.push(Record { event: event.clone(), receipt });
+                    records.push(Record {
+                        event: event.clone(),
+                        receipt,
+                    });
                     Decision::Recorded(records.len() - 1, event)
                 }
             },
         };
-        Decided { message: self, decision }
+        Decided {
+            message: self,
+            decision,
+        }
     }
 
     fn fail(self, error: ExecuteError) {
@@ -236,7 +258,17 @@ impl Execute {
 
 impl Write {
     fn receipt(&self, event: &Event) -> Option<Receipt> {
-        self.keyed.map(|Keyed { key, fingerprint, status }| Receipt { key, fingerprint, status: status(event) })
+        self.keyed.map(
+            |Keyed {
+                 key,
+                 fingerprint,
+                 status,
+             }| Receipt {
+                key,
+                fingerprint,
+                status: status(event),
+            },
+        )
     }
 
     /// The key is free again before the answer leaves: its receipt is there by now.
@@ -250,13 +282,22 @@ impl Write {
 impl Decided {
     /// What was decided is durable; the append began at `first_seq`.
     fn answer(self, first_seq: u64) {
-        let Self { message: Execute { task, place }, decision } = self;
+        let Self {
+            message: Execute { task, place },
+            decision,
+        } = self;
         drop(place);
         let write = match task {
             Task::Touch(reply) => return drop(reply.send(Ok(()))),
             Task::Write(write) => write,
         };
-        let outcome = |event, seq| Ok(Outcome { event, seq, replayed: false });
+        let outcome = |event, seq| {
+            Ok(Outcome {
+                event,
+                seq,
+                replayed: false,
+            })
+        };
         write.answer(match decision {
             Decision::Recorded(i, event) => outcome(event, Some(first_seq + i as u64)),
             Decision::DryRun(event) => outcome(Arc::new(event), None),
@@ -267,7 +308,10 @@ impl Decided {
 
     /// Only a write that was under way may have happened; all else certainly did not.
     fn fail(self, error: &JournalError) {
-        let Self { message: Execute { task, place }, decision } = self;
+        let Self {
+            message: Execute { task, place },
+            decision,
+        } = self;
         drop(place);
         let was_written = matches!(decision, Decision::Recorded(..));
         let error = match error {
@@ -287,7 +331,9 @@ impl Decided {
 }
 
 async fn save_in_turn(inventory: Arc<Inventory>, sku: Sku) {
-    let Ok(turn) = inventory.snapshots.clone().acquire_owned().await else { return };
+    let Ok(turn) = inventory.snapshots.clone().acquire_owned().await else {
+        return;
+    };
     if let Err(error) = inventory.journal.save_snapshot(&sku).await {
         tracing::warn!(sku = sku.as_str(), %error, "snapshot not written; the log has it all the same");
     }
@@ -300,5 +346,8 @@ async fn save_in_turn(inventory: Arc<Inventory>, sku: Sku) {
 
 /// Expiries are nobody's request; they get an id all the same, for the log lines that belong to them.
 fn system() -> Origin {
-    Origin { by: Principal::system(), request_id: RequestId::from(new_id()) }
+    Origin {
+        by: Principal::system(),
+        request_id: RequestId::from(new_id()),
+    }
 }

@@ -18,7 +18,11 @@ pub struct VerifyArgs {
 }
 
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let bar = if args.json {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(0)
+    };
     let report = verify(&args.data.data_dir, |segment, segments| {
         bar.set_length(segments);
         bar.set_position(segment);
@@ -29,7 +33,11 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     } else {
         print(&report);
     }
-    Ok(if report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print(report: &Report) {
@@ -39,11 +47,21 @@ fn print(report: &Report) {
     for fault in &report.faults {
         println!("WRONG: {fault}");
     }
-    let Report { segments, groups, events, skus, snapshots, head, .. } = report;
+    let Report {
+        segments,
+        groups,
+        events,
+        skus,
+        snapshots,
+        head,
+        ..
+    } = report;
     println!("{events} events in {groups} groups and {segments} segments; {skus} SKUs, {snapshots} snapshots");
     println!("head {head}");
     match report.faults.len() {
         0 => println!("whole: checksums, chain, sequences, versions, snapshots and checkpoint agree"),
-        faults => println!("NOT WHOLE: {faults} faults; restore a backup, or ask for help before writing to this folder"),
+        faults => {
+            println!("NOT WHOLE: {faults} faults; restore a backup, or ask for help before writing to this folder")
+        }
     }
 }

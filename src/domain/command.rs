@@ -27,9 +27,13 @@ pub enum Action {
     },
     Reserve(Reserve),
     /// What one reservation holds of this level.
-    ReleaseReservation { reservation_id: ReservationId },
+    ReleaseReservation {
+        reservation_id: ReservationId,
+    },
     /// From the caller's own holds of this level, oldest first.
-    ReleaseQuantity { quantity: u64 },
+    ReleaseQuantity {
+        quantity: u64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

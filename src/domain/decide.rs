@@ -21,22 +21,50 @@ pub struct Refusal {
 pub enum Reason {
     /// There is no such level.
     NoLevel,
-    VersionMismatch { expected: u64, current: u64 },
-    PreconditionFailed { current: u64 },
-    InsufficientStock { requested: u64, available: u64, reserved: u64, next_expiry: Option<Timestamp> },
-    BelowReserved { requested: u64, reserved: u64 },
+    VersionMismatch {
+        expected: u64,
+        current: u64,
+    },
+    PreconditionFailed {
+        current: u64,
+    },
+    InsufficientStock {
+        requested: u64,
+        available: u64,
+        reserved: u64,
+        next_expiry: Option<Timestamp>,
+    },
+    BelowReserved {
+        requested: u64,
+        reserved: u64,
+    },
     /// The caller's own holds on the level are fewer than what was to be released.
-    NotReserved { requested: u64, held: u64 },
+    NotReserved {
+        requested: u64,
+        held: u64,
+    },
     /// The reservation holds nothing of this level; whether it is or was elsewhere, a SKU cannot tell.
-    NoHold { reservation_id: ReservationId },
-    NoReservation { reservation_id: ReservationId },
-    ReservationNotActive { reservation_id: ReservationId, status: ReservationStatus },
-    ReservationExists { reservation_id: ReservationId },
+    NoHold {
+        reservation_id: ReservationId,
+    },
+    NoReservation {
+        reservation_id: ReservationId,
+    },
+    ReservationNotActive {
+        reservation_id: ReservationId,
+        status: ReservationStatus,
+    },
+    ReservationExists {
+        reservation_id: ReservationId,
+    },
     QuantityLimit,
 }
 
 pub fn decide(stock: &Stock, request: &Request, now: Timestamp) -> Result<Event, Refusal> {
-    debug_assert!(stock.next_deadline().is_none_or(|at| at > now), "expire before deciding");
+    debug_assert!(
+        stock.next_deadline().is_none_or(|at| at > now),
+        "expire before deciding"
+    );
     Decision { stock, request, now }.decide().map_err(|reason| Refusal {
         sku: request.sku.clone(),
         store_id: request.store_id.clone(),
@@ -65,7 +93,17 @@ pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Opti
     let changes = stores.into_iter().filter_map(|store| {
         let level = stock.level(store)?;
         let freed: u64 = holds.iter().filter(|h| h.store_id == *store).map(|h| h.quantity).sum();
-        Some(change(sku, store, stock, level, Level { reserved: level.reserved - freed, ..*level }, None))
+        Some(change(
+            sku,
+            store,
+            stock,
+            level,
+            Level {
+                reserved: level.reserved - freed,
+                ..*level
+            },
+            None,
+        ))
     });
     let changes: Vec<Change> = changes.collect();
     (!changes.is_empty()).then(|| Event {
@@ -97,8 +135,16 @@ impl Decision<'_> {
         self.check_expected(found.map_or(0, |level| level.version))?;
         let level = found.copied().unwrap_or_default();
         match &self.request.action {
-            Action::Set { quantity, reorder_point, note } => {
-                let kind = if found.is_some() { EventKind::LevelCounted } else { EventKind::LevelCreated };
+            Action::Set {
+                quantity,
+                reorder_point,
+                note,
+            } => {
+                let kind = if found.is_some() {
+                    EventKind::LevelCounted
+                } else {
+                    EventKind::LevelCreated
+                };
                 self.set(kind, &level, *quantity, *reorder_point, note)
             }
             Action::Adjust { delta, movement, note } => self.adjust(&level, *delta, *movement, note),
@@ -110,13 +156,23 @@ impl Decision<'_> {
 
     /// `current` is 0 where there is no level.
     fn check_expected(&self, current: u64) -> Result<(), Reason> {
-        let Expected { version, if_match, if_none_match } = &self.request.expected;
+        let Expected {
+            version,
+            if_match,
+            if_none_match,
+        } = &self.request.expected;
         if let Some(expected) = version.filter(|expected| *expected != current) {
             return Err(Reason::VersionMismatch { expected, current });
         }
         let matches = if_match.as_ref().is_none_or(|versions| versions.contains(current));
-        let is_new = if_none_match.as_ref().is_none_or(|versions| !versions.contains(current));
-        if matches && is_new { Ok(()) } else { Err(Reason::PreconditionFailed { current }) }
+        let is_new = if_none_match
+            .as_ref()
+            .is_none_or(|versions| !versions.contains(current));
+        if matches && is_new {
+            Ok(())
+        } else {
+            Err(Reason::PreconditionFailed { current })
+        }
     }
 
     fn set(
@@ -128,7 +184,10 @@ impl Decision<'_> {
         note: &Option<String>,
     ) -> Result<Event, Reason> {
         if quantity < before.reserved {
-            return Err(Reason::BelowReserved { requested: quantity, reserved: before.reserved });
+            return Err(Reason::BelowReserved {
+                requested: quantity,
+                reserved: before.reserved,
+            });
         }
         self.check_limit(before, quantity)?;
         let reorder_point = match reorder_point {
@@ -136,7 +195,11 @@ impl Decision<'_> {
             ReorderPoint::Clear => None,
             ReorderPoint::At(point) => Some(point),
         };
-        let after = Level { quantity, reorder_point, ..*before };
+        let after = Level {
+            quantity,
+            reorder_point,
+            ..*before
+        };
         Ok(self.event(kind, before, after, Some(Movement::Count), note.clone()))
     }
 
@@ -155,12 +218,23 @@ impl Decision<'_> {
     }
 
     fn reserve(&self, level: &Level, reserve: &Reserve) -> Result<Event, Reason> {
-        let Reserve { quantity, reservation_id, is_taken, ttl_seconds, reference } = reserve;
+        let Reserve {
+            quantity,
+            reservation_id,
+            is_taken,
+            ttl_seconds,
+            reference,
+        } = reserve;
         if *is_taken {
-            return Err(Reason::ReservationExists { reservation_id: reservation_id.clone() });
+            return Err(Reason::ReservationExists {
+                reservation_id: reservation_id.clone(),
+            });
         }
         self.check_available(level, *quantity)?;
-        let after = Level { reserved: level.reserved + quantity, ..*level };
+        let after = Level {
+            reserved: level.reserved + quantity,
+            ..*level
+        };
         let placed = HoldChange {
             expires_at: ttl_seconds.map(|seconds| self.now.plus_seconds(seconds)),
             ..self.hold_change(reservation_id, HoldStep::Placed, *quantity, *quantity)
@@ -176,15 +250,28 @@ impl Decision<'_> {
     fn release_reservation(&self, level: &Level, reservation_id: &ReservationId) -> Result<Event, Reason> {
         let holds = self.stock.holds();
         let hold = holds.and_then(|holds| holds.get(reservation_id, &self.request.store_id));
-        let held = hold.ok_or_else(|| Reason::NoHold { reservation_id: reservation_id.clone() })?.held;
-        Ok(self.release(level, vec![self.hold_change(reservation_id, HoldStep::Released, held, 0)]))
+        let held = hold
+            .ok_or_else(|| Reason::NoHold {
+                reservation_id: reservation_id.clone(),
+            })?
+            .held;
+        Ok(self.release(
+            level,
+            vec![self.hold_change(reservation_id, HoldStep::Released, held, 0)],
+        ))
     }
 
     fn release_quantity(&self, level: &Level, requested: u64) -> Result<Event, Reason> {
         let mut left = requested;
         let mut released = Vec::new();
         let own = |hold: &&super::Hold| hold.store_id == self.request.store_id && hold.by == self.request.origin.by;
-        for hold in self.stock.holds().into_iter().flat_map(|holds| holds.oldest_first()).filter(own) {
+        for hold in self
+            .stock
+            .holds()
+            .into_iter()
+            .flat_map(|holds| holds.oldest_first())
+            .filter(own)
+        {
             if left == 0 {
                 break;
             }
@@ -193,14 +280,20 @@ impl Decision<'_> {
             released.push(self.hold_change(&hold.reservation_id, HoldStep::Released, taken, hold.held - taken));
         }
         if left > 0 {
-            return Err(Reason::NotReserved { requested, held: requested - left });
+            return Err(Reason::NotReserved {
+                requested,
+                held: requested - left,
+            });
         }
         Ok(self.release(level, released))
     }
 
     fn release(&self, level: &Level, holds: Vec<HoldChange>) -> Event {
         let freed: u64 = holds.iter().map(|hold| hold.quantity).sum();
-        let after = Level { reserved: level.reserved - freed, ..*level };
+        let after = Level {
+            reserved: level.reserved - freed,
+            ..*level
+        };
         Event {
             reservation_id: only_reservation(&holds),
             holds,
@@ -216,14 +309,21 @@ impl Decision<'_> {
             requested,
             available: level.available(),
             reserved: level.reserved,
-            next_expiry: self.stock.holds().and_then(|holds| holds.next_deadline_in(&self.request.store_id)),
+            next_expiry: self
+                .stock
+                .holds()
+                .and_then(|holds| holds.next_deadline_in(&self.request.store_id)),
         })
     }
 
     /// The level's and the item's total must both stay exact in every JSON reader.
     fn check_limit(&self, before: &Level, quantity: u64) -> Result<(), Reason> {
         let total = (self.stock.quantity() - before.quantity).saturating_add(quantity);
-        if quantity > MAX_QUANTITY || total > MAX_QUANTITY { Err(Reason::QuantityLimit) } else { Ok(()) }
+        if quantity > MAX_QUANTITY || total > MAX_QUANTITY {
+            Err(Reason::QuantityLimit)
+        } else {
+            Ok(())
+        }
     }
 
     fn hold_change(&self, reservation_id: &ReservationId, step: HoldStep, quantity: u64, held: u64) -> HoldChange {
@@ -246,7 +346,9 @@ impl Decision<'_> {
         movement: Option<Movement>,
         note: Option<String>,
     ) -> Event {
-        let Request { sku, store_id, origin, .. } = self.request;
+        let Request {
+            sku, store_id, origin, ..
+        } = self.request;
         Event {
             kind,
             at: self.now,
@@ -287,5 +389,8 @@ fn change(
 /// The one reservation that these changes are about, where it is one.
 fn only_reservation(holds: &[HoldChange]) -> Option<ReservationId> {
     let first = &holds.first()?.reservation_id;
-    holds.iter().all(|hold| hold.reservation_id == *first).then(|| first.clone())
+    holds
+        .iter()
+        .all(|hold| hold.reservation_id == *first)
+        .then(|| first.clone())
 }

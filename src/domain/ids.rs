@@ -145,7 +145,6 @@ impl RequestId {
     }
 }
 
-
 impl From<Uuid> for RequestId {
     fn from(id: Uuid) -> Self {
         Self(text(id))
@@ -168,7 +167,16 @@ mod tests {
 
     #[test]
     fn real_skus_are_ids() {
-        for text in ["85123A", "85123a", "BANK CHARGES", "AB/12", "Größe 38", "名", "gift_0001_10", "..."] {
+        for text in [
+            "85123A",
+            "85123a",
+            "BANK CHARGES",
+            "AB/12",
+            "Größe 38",
+            "名",
+            "gift_0001_10",
+            "...",
+        ] {
             assert!(Sku::parse(text).is_ok(), "{text}");
         }
         assert!(Sku::parse(&"x".repeat(64)).is_ok());
@@ -178,7 +186,23 @@ mod tests {
     #[test]
     fn what_would_confuse_a_person_or_a_path_is_refused() {
         let too_long = "x".repeat(65);
-        for text in ["", " a", "a ", "a\u{3000}", ".", "..", "a\nb", "\0", "a\u{200b}b", "a\u{2028}b", "a\u{202e}b", "\u{e000}", "\u{378}", "\u{7f}", &too_long] {
+        for text in [
+            "",
+            " a",
+            "a ",
+            "a\u{3000}",
+            ".",
+            "..",
+            "a\nb",
+            "\0",
+            "a\u{200b}b",
+            "a\u{2028}b",
+            "a\u{202e}b",
+            "\u{e000}",
+            "\u{378}",
+            "\u{7f}",
+            &too_long,
+        ] {
             assert!(Sku::parse(text).is_err(), "{text:?}");
         }
     }
@@ -186,6 +210,9 @@ mod tests {
     #[test]
     fn an_id_in_a_document_is_checked_as_one_in_a_path() {
         assert!(serde_json::from_str::<Sku>("\"a\\u0000\"").is_err());
-        assert_eq!(serde_json::from_str::<Sku>("\"a\\u002fb\"").unwrap(), Sku::parse("a/b").unwrap());
+        assert_eq!(
+            serde_json::from_str::<Sku>("\"a\\u002fb\"").unwrap(),
+            Sku::parse("a/b").unwrap()
+        );
     }
 }

@@ -8,6 +8,8 @@ pub mod decide;
 pub mod event;
 pub mod hold;
 pub mod ids;
+#[cfg(test)]
+mod properties;
 pub mod stock;
 pub mod time;
 

@@ -124,17 +124,27 @@ impl Stock {
     /// Why `event` cannot be the next one of this SKU, where it cannot: versions rise by one, and
     /// `0 <= reserved <= quantity` holds after every event.
     pub fn contradiction(&self, sku: &Sku, event: &Event) -> Option<String> {
-        event.changes.iter().filter(|change| change.sku == *sku).find_map(|change| {
-            let before = self.level(&change.store_id).copied().unwrap_or_default();
-            let of = format!("SKU {sku:?} in store {:?}", change.store_id);
-            if change.item_version != self.version + 1 || change.version != before.version + 1 {
-                return Some(format!("{of} skips from version {} to {}", before.version, change.version));
-            }
-            if before.quantity.checked_add_signed(change.delta) != Some(change.quantity) {
-                return Some(format!("{of} goes from {} to {} by {}", before.quantity, change.quantity, change.delta));
-            }
-            (change.reserved > change.quantity).then(|| format!("{of} has more reserved than on hand"))
-        })
+        event
+            .changes
+            .iter()
+            .filter(|change| change.sku == *sku)
+            .find_map(|change| {
+                let before = self.level(&change.store_id).copied().unwrap_or_default();
+                let of = format!("SKU {sku:?} in store {:?}", change.store_id);
+                if change.item_version != self.version + 1 || change.version != before.version + 1 {
+                    return Some(format!(
+                        "{of} skips from version {} to {}",
+                        before.version, change.version
+                    ));
+                }
+                if before.quantity.checked_add_signed(change.delta) != Some(change.quantity) {
+                    return Some(format!(
+                        "{of} goes from {} to {} by {}",
+                        before.quantity, change.quantity, change.delta
+                    ));
+                }
+                (change.reserved > change.quantity).then(|| format!("{of} has more reserved than on hand"))
+            })
     }
 
     /// What is wrong with this state, where something is: `0 <= reserved <= quantity`, and what is
@@ -142,12 +152,22 @@ impl Stock {
     pub fn fault(&self) -> Option<String> {
         for (store, level) in self.levels() {
             if level.reserved > level.quantity || level.quantity > MAX_QUANTITY {
-                return Some(format!("store {store:?} has {} on hand, {} reserved", level.quantity, level.reserved));
+                return Some(format!(
+                    "store {store:?} has {} on hand, {} reserved",
+                    level.quantity, level.reserved
+                ));
             }
-            let in_store = self.holds().into_iter().flat_map(Holds::oldest_first).filter(|h| h.store_id == *store);
+            let in_store = self
+                .holds()
+                .into_iter()
+                .flat_map(Holds::oldest_first)
+                .filter(|h| h.store_id == *store);
             let held: u64 = in_store.map(|hold| hold.held).sum();
             if held != level.reserved {
-                return Some(format!("store {store:?} has {} reserved, but its holds add up to {held}", level.reserved));
+                return Some(format!(
+                    "store {store:?} has {} reserved, but its holds add up to {held}",
+                    level.reserved
+                ));
             }
         }
         None
@@ -176,8 +196,19 @@ impl From<&Stock> for StockImage {
     fn from(stock: &Stock) -> Self {
         Self {
             version: stock.version,
-            levels: stock.levels().map(|(store, level)| LevelImage { store_id: store.clone(), level: *level }).collect(),
-            holds: stock.holds().into_iter().flat_map(Holds::oldest_first).cloned().collect(),
+            levels: stock
+                .levels()
+                .map(|(store, level)| LevelImage {
+                    store_id: store.clone(),
+                    level: *level,
+                })
+                .collect(),
+            holds: stock
+                .holds()
+                .into_iter()
+                .flat_map(Holds::oldest_first)
+                .cloned()
+                .collect(),
         }
     }
 }

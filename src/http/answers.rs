@@ -95,7 +95,11 @@ pub fn write_form(event: &Event, seq: Option<u64>) -> Option<WriteForm<'_>> {
     let change = event.changes.first()?;
     Some(WriteForm {
         level: changed(change, event.at),
-        reservation: event.holds.first().filter(|hold| hold.step == HoldStep::Placed).map(|hold| placed(event, hold)),
+        reservation: event
+            .holds
+            .first()
+            .filter(|hold| hold.step == HoldStep::Placed)
+            .map(|hold| placed(event, hold)),
         seq,
         dry_run: seq.is_none().then_some(true),
     })
@@ -104,11 +108,18 @@ pub fn write_form(event: &Event, seq: Option<u64>) -> Option<WriteForm<'_>> {
 pub fn written(outcome: &Outcome) -> HttpResponse {
     let event = &outcome.event;
     let recorded = StatusCode::from_u16(status(event)).unwrap_or(StatusCode::OK);
-    let mut response = HttpResponse::build(if outcome.seq.is_some() { recorded } else { StatusCode::OK });
+    let mut response = HttpResponse::build(if outcome.seq.is_some() {
+        recorded
+    } else {
+        StatusCode::OK
+    });
     if let Some(change) = event.changes.first().filter(|_| outcome.seq.is_some()) {
         response.insert_header((ETAG, etag(change.version)));
         if event.kind == EventKind::LevelCreated {
-            let path = LevelPath { store_id: change.store_id.clone(), sku: change.sku.clone() };
+            let path = LevelPath {
+                store_id: change.store_id.clone(),
+                sku: change.sku.clone(),
+            };
             response.insert_header((LOCATION, path.url()));
         }
     }

@@ -14,12 +14,15 @@ use super::problem::{Code, Problem};
 pub const MAX_BODY: usize = 4 << 20;
 
 pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, payload).await.map_err(|error| match error.as_error::<PayloadError>() {
-        Some(PayloadError::Overflow) => {
-            Problem::new(Code::PayloadTooLarge, format!("The body has more than {MAX_BODY} bytes."))
-        }
-        _ => Problem::invalid("body", format!("it could not be read: {error}")),
-    })
+    Bytes::from_request(request, payload)
+        .await
+        .map_err(|error| match error.as_error::<PayloadError>() {
+            Some(PayloadError::Overflow) => Problem::new(
+                Code::PayloadTooLarge,
+                format!("The body has more than {MAX_BODY} bytes."),
+            ),
+            _ => Problem::invalid("body", format!("it could not be read: {error}")),
+        })
 }
 
 pub fn parse<T: DeserializeOwned + Validate>(request: &HttpRequest, body: &[u8]) -> Result<T, Problem> {
@@ -29,12 +32,18 @@ pub fn parse<T: DeserializeOwned + Validate>(request: &HttpRequest, body: &[u8])
         return Err(Problem::invalid("body", "it must be a JSON object"));
     }
     let parsed: T = serde_json::from_slice(body).map_err(|_| explain::<T>(body))?;
-    parsed.validate().map_err(|errors| Problem::invalid_fields(fields(&errors)))?;
+    parsed
+        .validate()
+        .map_err(|errors| Problem::invalid_fields(fields(&errors)))?;
     Ok(parsed)
 }
 
 fn check_content_type(request: &HttpRequest) -> Result<(), Problem> {
-    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
@@ -52,7 +61,11 @@ fn explain<T: DeserializeOwned>(body: &[u8]) -> Problem {
             let path = error.path().to_string();
             let field = if path == "." { "body" } else { &path };
             // The names that Rust has for types mean nothing to a client.
-            let message = error.inner().to_string().replace("i64", "a whole number").replace("u64", "a whole number");
+            let message = error
+                .inner()
+                .to_string()
+                .replace("i64", "a whole number")
+                .replace("u64", "a whole number");
             Problem::invalid(field, message)
         }
         Ok(_) => Problem::invalid("body", "there is more behind the JSON object"),

@@ -15,7 +15,10 @@ impl Caller {
         let request_id = request.extensions().get::<RequestId>().cloned();
         // The edge gives every request its id; only a test that goes round it has none.
         let request_id = request_id.unwrap_or_else(|| new_id().into());
-        Self(Origin { by: Principal::anonymous(), request_id })
+        Self(Origin {
+            by: Principal::anonymous(),
+            request_id,
+        })
     }
 }
 

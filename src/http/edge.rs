@@ -40,12 +40,17 @@ impl Gauges {
     }
 
     pub fn running(&self) -> usize {
-        self.all().iter().map(|gauge| gauge.running.load(Ordering::Acquire)).sum()
+        self.all()
+            .iter()
+            .map(|gauge| gauge.running.load(Ordering::Acquire))
+            .sum()
     }
 
     /// From here on every reply asks its client to close the connection.
     pub fn drain(&self) {
-        self.all().iter().for_each(|gauge| gauge.draining.store(true, Ordering::Release));
+        self.all()
+            .iter()
+            .for_each(|gauge| gauge.draining.store(true, Ordering::Release));
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<Arc<Gauge>>> {
@@ -102,20 +107,28 @@ async fn finish<B: MessageBody + 'static>(
         response = describe(response, uri.path(), &request_id);
     }
     tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), request_id = request_id.as_str());
-    add_headers(response.headers_mut(), &request_id, gauge.draining.load(Ordering::Acquire));
+    add_headers(
+        response.headers_mut(),
+        &request_id,
+        gauge.draining.load(Ordering::Acquire),
+    );
     Ok(response)
 }
 
 /// The client's own id where it can stand in headers and logs, else a new one.
 fn request_id(headers: &HeaderMap) -> RequestId {
-    let given = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).and_then(RequestId::parse);
+    let given = headers
+        .get(&REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .and_then(RequestId::parse);
     given.unwrap_or_else(|| new_id().into())
 }
 
 /// Gives an error its body, unless it has one.
 fn describe(response: ServiceResponse<BoxBody>, path: &str, request_id: &RequestId) -> ServiceResponse {
     let (request, response) = response.into_parts();
-    let is_described = response.headers().contains_key(actix_web::http::header::CONTENT_TYPE) && response.error().is_none();
+    let is_described =
+        response.headers().contains_key(actix_web::http::header::CONTENT_TYPE) && response.error().is_none();
     if is_described {
         return ServiceResponse::new(request, response);
     }
@@ -135,20 +148,32 @@ fn by_status(response: &HttpResponse, path: &str) -> Problem {
         (Code::NotFound, _) => Problem::new(Code::NotFound, format!("There is nothing at {path:?}.")),
         (Code::Internal, Some(error)) => unforeseen(error),
         (code, Some(error)) => Problem::new(code, format!("{error}.")),
-        (code, None) => Problem::new(code, format!("The request was refused with status {}.", response.status().as_u16())),
+        (code, None) => Problem::new(
+            code,
+            format!("The request was refused with status {}.", response.status().as_u16()),
+        ),
     }
 }
 
 fn unforeseen(error: &Error) -> Problem {
     tracing::error!(%error, "an error that nobody has mapped");
-    Problem::new(Code::Internal, "An error that was not foreseen; the operator's log has it.")
+    Problem::new(
+        Code::Internal,
+        "An error that was not foreseen; the operator's log has it.",
+    )
 }
 
 /// No inner detail leaves: the panic's message is for the log, where the panic hook has put it too.
 fn panicked(panic: &(dyn Any + Send)) -> Problem {
-    let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(message, "a handler panicked");
-    Problem::new(Code::Internal, "The request met a defect of the service; the operator's log has it.")
+    Problem::new(
+        Code::Internal,
+        "The request met a defect of the service; the operator's log has it.",
+    )
 }
 
 fn add_headers(headers: &mut HeaderMap, request_id: &RequestId, draining: bool) {
@@ -172,7 +197,11 @@ struct Unanswered {
 
 impl Unanswered {
     fn new(problem: Problem, path: &str, request_id: RequestId) -> Self {
-        Self { problem, path: path.to_owned(), request_id }
+        Self {
+            problem,
+            path: path.to_owned(),
+            request_id,
+        }
     }
 }
 

@@ -25,8 +25,6 @@ pub async fn ready(state: Data<State>) -> HttpResponse {
     };
     match reason {
         None => live(state).await,
-        Some(reason) => {
-            HttpResponse::ServiceUnavailable().json(json!({"status": "unavailable", "reasons": [reason]}))
-        }
+        Some(reason) => HttpResponse::ServiceUnavailable().json(json!({"status": "unavailable", "reasons": [reason]})),
     }
 }

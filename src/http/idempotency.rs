@@ -26,15 +26,35 @@ pub fn keyed(
     if headers.next().is_some() {
         return Err(Problem::invalid("Idempotency-Key", "it stands there more than once"));
     }
-    if let (Some(header), Some(member)) = (in_header, in_body) && header != member {
-        return Err(Problem::invalid("idempotencyKey", "it is not the key that the Idempotency-Key header gives"));
+    if let (Some(header), Some(member)) = (in_header, in_body)
+        && header != member
+    {
+        return Err(Problem::invalid(
+            "idempotencyKey",
+            "it is not the key that the Idempotency-Key header gives",
+        ));
     }
-    let name = if in_header.is_some() { "Idempotency-Key" } else { "idempotencyKey" };
-    let Some(key) = in_header.or(in_body) else { return Ok(None) };
+    let name = if in_header.is_some() {
+        "Idempotency-Key"
+    } else {
+        "idempotencyKey"
+    };
+    let Some(key) = in_header.or(in_body) else {
+        return Ok(None);
+    };
     check(key, name)?;
     let (path, query) = (request.uri().path(), request.query_string());
-    let fingerprint = Digest::of(&[request.method().as_str().as_bytes(), path.as_bytes(), query.as_bytes(), body]);
-    Ok(Some(Keyed { key: Digest::of_key(by, key), fingerprint, status: answers::status }))
+    let fingerprint = Digest::of(&[
+        request.method().as_str().as_bytes(),
+        path.as_bytes(),
+        query.as_bytes(),
+        body,
+    ]);
+    Ok(Some(Keyed {
+        key: Digest::of_key(by, key),
+        fingerprint,
+        status: answers::status,
+    }))
 }
 
 pub fn check(key: &str, name: &str) -> Result<(), Problem> {

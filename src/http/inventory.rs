@@ -26,9 +26,13 @@ pub async fn get(state: Data<State>, request: HttpRequest, path: LevelPath) -> A
     let level = level.ok_or_else(|| not_found(&path))?;
     let etag = (ETAG, precondition::etag(level.version));
     if precondition::has_current(&request, level.version)? {
-        return Ok(HttpResponse::build(StatusCode::NOT_MODIFIED).insert_header(etag).finish());
+        return Ok(HttpResponse::build(StatusCode::NOT_MODIFIED)
+            .insert_header(etag)
+            .finish());
     }
-    Ok(HttpResponse::Ok().insert_header(etag).json(answers::level(&path.sku, &path.store_id, &level)))
+    Ok(HttpResponse::Ok()
+        .insert_header(etag)
+        .json(answers::level(&path.sku, &path.store_id, &level)))
 }
 
 /// `GET …/stores/{storeId}/inventory`
@@ -36,13 +40,24 @@ pub async fn list(state: Data<State>, request: HttpRequest, StorePath(store): St
     let query = Query::of(&request, &["limit", "after"])?;
     let limit = query.limit()?;
     let name = ["levels", store.as_str()];
-    let after = query.get("after").map(|after| cursor::decode(&name, after)).transpose()?;
-    let after = after.map(|sku| Sku::parse(&sku).map_err(|error| Problem::invalid("after", error))).transpose()?;
+    let after = query
+        .get("after")
+        .map(|after| cursor::decode(&name, after))
+        .transpose()?;
+    let after = after
+        .map(|sku| Sku::parse(&sku).map_err(|error| Problem::invalid("after", error)))
+        .transpose()?;
     let mut levels = state.inventory()?.levels_in(&store, after.as_ref(), limit + 1).await?;
     let has_more = levels.len() > limit;
     levels.truncate(limit);
-    let next = levels.last().filter(|_| has_more).map(|(sku, _)| cursor::encode(&name, sku.as_str()));
-    let items = levels.iter().map(|(sku, level)| answers::level(sku, &store, level)).collect();
+    let next = levels
+        .last()
+        .filter(|_| has_more)
+        .map(|(sku, _)| cursor::encode(&name, sku.as_str()));
+    let items = levels
+        .iter()
+        .map(|(sku, level)| answers::level(sku, &store, level))
+        .collect();
     let mut response = HttpResponse::Ok();
     if let Some(next) = &next {
         let path = request.uri().path();
@@ -82,9 +97,21 @@ pub async fn set(state: Data<State>, request: HttpRequest, path: LevelPath, payl
             Some(None) => ReorderPoint::Clear,
             Some(Some(point)) => ReorderPoint::At(point),
         };
-        let options = Options { dry_run: body.dry_run, ..Options::default() };
-        let action = Action::Set { quantity: body.quantity, reorder_point, note: body.note };
-        Ok(Parsed { action, options, version: body.expected_version, key: body.idempotency_key })
+        let options = Options {
+            dry_run: body.dry_run,
+            ..Options::default()
+        };
+        let action = Action::Set {
+            quantity: body.quantity,
+            reorder_point,
+            note: body.note,
+        };
+        Ok(Parsed {
+            action,
+            options,
+            version: body.expected_version,
+            key: body.idempotency_key,
+        })
     })
     .await
 }
@@ -130,13 +157,29 @@ impl AdjustType {
 /// `POST …/inventory/{sku}/adjust`
 pub async fn adjust(state: Data<State>, request: HttpRequest, path: LevelPath, payload: Payload) -> Answer {
     write(state, request, path, payload, |body: AdjustBody| {
-        let default = if body.delta > 0 { AdjustType::StockIn } else { AdjustType::ManualRemove };
+        let default = if body.delta > 0 {
+            AdjustType::StockIn
+        } else {
+            AdjustType::ManualRemove
+        };
         let movement = body.movement.unwrap_or(default).movement(body.delta);
         let sign = "STOCK_IN and RETURN go with a positive delta, SALE and MANUAL_REMOVE with a negative one";
         let movement = movement.ok_or_else(|| Problem::invalid("type", sign))?;
-        let options = Options { dry_run: body.dry_run, ..Options::default() };
-        let action = Action::Adjust { delta: body.delta, movement, note: body.note };
-        Ok(Parsed { action, options, version: body.expected_version, key: body.idempotency_key })
+        let options = Options {
+            dry_run: body.dry_run,
+            ..Options::default()
+        };
+        let action = Action::Adjust {
+            delta: body.delta,
+            movement,
+            note: body.note,
+        };
+        Ok(Parsed {
+            action,
+            options,
+            version: body.expected_version,
+            key: body.idempotency_key,
+        })
     })
     .await
 }
@@ -170,9 +213,18 @@ pub async fn reserve(state: Data<State>, request: HttpRequest, path: LevelPath, 
             ttl_seconds: body.ttl_seconds,
             reference: body.reference,
         };
-        let options = Options { dry_run: body.dry_run, chose_reservation, ..Options::default() };
+        let options = Options {
+            dry_run: body.dry_run,
+            chose_reservation,
+            ..Options::default()
+        };
         let action = Action::Reserve(reserve);
-        Ok(Parsed { action, options, version: body.expected_version, key: body.idempotency_key })
+        Ok(Parsed {
+            action,
+            options,
+            version: body.expected_version,
+            key: body.idempotency_key,
+        })
     })
     .await
 }
@@ -195,10 +247,23 @@ pub async fn release(state: Data<State>, request: HttpRequest, path: LevelPath, 
         let action = match (body.reservation_id, body.quantity) {
             (Some(reservation_id), None) => Action::ReleaseReservation { reservation_id },
             (None, Some(quantity)) => Action::ReleaseQuantity { quantity },
-            _ => return Err(Problem::invalid("reservationId", "give either reservationId or quantity")),
+            _ => {
+                return Err(Problem::invalid(
+                    "reservationId",
+                    "give either reservationId or quantity",
+                ));
+            }
         };
-        let options = Options { dry_run: body.dry_run, ..Options::default() };
-        Ok(Parsed { action, options, version: None, key: body.idempotency_key })
+        let options = Options {
+            dry_run: body.dry_run,
+            ..Options::default()
+        };
+        Ok(Parsed {
+            action,
+            options,
+            version: None,
+            key: body.idempotency_key,
+        })
     })
     .await
 }
@@ -222,12 +287,26 @@ async fn write<T: DeserializeOwned + Validate>(
     Query::none(&request)?;
     let bytes = body::read(&request, &mut payload.into_inner()).await?;
     let Caller(origin) = Caller::of(&request);
-    let Parsed { action, options, version, key } = parse(body::parse(&request, &bytes)?)?;
+    let Parsed {
+        action,
+        options,
+        version,
+        key,
+    } = parse(body::parse(&request, &bytes)?)?;
     let keyed = idempotency::keyed(&request, &bytes, key.as_deref(), &origin.by)?;
     let expected = precondition::expected(&request, version)?;
     let LevelPath { sku, store_id } = path;
-    let command = Request { sku, store_id, action, expected, origin };
-    let outcome = state.inventory()?.execute(command, Options { keyed, ..options }).await?;
+    let command = Request {
+        sku,
+        store_id,
+        action,
+        expected,
+        origin,
+    };
+    let outcome = state
+        .inventory()?
+        .execute(command, Options { keyed, ..options })
+        .await?;
     Ok(answers::written(&outcome))
 }
 

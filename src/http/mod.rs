@@ -34,7 +34,10 @@ pub struct State {
 impl State {
     /// Without stock as yet: it answers health probes, and refuses the rest, until [`State::serve`].
     pub fn recovering() -> Self {
-        Self { inventory: OnceLock::new(), started: Instant::now() }
+        Self {
+            inventory: OnceLock::new(),
+            started: Instant::now(),
+        }
     }
 
     pub fn serve(&self, inventory: Arc<Inventory>) {
@@ -44,7 +47,12 @@ impl State {
     }
 
     fn inventory(&self) -> Result<&Arc<Inventory>, Problem> {
-        let recovering = || Problem::new(Code::StorageUnavailable, "The stock is being recovered; try again shortly.");
+        let recovering = || {
+            Problem::new(
+                Code::StorageUnavailable,
+                "The stock is being recovered; try again shortly.",
+            )
+        };
         self.inventory.get().ok_or_else(recovering)
     }
 }

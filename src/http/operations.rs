@@ -27,7 +27,8 @@ pub async fn get(state: Data<State>, request: HttpRequest, Caller(origin): Calle
         Operation::Pending => Ok(HttpResponse::Ok().json(json!({"status": "pending"}))),
         Operation::Unknown => Err(JournalError::Unknown(String::new()).into()),
         Operation::NotFound => {
-            let detail = format!("No write of yours with the key {key:?} took effect within the time that keys are kept.");
+            let detail =
+                format!("No write of yours with the key {key:?} took effect within the time that keys are kept.");
             Err(Problem::new(Code::NotFound, detail))
         }
     }

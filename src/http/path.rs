@@ -59,7 +59,9 @@ impl FromRequest for LevelPath {
 /// The decoded segment at `index`, counted from the empty one before the first slash.
 pub fn segment<'a>(request: &'a HttpRequest, index: usize, name: &str) -> Result<Cow<'a, str>, Problem> {
     let raw = request.uri().path().split('/').nth(index).unwrap_or_default();
-    percent_decode_str(raw).decode_utf8().map_err(|_| Problem::invalid(name, "it is not UTF-8 when percent-decoded"))
+    percent_decode_str(raw)
+        .decode_utf8()
+        .map_err(|_| Problem::invalid(name, "it is not UTF-8 when percent-decoded"))
 }
 
 fn id<T>(

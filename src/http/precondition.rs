@@ -4,8 +4,8 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
 use super::problem::Problem;
-use crate::domain::command::VersionSet;
 use crate::domain::Expected;
+use crate::domain::command::VersionSet;
 
 pub fn etag(version: u64) -> HeaderValue {
     // Quotes and digits are a header value in any case.
@@ -43,7 +43,10 @@ fn versions(headers: &HeaderMap, name: HeaderName, takes_weak: bool) -> Result<O
                 return Ok(Some(VersionSet::Any));
             }
             let (is_weak, opaque) = tag.strip_prefix("W/").map_or((false, tag), |strong| (true, strong));
-            let inner = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(malformed)?;
+            let inner = opaque
+                .strip_prefix('"')
+                .and_then(|rest| rest.strip_suffix('"'))
+                .ok_or_else(malformed)?;
             if let Some(version) = inner.parse().ok().filter(|_| takes_weak || !is_weak) {
                 found.push(version);
             }

@@ -52,7 +52,11 @@ impl Code {
             Self::QuantityLimit => ("quantity_limit", 409, "The quantity would pass 2^53 - 1"),
             Self::AlreadyExists => ("already_exists", 409, "It exists already"),
             Self::ReservationNotActive => ("reservation_not_active", 409, "The reservation is over"),
-            Self::RequestInFlight => ("request_in_flight", 409, "The first request with this key is still running"),
+            Self::RequestInFlight => (
+                "request_in_flight",
+                409,
+                "The first request with this key is still running",
+            ),
             Self::PreconditionFailed => ("precondition_failed", 412, "The precondition does not hold"),
             Self::PayloadTooLarge => ("payload_too_large", 413, "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is not JSON"),
@@ -97,7 +101,13 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), members: Map::new(), headers: Vec::new() }.with_retry_after()
+        Self {
+            code,
+            detail: detail.into(),
+            members: Map::new(),
+            headers: Vec::new(),
+        }
+        .with_retry_after()
     }
 
     /// A request that does not fit, with the field (or header, or part of the path) that does not.
@@ -106,9 +116,14 @@ impl Problem {
     }
 
     pub fn invalid_fields(fields: Vec<(String, String)>) -> Self {
-        let details: Vec<String> = fields.iter().map(|(field, message)| format!("{field}: {message}")).collect();
-        let fields: Vec<Value> =
-            fields.iter().map(|(field, message)| json!({"field": field, "message": message})).collect();
+        let details: Vec<String> = fields
+            .iter()
+            .map(|(field, message)| format!("{field}: {message}"))
+            .collect();
+        let fields: Vec<Value> = fields
+            .iter()
+            .map(|(field, message)| json!({"field": field, "message": message}))
+            .collect();
         Self::new(Code::InvalidRequest, details.join("; ")).with("fields", fields)
     }
 
@@ -125,7 +140,11 @@ impl Problem {
     /// Whoever may come again is told when.
     fn with_retry_after(self) -> Self {
         let retries = self.code.status() == StatusCode::SERVICE_UNAVAILABLE || self.code == Code::RequestInFlight;
-        if retries { self.with_header(actix_web::http::header::RETRY_AFTER, "1") } else { self }
+        if retries {
+            self.with_header(actix_web::http::header::RETRY_AFTER, "1")
+        } else {
+            self
+        }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -133,7 +152,12 @@ impl Problem {
     }
 
     pub fn into_response(self, instance: &str, request_id: &RequestId) -> HttpResponse {
-        let Self { code, detail, members, headers } = self;
+        let Self {
+            code,
+            detail,
+            members,
+            headers,
+        } = self;
         let (name, status, title) = code.row();
         let form = Form {
             type_: format!("/problems/{name}"),
@@ -220,7 +244,10 @@ impl From<JournalError> for Problem {
             ),
             JournalError::Damaged(reason) => {
                 tracing::error!(reason, "a record of the log cannot be read back");
-                Self::new(Code::Internal, "A stored record cannot be read back; the operator's log says which.")
+                Self::new(
+                    Code::Internal,
+                    "A stored record cannot be read back; the operator's log says which.",
+                )
             }
         }
     }
@@ -236,10 +263,18 @@ impl From<Refusal> for Problem {
                 Self::new(Code::VersionMismatch, detail).with("currentVersion", current)
             }
             Reason::PreconditionFailed { current } => {
-                let detail = format!("The precondition (If-Match, If-None-Match) fails: {level} {}.", at_version(current));
+                let detail = format!(
+                    "The precondition (If-Match, If-None-Match) fails: {level} {}.",
+                    at_version(current)
+                );
                 Self::new(Code::PreconditionFailed, detail).with("currentVersion", current)
             }
-            Reason::InsufficientStock { requested, available, reserved, next_expiry } => {
+            Reason::InsufficientStock {
+                requested,
+                available,
+                reserved,
+                next_expiry,
+            } => {
                 let detail = format!("{level} has {available} available ({reserved} reserved), not {requested}.");
                 let problem = Self::new(Code::InsufficientStock, detail)
                     .with("requested", requested)
@@ -252,11 +287,15 @@ impl From<Refusal> for Problem {
             }
             Reason::BelowReserved { requested, reserved } => {
                 let detail = format!("{level} has {reserved} reserved: its quantity cannot be set to {requested}.");
-                Self::new(Code::BelowReserved, detail).with("requested", requested).with("reserved", reserved)
+                Self::new(Code::BelowReserved, detail)
+                    .with("requested", requested)
+                    .with("reserved", reserved)
             }
             Reason::NotReserved { requested, held } => {
                 let detail = format!("Your reservations hold {held} of {level}, not {requested}.");
-                Self::new(Code::NotReserved, detail).with("requested", requested).with("reserved", held)
+                Self::new(Code::NotReserved, detail)
+                    .with("requested", requested)
+                    .with("reserved", held)
             }
             Reason::NoHold { reservation_id } => {
                 let detail = format!("Reservation {reservation_id:?} holds nothing of {level}.");
@@ -278,7 +317,8 @@ impl From<Refusal> for Problem {
                 Self::new(Code::AlreadyExists, detail).with("reservationId", reservation_id.as_str())
             }
             Reason::QuantityLimit => {
-                let detail = format!("The quantity of {level}, or of the SKU over all stores, would pass 9007199254740991.");
+                let detail =
+                    format!("The quantity of {level}, or of the SKU over all stores, would pass 9007199254740991.");
                 Self::new(Code::QuantityLimit, detail)
             }
         };
@@ -287,7 +327,11 @@ impl From<Refusal> for Problem {
 }
 
 fn at_version(current: u64) -> String {
-    if current == 0 { "does not exist".to_owned() } else { format!("is at version {current}") }
+    if current == 0 {
+        "does not exist".to_owned()
+    } else {
+        format!("is at version {current}")
+    }
 }
 
 fn status_name(status: ReservationStatus) -> &'static str {

@@ -20,7 +20,10 @@ impl<'a> Query<'a> {
                 return Err(Problem::invalid(&name, "this route does not know this query parameter"));
             }
             if found.iter().any(|(other, _)| *other == name) {
-                return Err(Problem::invalid(&name, "this query parameter stands there more than once"));
+                return Err(Problem::invalid(
+                    &name,
+                    "this query parameter stands there more than once",
+                ));
             }
             found.push((name, value));
         }
@@ -29,11 +32,18 @@ impl<'a> Query<'a> {
 
     /// Refuses every parameter.
     pub fn none(request: &HttpRequest) -> Result<(), Problem> {
-        if request.query_string().is_empty() { Ok(()) } else { Query::of(request, &[]).map(drop) }
+        if request.query_string().is_empty() {
+            Ok(())
+        } else {
+            Query::of(request, &[]).map(drop)
+        }
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| &**value)
+        self.0
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| &**value)
     }
 
     /// The size of a page: 1 to 1000, 100 where it is not given.
@@ -51,5 +61,7 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Problem> {
     }
     let spaced = text.replace('+', " ");
     let decoded = percent_decode(spaced.as_bytes()).decode_utf8();
-    decoded.map(|text| Cow::Owned(text.into_owned())).map_err(|_| Problem::invalid("query", "it is not UTF-8"))
+    decoded
+        .map(|text| Cow::Owned(text.into_owned()))
+        .map_err(|_| Problem::invalid("query", "it is not UTF-8"))
 }

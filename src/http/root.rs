@@ -7,7 +7,10 @@ use super::routes;
 
 /// `GET /`
 pub async fn describe() -> HttpResponse {
-    let routes: Vec<_> = routes::TABLE.iter().map(|(method, path, does)| json!({"method": method, "path": path, "does": does})).collect();
+    let routes: Vec<_> = routes::TABLE
+        .iter()
+        .map(|(method, path, does)| json!({"method": method, "path": path, "does": does}))
+        .collect();
     HttpResponse::Ok().json(json!({
         "name": "Holdfast",
         "description": "A consistency-first inventory service: never oversold, never lost, never applied twice.",

@@ -19,11 +19,23 @@ const OPERATION: &str = "/api/operations/{key}";
 pub const TABLE: &[(&str, &str, &str)] = &[
     ("GET", LEVELS, "levels of a store, paged"),
     ("GET", LEVEL, "one level, with ETag"),
-    ("PUT", LEVEL, "a count: sets the quantity, and makes the level where there is none"),
+    (
+        "PUT",
+        LEVEL,
+        "a count: sets the quantity, and makes the level where there is none",
+    ),
     ("POST", ADJUST, "adds to the quantity, or takes what is available"),
     ("POST", RESERVE, "holds a quantity"),
-    ("POST", RELEASE, "gives back what a reservation holds of this level, or a quantity of the caller's own holds"),
-    ("GET", OPERATION, "what became of the caller's write with that idempotency key"),
+    (
+        "POST",
+        RELEASE,
+        "gives back what a reservation holds of this level, or a quantity of the caller's own holds",
+    ),
+    (
+        "GET",
+        OPERATION,
+        "what became of the caller's write with that idempotency key",
+    ),
     ("GET", "/api/health", "that it is there, and since when"),
     ("GET", "/api/health/live", "that it lives"),
     ("GET", "/api/health/ready", "whether it takes writes, or why not"),
@@ -36,13 +48,26 @@ pub fn configure(config: &mut ServiceConfig) {
         // Tried in this order, each by a regular expression: what must be fastest comes first.
         .service(resource(ADJUST).post(inventory::adjust).default_service(only("POST")))
         .service(resource(RESERVE).post(inventory::reserve).default_service(only("POST")))
-        .service(resource(LEVEL).get(inventory::get).put(inventory::set).default_service(only("GET, PUT")))
+        .service(
+            resource(LEVEL)
+                .get(inventory::get)
+                .put(inventory::set)
+                .default_service(only("GET, PUT")),
+        )
         .service(resource(RELEASE).post(inventory::release).default_service(only("POST")))
         .service(resource(LEVELS).get(inventory::list).default_service(only("GET")))
         .service(resource(OPERATION).get(operations::get).default_service(only("GET")))
         .service(resource("/api/health").get(health::live).default_service(only("GET")))
-        .service(resource("/api/health/live").get(health::live).default_service(only("GET")))
-        .service(resource("/api/health/ready").get(health::ready).default_service(only("GET")))
+        .service(
+            resource("/api/health/live")
+                .get(health::live)
+                .default_service(only("GET")),
+        )
+        .service(
+            resource("/api/health/ready")
+                .get(health::ready)
+                .default_service(only("GET")),
+        )
         .service(resource("/").get(root::describe).default_service(only("GET")));
 }
 

@@ -11,8 +11,8 @@ use super::memory::MemoryJournal;
 use super::{Append, Appended, Fingerprint, Journal, JournalError, Receipt, Record};
 use crate::domain::command::{ReorderPoint, Reserve};
 use crate::domain::{
-    Action, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, ReservationStatus, Sku,
-    Stock, StoreId, Timestamp, decide,
+    Action, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, ReservationStatus, Sku, Stock,
+    StoreId, Timestamp, decide,
 };
 
 /// Wrong orders of steps that an engine can be told to take.
@@ -84,7 +84,12 @@ impl Rig for FileRig {
 }
 
 fn file_rig(bug: Option<Bug>) -> Box<dyn Rig> {
-    let options = |folder| Options { folder, segment_bytes: 20_000, checkpoint_bytes: 50_000, retention_ms: RETENTION_MS };
+    let options = |folder| Options {
+        folder,
+        segment_bytes: 20_000,
+        checkpoint_bytes: 50_000,
+        retention_ms: RETENTION_MS,
+    };
     Box::new(FileRig(FaultyFolder::new(options, bug)))
 }
 
@@ -157,7 +162,10 @@ fn store(name: &str) -> StoreId {
 }
 
 fn origin() -> Origin {
-    Origin { by: Principal::anonymous(), request_id: RequestId::parse("r-1").unwrap() }
+    Origin {
+        by: Principal::anonymous(),
+        request_id: RequestId::parse("r-1").unwrap(),
+    }
 }
 
 /// A SKU as its actor would drive it: decides on its own state and appends.
@@ -170,7 +178,12 @@ struct Owner {
 
 impl Owner {
     fn new(name: &str) -> Self {
-        Self { sku: sku(name), store: store("s"), stock: Stock::default(), now: Timestamp::from_millis(1_000_000) }
+        Self {
+            sku: sku(name),
+            store: store("s"),
+            stock: Stock::default(),
+            now: Timestamp::from_millis(1_000_000),
+        }
     }
 
     fn decide(&mut self, action: Action) -> Arc<Event> {
@@ -188,7 +201,13 @@ impl Owner {
 
     fn append(&mut self, action: Action, receipt: Option<Receipt>) -> Append {
         let grounds = vec![(self.sku.clone(), self.stock.version())];
-        Append { grounds, records: vec![Record { event: self.decide(action), receipt }] }
+        Append {
+            grounds,
+            records: vec![Record {
+                event: self.decide(action),
+                receipt,
+            }],
+        }
     }
 
     async fn put(&mut self, rig: &dyn Rig, action: Action) -> Result<Appended, JournalError> {
@@ -198,15 +217,27 @@ impl Owner {
 }
 
 fn count(quantity: u64) -> Action {
-    Action::Set { quantity, reorder_point: ReorderPoint::Keep, note: None }
+    Action::Set {
+        quantity,
+        reorder_point: ReorderPoint::Keep,
+        note: None,
+    }
 }
 
 fn sell(quantity: i64) -> Action {
-    Action::Adjust { delta: -quantity, movement: Movement::Sale, note: Some("x".repeat(100)) }
+    Action::Adjust {
+        delta: -quantity,
+        movement: Movement::Sale,
+        note: Some("x".repeat(100)),
+    }
 }
 
 async fn quantity(rig: &dyn Rig, sku: &Sku, in_store: &str) -> Option<u64> {
-    rig.journal().level(sku, &store(in_store)).await.unwrap().map(|view| view.level.quantity)
+    rig.journal()
+        .level(sku, &store(in_store))
+        .await
+        .unwrap()
+        .map(|view| view.level.quantity)
 }
 
 async fn is_pending(answer: &mut super::Answer<Appended>) -> bool {
@@ -238,8 +269,16 @@ async fn nothing_leaves_before_it_is_durable(rig: Box<dyn Rig>) {
     let append = owner.append(sell(1), None);
     let mut answer = rig.journal().append(append);
     assert!(is_pending(&mut answer).await, "answered before it was durable");
-    assert_eq!(quantity(&*rig, &owner.sku, "s").await, Some(10), "shown before it was durable");
-    assert_eq!(rig.journal().events(1, 10).await.unwrap().len(), 0, "shown before it was durable");
+    assert_eq!(
+        quantity(&*rig, &owner.sku, "s").await,
+        Some(10),
+        "shown before it was durable"
+    );
+    assert_eq!(
+        rig.journal().events(1, 10).await.unwrap().len(),
+        0,
+        "shown before it was durable"
+    );
     rig.release();
     assert_eq!(answer.await.unwrap().first_seq, 2);
     assert_eq!(quantity(&*rig, &owner.sku, "s").await, Some(9));
@@ -256,20 +295,35 @@ async fn what_was_not_durable_at_a_crash_is_wholly_gone(rig: Box<dyn Rig>) {
     for name in ["A", "B"] {
         assert_eq!(quantity(&*rig, &sku(name), "s").await, Some(10));
     }
-    let mut a = Owner { stock: rig.journal().load(&a.sku).await.unwrap(), ..a };
+    let mut a = Owner {
+        stock: rig.journal().load(&a.sku).await.unwrap(),
+        ..a
+    };
     assert_eq!(a.put(&*rig, sell(3)).await.unwrap().first_seq, 3);
 }
 
 async fn a_receipt_is_found_as_long_as_it_is_kept(rig: Box<dyn Rig>) {
     let mut owner = Owner::new("A");
     let key = Fingerprint::of(&[b"key"]);
-    let receipt = Receipt { key, fingerprint: Fingerprint::of(&[b"body"]), status: 201 };
+    let receipt = Receipt {
+        key,
+        fingerprint: Fingerprint::of(&[b"body"]),
+        status: 201,
+    };
     let append = owner.append(count(10), Some(receipt));
     let Appended { first_seq } = rig.journal().append(append).await.unwrap();
     let rig = rig.crash();
     let kept = Timestamp::from_millis(owner.now.as_millis() + RETENTION_MS - 1);
-    let found = rig.journal().receipt(key, kept).await.unwrap().expect("the receipt is gone");
-    assert_eq!((found.fingerprint, found.status, found.seq), (receipt.fingerprint, 201, first_seq));
+    let found = rig
+        .journal()
+        .receipt(key, kept)
+        .await
+        .unwrap()
+        .expect("the receipt is gone");
+    assert_eq!(
+        (found.fingerprint, found.status, found.seq),
+        (receipt.fingerprint, 201, first_seq)
+    );
     let over = Timestamp::from_millis(owner.now.as_millis() + RETENTION_MS);
     assert_eq!(rig.journal().receipt(key, over).await.unwrap(), None);
 }
@@ -277,7 +331,10 @@ async fn a_receipt_is_found_as_long_as_it_is_kept(rig: Box<dyn Rig>) {
 async fn an_append_on_an_old_version_is_a_conflict_and_changes_nothing(rig: Box<dyn Rig>) {
     let mut owner = Owner::new("A");
     owner.put(&*rig, count(10)).await.unwrap();
-    let mut stale = Owner { stock: owner.stock.clone(), ..Owner::new("A") };
+    let mut stale = Owner {
+        stock: owner.stock.clone(),
+        ..Owner::new("A")
+    };
     owner.put(&*rig, sell(1)).await.unwrap();
     assert_eq!(stale.put(&*rig, sell(5)).await, Err(JournalError::Conflict));
     assert_eq!(quantity(&*rig, &owner.sku, "s").await, Some(9));
@@ -294,7 +351,10 @@ async fn an_append_is_shown_in_all_its_skus_at_once(rig: Box<dyn Rig>) {
         loop {
             let early = journal.level(&first, &in_store).await.unwrap().unwrap().level.quantity;
             let late = journal.level(&second, &in_store).await.unwrap().unwrap().level.quantity;
-            assert!(late <= early, "the second SKU shows {late}, which is older than the first one's {early}");
+            assert!(
+                late <= early,
+                "the second SKU shows {late}, which is older than the first one's {early}"
+            );
             if late == 500 {
                 return;
             }
@@ -305,8 +365,17 @@ async fn an_append_is_shown_in_all_its_skus_at_once(rig: Box<dyn Rig>) {
         let grounds = vec![(a.sku.clone(), a.stock.version()), (b.sku.clone(), b.stock.version())];
         let (mut joint, other) = ((*a.decide(sell(1))).clone(), b.decide(sell(1)));
         joint.changes.extend(other.changes.iter().cloned());
-        let record = Record { event: Arc::new(joint), receipt: None };
-        rig.journal().append(Append { grounds, records: vec![record] }).await.unwrap();
+        let record = Record {
+            event: Arc::new(joint),
+            receipt: None,
+        };
+        rig.journal()
+            .append(Append {
+                grounds,
+                records: vec![record],
+            })
+            .await
+            .unwrap();
     }
     reader.await.unwrap();
 }
@@ -320,7 +389,17 @@ async fn without_room_appends_are_refused_for_certain_until_there_is_room(rig: B
     // The engine may still have some room; then what it answers must hold as ever.
     while refused < 3 {
         let stock = owner.stock.clone();
-        match owner.put(&*rig, Action::Adjust { delta: 1, movement: Movement::StockIn, note: None }).await {
+        match owner
+            .put(
+                &*rig,
+                Action::Adjust {
+                    delta: 1,
+                    movement: Movement::StockIn,
+                    note: None,
+                },
+            )
+            .await
+        {
             Ok(_) => {}
             Err(JournalError::Unavailable(_)) => {
                 refused += 1;
@@ -339,7 +418,11 @@ async fn without_room_appends_are_refused_for_certain_until_there_is_room(rig: B
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(rig.journal().refusing(), None, "room is found again without a write that asks for it");
+    assert_eq!(
+        rig.journal().refusing(),
+        None,
+        "room is found again without a write that asks for it"
+    );
     owner.put(&*rig, sell(1)).await.unwrap();
     let rig = rig.crash();
     assert_eq!(rig.journal().load(&owner.sku).await.unwrap(), owner.stock);
@@ -353,9 +436,16 @@ async fn after_a_failed_sync_nothing_is_written_until_a_restart(rig: Box<dyn Rig
     assert!(matches!(owner.put(&*rig, sell(1)).await, Err(JournalError::Unknown(_))));
     rig.fail(None);
     owner.stock = stock;
-    assert!(matches!(owner.put(&*rig, sell(1)).await, Err(JournalError::Unavailable(_))));
+    assert!(matches!(
+        owner.put(&*rig, sell(1)).await,
+        Err(JournalError::Unavailable(_))
+    ));
     assert!(rig.journal().refusing().is_some());
-    assert_eq!(quantity(&*rig, &owner.sku, "s").await, Some(10), "reads go on, and show what is durable");
+    assert_eq!(
+        quantity(&*rig, &owner.sku, "s").await,
+        Some(10),
+        "reads go on, and show what is durable"
+    );
     let rig = rig.crash();
     owner.stock = rig.journal().load(&owner.sku).await.unwrap();
     owner.put(&*rig, sell(1)).await.unwrap();
@@ -385,12 +475,24 @@ async fn levels_of_a_store_are_listed_in_order_behind_a_sku(rig: Box<dyn Rig>) {
     for name in ["b", "a", "B", "c d", "a/1"] {
         Owner::new(name).put(&*rig, count(1)).await.unwrap();
     }
-    Owner { store: store("elsewhere"), ..Owner::new("z") }.put(&*rig, count(1)).await.unwrap();
+    Owner {
+        store: store("elsewhere"),
+        ..Owner::new("z")
+    }
+    .put(&*rig, count(1))
+    .await
+    .unwrap();
     let rig = rig.crash();
     let all = rig.journal().levels_in(&store("s"), None, 10).await.unwrap();
-    assert_eq!(all.iter().map(|(sku, _)| sku.as_str()).collect::<Vec<_>>(), ["B", "a", "a/1", "b", "c d"]);
+    assert_eq!(
+        all.iter().map(|(sku, _)| sku.as_str()).collect::<Vec<_>>(),
+        ["B", "a", "a/1", "b", "c d"]
+    );
     let some = rig.journal().levels_in(&store("s"), Some(&sku("a")), 2).await.unwrap();
-    assert_eq!(some.iter().map(|(sku, _)| sku.as_str()).collect::<Vec<_>>(), ["a/1", "b"]);
+    assert_eq!(
+        some.iter().map(|(sku, _)| sku.as_str()).collect::<Vec<_>>(),
+        ["a/1", "b"]
+    );
 }
 
 async fn deadlines_and_reservations_follow_the_holds(rig: Box<dyn Rig>) {
@@ -398,19 +500,42 @@ async fn deadlines_and_reservations_follow_the_holds(rig: Box<dyn Rig>) {
     let id = ReservationId::parse("cart-1").unwrap();
     let reserve = |ttl_seconds| {
         let reservation_id = id.clone();
-        Action::Reserve(Reserve { quantity: 2, reservation_id, is_taken: false, ttl_seconds, reference: None })
+        Action::Reserve(Reserve {
+            quantity: 2,
+            reservation_id,
+            is_taken: false,
+            ttl_seconds,
+            reference: None,
+        })
     };
     owner.put(&*rig, count(10)).await.unwrap();
     owner.put(&*rig, reserve(Some(5))).await.unwrap();
     let rig = rig.crash();
     let deadline = owner.now.plus_seconds(5);
-    assert_eq!(rig.journal().deadlines().await.unwrap(), [(deadline, owner.sku.clone())]);
+    assert_eq!(
+        rig.journal().deadlines().await.unwrap(),
+        [(deadline, owner.sku.clone())]
+    );
     let view = rig.journal().level(&owner.sku, &owner.store).await.unwrap().unwrap();
     assert_eq!((view.level.reserved, view.next_deadline), (2, Some(deadline)));
-    assert_eq!(rig.journal().reservation(&id).await.unwrap(), Some(ReservationStatus::Active));
-    owner.put(&*rig, Action::ReleaseReservation { reservation_id: id.clone() }).await.unwrap();
+    assert_eq!(
+        rig.journal().reservation(&id).await.unwrap(),
+        Some(ReservationStatus::Active)
+    );
+    owner
+        .put(
+            &*rig,
+            Action::ReleaseReservation {
+                reservation_id: id.clone(),
+            },
+        )
+        .await
+        .unwrap();
     let rig = rig.crash();
     assert_eq!(rig.journal().deadlines().await.unwrap(), []);
-    assert_eq!(rig.journal().reservation(&id).await.unwrap(), Some(ReservationStatus::Released));
+    assert_eq!(
+        rig.journal().reservation(&id).await.unwrap(),
+        Some(ReservationStatus::Released)
+    );
     assert_eq!(rig.journal().last_time(), owner.now);
 }

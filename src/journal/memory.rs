@@ -10,9 +10,7 @@ use tokio::sync::oneshot;
 
 use super::contract::{Bug, Fault};
 use super::tables::{Admission, Published, Tables};
-use super::{
-    Answer, Append, Appended, Journal, JournalError, KeyHash, LevelView, ReceiptView,
-};
+use super::{Answer, Append, Appended, Journal, JournalError, KeyHash, LevelView, ReceiptView};
 use crate::domain::{Event, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
 
 pub struct MemoryJournal {
@@ -45,7 +43,14 @@ impl MemoryJournal {
         for published in &log {
             tables.replay(published).expect("the log of a test is whole");
         }
-        Self { tables, state: Mutex::new(State { log, ..State::default() }), planted }
+        Self {
+            tables,
+            state: Mutex::new(State {
+                log,
+                ..State::default()
+            }),
+            planted,
+        }
     }
 
     /// What a new process finds: all that was made durable, and nothing else.
@@ -78,7 +83,9 @@ impl MemoryJournal {
 
     fn settle(&self, state: &mut State) {
         while !state.held {
-            let Some((append, done)) = state.queue.pop_front() else { return };
+            let Some((append, done)) = state.queue.pop_front() else {
+                return;
+            };
             let _ = done.send(self.commit(state, &append));
         }
     }
@@ -110,9 +117,21 @@ impl MemoryJournal {
     }
 
     fn place(&self, append: &Append, first_seq: u64) -> Vec<Published> {
-        let receipt = |receipt| if self.planted == Some(Bug::SkipReceipt) { None } else { receipt };
+        let receipt = |receipt| {
+            if self.planted == Some(Bug::SkipReceipt) {
+                None
+            } else {
+                receipt
+            }
+        };
         let records = append.records.iter().zip(first_seq..);
-        records.map(|(r, seq)| Published { seq, event: r.event.clone(), receipt: receipt(r.receipt) }).collect()
+        records
+            .map(|(r, seq)| Published {
+                seq,
+                event: r.event.clone(),
+                receipt: receipt(r.receipt),
+            })
+            .collect()
     }
 }
 
@@ -136,7 +155,9 @@ impl Journal for MemoryJournal {
         let (done, outcome) = oneshot::channel();
         state.queue.push_back((append, done));
         self.settle(&mut state);
-        outcome.map(|outcome| outcome.unwrap_or_else(|_| Err(JournalError::Unknown("gone".into())))).boxed()
+        outcome
+            .map(|outcome| outcome.unwrap_or_else(|_| Err(JournalError::Unknown("gone".into()))))
+            .boxed()
     }
 
     fn load(&self, sku: &Sku) -> Answer<Stock> {
@@ -162,8 +183,16 @@ impl Journal for MemoryJournal {
     fn events(&self, after: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
         let visible = self.tables.visible();
         let state = self.state();
-        let behind = state.log.iter().filter(|published| published.seq > after && published.seq <= visible);
-        ready(behind.take(limit).map(|published| (published.seq, (*published.event).clone())).collect())
+        let behind = state
+            .log
+            .iter()
+            .filter(|published| published.seq > after && published.seq <= visible);
+        ready(
+            behind
+                .take(limit)
+                .map(|published| (published.seq, (*published.event).clone()))
+                .collect(),
+        )
     }
 
     fn deadlines(&self) -> Answer<Vec<(Timestamp, Sku)>> {

@@ -17,7 +17,7 @@ pub mod record;
 pub mod tables;
 
 #[cfg(test)]
-mod contract;
+pub mod contract;
 
 use std::sync::Arc;
 

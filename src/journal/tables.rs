@@ -16,6 +16,10 @@ use foldhash::fast::RandomState;
 use super::{Append, Fingerprint, KeyHash, LevelView, Receipt, ReceiptView};
 use crate::domain::{Event, HoldStep, Level, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
 
+/// Parts of the table of SKUs. A checkpoint holds one part at a time while it copies it, and the log
+/// waits that long: with a million SKUs, about a millisecond.
+const SHARDS: usize = 1024;
+
 /// An event with its place in the log.
 #[derive(Clone, Debug)]
 pub struct Published {
@@ -75,7 +79,7 @@ impl Tables {
         Self {
             visible: AtomicU64::new(0),
             last_time_ms: AtomicI64::new(0),
-            rows: DashMap::default(),
+            rows: DashMap::with_hasher_and_shard_amount(RandomState::default(), SHARDS),
             stores: RwLock::default(),
             reservations: DashMap::default(),
             receipts: DashMap::default(),
@@ -130,23 +134,39 @@ impl Tables {
     pub fn levels_in(&self, store: &StoreId, after: Option<&Sku>, limit: usize) -> Vec<(Sku, LevelView)> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner);
-        let skus = stores.get(store).into_iter().flat_map(|skus| skus.range((start, Bound::Unbounded)));
-        skus.filter_map(|sku| Some((sku.clone(), self.level(sku, store)?))).take(limit).collect()
+        let skus = stores
+            .get(store)
+            .into_iter()
+            .flat_map(|skus| skus.range((start, Bound::Unbounded)));
+        skus.filter_map(|sku| Some((sku.clone(), self.level(sku, store)?)))
+            .take(limit)
+            .collect()
     }
 
     pub fn reservation(&self, id: &ReservationId) -> Option<ReservationStatus> {
         let entry = self.reservations.get(id)?;
-        Some(if entry.open > 0 { ReservationStatus::Active } else { entry.ended_by })
+        Some(if entry.open > 0 {
+            ReservationStatus::Active
+        } else {
+            entry.ended_by
+        })
     }
 
     pub fn receipt(&self, key: KeyHash, now: Timestamp) -> Option<ReceiptView> {
         let entry = self.receipts.get(&key)?;
         let live = entry.at.as_millis() + self.retention_ms > now.as_millis() && entry.seq <= self.visible();
-        live.then_some(ReceiptView { fingerprint: entry.fingerprint, status: entry.status, seq: entry.seq })
+        live.then_some(ReceiptView {
+            fingerprint: entry.fingerprint,
+            status: entry.status,
+            seq: entry.seq,
+        })
     }
 
     pub fn deadlines(&self) -> Vec<(Timestamp, Sku)> {
-        self.rows.iter().filter_map(|row| Some((row.stock.next_deadline()?, row.key().clone()))).collect()
+        self.rows
+            .iter()
+            .filter_map(|row| Some((row.stock.next_deadline()?, row.key().clone())))
+            .collect()
     }
 
     /// Calls `f` with every SKU, its state and the sequence of its last event. Each SKU is whole, but
@@ -160,10 +180,19 @@ impl Tables {
         for hold in stock.holds().into_iter().flat_map(|holds| holds.oldest_first()) {
             self.open_hold(&hold.reservation_id);
         }
-        for (store, _) in stock.levels() {
+        for (store, level) in stock.levels() {
             self.index(store, &sku);
+            self.last_time_ms
+                .fetch_max(level.updated_at.as_millis(), Ordering::AcqRel);
         }
-        self.rows.insert(sku, Row { stock, seq, before: Before::default() });
+        self.rows.insert(
+            sku,
+            Row {
+                stock,
+                seq,
+                before: Before::default(),
+            },
+        );
     }
 
     /// Takes in an event at recovery: wholly where the SKU's state is older than it, and else only what
@@ -176,13 +205,17 @@ impl Tables {
             if self.rows.get(sku).is_some_and(|row| row.seq >= *seq) {
                 continue;
             }
-            let fault = self.rows.get(sku).map_or_else(|| Stock::default().contradiction(sku, event), |row| row.stock.contradiction(sku, event));
+            let fault = self.rows.get(sku).map_or_else(
+                || Stock::default().contradiction(sku, event),
+                |row| row.stock.contradiction(sku, event),
+            );
             if let Some(fault) = fault {
                 return Err(format!("record {seq} does not follow from those before it: {fault}"));
             }
             self.evolve(sku, published, u64::MAX);
         }
         self.note(published);
+        self.forget(event.at);
         self.visible.fetch_max(*seq, Ordering::AcqRel);
         Ok(())
     }
@@ -198,8 +231,12 @@ impl Tables {
         row.stock.evolve(sku, event);
         row.seq = *seq;
         let is_new = |store: &StoreId| row.before.levels.iter().any(|(s, level)| s == store && level.is_none());
-        let new_stores: Vec<StoreId> =
-            event.changes.iter().filter(|c| c.sku == *sku && is_new(&c.store_id)).map(|c| c.store_id.clone()).collect();
+        let new_stores: Vec<StoreId> = event
+            .changes
+            .iter()
+            .filter(|c| c.sku == *sku && is_new(&c.store_id))
+            .map(|c| c.store_id.clone())
+            .collect();
         drop(row);
         for store in &new_stores {
             self.index(store, sku);
@@ -219,7 +256,10 @@ impl Tables {
     }
 
     fn open_hold(&self, id: &ReservationId) {
-        let new = || ReservationEntry { open: 0, ended_by: ReservationStatus::Released };
+        let new = || ReservationEntry {
+            open: 0,
+            ended_by: ReservationStatus::Released,
+        };
         self.reservations.entry(id.clone()).or_insert_with(new).open += 1;
     }
 
@@ -234,8 +274,21 @@ impl Tables {
         let Published { seq, event, receipt } = published;
         self.last_time_ms.fetch_max(event.at.as_millis(), Ordering::AcqRel);
         let mut expiring = Vec::new();
-        if let Some(Receipt { key, fingerprint, status }) = *receipt {
-            self.receipts.insert(key, ReceiptEntry { fingerprint, seq: *seq, at: event.at, status });
+        if let Some(Receipt {
+            key,
+            fingerprint,
+            status,
+        }) = *receipt
+        {
+            self.receipts.insert(
+                key,
+                ReceiptEntry {
+                    fingerprint,
+                    seq: *seq,
+                    at: event.at,
+                    status,
+                },
+            );
             expiring.push((event.at, Expiring::Receipt(key)));
         }
         for hold in event.holds.iter().filter(|hold| hold.held == 0) {
@@ -244,11 +297,17 @@ impl Tables {
                 HoldStep::Placed | HoldStep::Released => ReservationStatus::Released,
             };
             let new = || ReservationEntry { open: 0, ended_by };
-            self.reservations.entry(hold.reservation_id.clone()).or_insert_with(new).ended_by = ended_by;
+            self.reservations
+                .entry(hold.reservation_id.clone())
+                .or_insert_with(new)
+                .ended_by = ended_by;
             expiring.push((event.at, Expiring::Reservation(hold.reservation_id.clone())));
         }
         if !expiring.is_empty() {
-            self.expiries.lock().unwrap_or_else(PoisonError::into_inner).extend(expiring);
+            self.expiries
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(expiring);
         }
     }
 
@@ -283,10 +342,21 @@ impl Row {
     fn view(&self, store: &StoreId, visible: u64) -> Option<LevelView> {
         let now = self.stock.level(store).copied();
         if self.seq <= visible {
-            return Some(LevelView { level: now?, next_deadline: self.stock.next_deadline() });
+            return Some(LevelView {
+                level: now?,
+                next_deadline: self.stock.next_deadline(),
+            });
         }
-        let before = self.before.levels.iter().find(|(s, _)| s == store).map_or(now, |(_, level)| *level);
-        Some(LevelView { level: before?, next_deadline: self.before.next_deadline })
+        let before = self
+            .before
+            .levels
+            .iter()
+            .find(|(s, _)| s == store)
+            .map_or(now, |(_, level)| *level);
+        Some(LevelView {
+            level: before?,
+            next_deadline: self.before.next_deadline,
+        })
     }
 }
 
@@ -299,7 +369,10 @@ pub struct Admission<'a> {
 
 impl<'a> Admission<'a> {
     pub fn new(tables: &'a Tables) -> Self {
-        Self { tables, ahead: HashMap::default() }
+        Self {
+            tables,
+            ahead: HashMap::default(),
+        }
     }
 
     /// Takes the append in, or says that it was decided on a state that is no more.

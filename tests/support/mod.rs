@@ -26,14 +26,18 @@ impl TestApp {
     /// On a new folder, with further arguments.
     pub fn start_with(args: &[&str]) -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let app = Self::start_in(temporary.path(), 0, args);
-        Self { _temporary: Some(temporary), ..app }
+        let mut app = Self::start_in(temporary.path(), 0, args);
+        app._temporary = Some(temporary);
+        app
     }
 
     /// On a folder that outlives it; port 0 takes a free one.
     pub fn start_in(folder: &Path, port: u16, args: &[&str]) -> Self {
         let mut command = Command::new(HOLDFAST);
-        command.args(["serve", "--port", &port.to_string(), "--data-dir"]).arg(folder).args(args);
+        command
+            .args(["serve", "--port", &port.to_string(), "--data-dir"])
+            .arg(folder)
+            .args(args);
         let mut child = command.env_remove("RUST_LOG").stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let ready = follow(BufReader::new(child.stderr.take().unwrap()), log.clone());
@@ -41,7 +45,13 @@ impl TestApp {
             let _ = child.kill();
             panic!("the service did not start:\n{}", log.lock().unwrap());
         };
-        Self { child, port, folder: folder.to_owned(), log, _temporary: None }
+        Self {
+            child,
+            port,
+            folder: folder.to_owned(),
+            log,
+            _temporary: None,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -28,11 +28,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// All but the unreserved characters of RFC 3986.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where the service is, parsed once from `--url`.
 #[derive(Debug)]
@@ -93,10 +89,7 @@ impl Service {
             uri.scheme_str() == Some("http"),
             "--url {url}: only http:// is spoken here"
         );
-        ensure!(
-            uri.query().is_none(),
-            "--url {url}: a query has no place here"
-        );
+        ensure!(uri.query().is_none(), "--url {url}: a query has no place here");
         let Some(authority) = uri.authority() else {
             bail!("--url {url}: names no host");
         };
@@ -129,9 +122,7 @@ impl Service {
             .await
             .map_err(NoAnswer::Unreachable)?;
         stream.set_nodelay(true).map_err(NoAnswer::Unreachable)?;
-        let (sender, driver) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(NoAnswer::Broken)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(NoAnswer::Broken)?;
         Ok(Connection {
             sender,
             driver: Box::pin(driver),
@@ -196,10 +187,7 @@ impl Client {
             None => self.service.connect().await?,
         };
         let request = self.service.request(call);
-        let answer = connection
-            .exchange(request)
-            .await
-            .map_err(NoAnswer::Broken)?;
+        let answer = connection.exchange(request).await.map_err(NoAnswer::Broken)?;
         self.connection = Some(connection);
         Ok(answer)
     }
@@ -223,11 +211,7 @@ impl Connection {
 
     /// When the driver ends early, the sender hears of it and the answer resolves to its error.
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
-        let Self {
-            sender,
-            driver,
-            ended,
-        } = self;
+        let Self { sender, driver, ended } = self;
         let mut answer = pin!(async {
             let (parts, body) = sender.send_request(request).await?.into_parts();
             Ok(Answer {
@@ -283,10 +267,7 @@ mod tests {
         let service = Service::parse("http://[::1]:8080/stock/").unwrap();
         assert_eq!((service.host.as_str(), service.port), ("::1", 8080));
         assert_eq!(service.authority, "[::1]:8080");
-        assert_eq!(
-            service.store_path("a"),
-            "/stock/api/inventory/stores/a/inventory"
-        );
+        assert_eq!(service.store_path("a"), "/stock/api/inventory/stores/a/inventory");
         assert_eq!(Service::parse("http://shop.example").unwrap().port, 80);
     }
 

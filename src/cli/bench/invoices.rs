@@ -195,8 +195,7 @@ impl<'a> Line<'a> {
             (&columns.sku, LONGEST_ID),
             (&columns.store, LONGEST_ID),
         ] {
-            check_length(field(column), longest)
-                .with_context(|| format!("line {number}, column {}", column.name))?;
+            check_length(field(column), longest).with_context(|| format!("line {number}, column {}", column.name))?;
         }
         Ok(line)
     }
@@ -213,9 +212,7 @@ impl<'a> Line<'a> {
 }
 
 fn whole_number(field: &str) -> anyhow::Result<i64> {
-    let number: i64 = field
-        .parse()
-        .map_err(|_| anyhow!("{field:?} is not a whole number"))?;
+    let number: i64 = field.parse().map_err(|_| anyhow!("{field:?} is not a whole number"))?;
     ensure!(
         (-LARGEST..=LARGEST).contains(&number),
         "{field} is more than a level can hold"
@@ -244,16 +241,12 @@ fn name_column(error: csv::Error, header: &StringRecord) -> anyhow::Error {
             *expected_len.min(len) as usize,
             format!("the line has {len} fields where the header has {expected_len}"),
         ),
-        csv::ErrorKind::Utf8 {
-            pos: Some(pos),
-            err,
-        } => (pos.line(), err.field(), "is not UTF-8".to_owned()),
+        csv::ErrorKind::Utf8 { pos: Some(pos), err } => (pos.line(), err.field(), "is not UTF-8".to_owned()),
         _ => return in_line(error),
     };
-    let column = header.get(index).map_or_else(
-        || format!("{} (beyond the header)", index + 1),
-        str::to_owned,
-    );
+    let column = header
+        .get(index)
+        .map_or_else(|| format!("{} (beyond the header)", index + 1), str::to_owned);
     anyhow!("line {line}, column {column}: {what}")
 }
 
@@ -268,8 +261,7 @@ fn in_line(error: csv::Error) -> anyhow::Error {
 mod tests {
     use super::*;
 
-    const HEADER: &str =
-        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
+    const HEADER: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
 
     fn parse(lines: &str) -> anyhow::Result<Invoices> {
         Invoices::parse(format!("{HEADER}{lines}").as_bytes())
@@ -299,11 +291,7 @@ mod tests {
                 r#"{"delta":-3,"type":"MANUAL_REMOVE"}"#,
             ]
         );
-        let lines: Vec<_> = invoices
-            .operations
-            .iter()
-            .map(|o| (o.line, o.level))
-            .collect();
+        let lines: Vec<_> = invoices.operations.iter().map(|o| (o.line, o.level)).collect();
         assert_eq!(lines, [(2, 0), (3, 1), (4, 2), (6, 2)]);
         assert_eq!((invoices.lines, invoices.skipped), (5, 1));
         assert_eq!(invoices.count(Kind::Remove), 2);
@@ -330,10 +318,7 @@ mod tests {
                 "1,A,,six,,,,EIRE\n",
                 "line 3, column Quantity: \"six\" is not a whole number",
             ),
-            (
-                "1,A,,,,,,EIRE\n",
-                "line 3, column Quantity: \"\" is not a whole number",
-            ),
+            ("1,A,,,,,,EIRE\n", "line 3, column Quantity: \"\" is not a whole number"),
             ("1,,,1,,,,EIRE\n", "line 3, column StockCode: is empty"),
             ("1,A,,1,,,,\n", "line 3, column Country: is empty"),
             (
@@ -359,10 +344,7 @@ mod tests {
     fn text_that_is_not_utf8_is_named() {
         let text = [HEADER.as_bytes(), b"1,A,\xa3 SIGN,1,,,,EIRE\n"].concat();
         let error = Invoices::parse(&text).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "line 2, column Description: is not UTF-8"
-        );
+        assert_eq!(error.to_string(), "line 2, column Description: is not UTF-8");
     }
 
     #[test]

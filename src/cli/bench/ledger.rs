@@ -132,12 +132,7 @@ impl Ledger {
         differences
     }
 
-    fn faults(
-        &self,
-        level: &Level,
-        expected: Option<Stand>,
-        first_time: bool,
-    ) -> impl Iterator<Item = Fault> {
+    fn faults(&self, level: &Level, expected: Option<Stand>, first_time: bool) -> impl Iterator<Item = Fault> {
         let wrong_stand = match expected {
             Some(stand) if stand != Stand::of(level) => Some(Fault::Differs),
             None if !self.others.contains(&level.key) => Some(Fault::Unexpected),
@@ -145,8 +140,7 @@ impl Ledger {
         };
         let twice = (!first_time).then_some(Fault::ListedTwice);
         let available = level.quantity.checked_sub(level.reserved);
-        let wrong_available =
-            (available != Some(level.available)).then_some(Fault::AvailableIsWrong);
+        let wrong_available = (available != Some(level.available)).then_some(Fault::AvailableIsWrong);
         [wrong_stand, twice, wrong_available].into_iter().flatten()
     }
 }
@@ -293,10 +287,7 @@ mod tests {
                 name("new", Fault::ListedTwice),
             ]
         );
-        assert_eq!(
-            faults(&ledger, &[level("B", 4, 0)]),
-            [name("A", Fault::Missing)]
-        );
+        assert_eq!(faults(&ledger, &[level("B", 4, 0)]), [name("A", Fault::Missing)]);
     }
 
     #[test]

@@ -144,11 +144,7 @@ impl Plan {
             Mode::Read => (Method::GET, "", ""),
             Mode::Adjust => (Method::POST, "/adjust", r#"{"delta":-1}"#),
             // The holds end by themselves, so that they do not pile up for ever.
-            Mode::Reserve => (
-                Method::POST,
-                "/reserve",
-                r#"{"quantity":1,"ttlSeconds":60}"#,
-            ),
+            Mode::Reserve => (Method::POST, "/reserve", r#"{"quantity":1,"ttlSeconds":60}"#),
         };
         let uris = skus(args)
             .map(|sku| Uri::try_from(service.level_path(&args.store, &sku) + verb))
@@ -232,9 +228,7 @@ impl Pace {
     /// How many requests of the measurement were due before its end and never sent.
     fn unsent(&self, plan: &Plan) -> u64 {
         self.schedule.map_or(0, |(due, interval)| {
-            let left = plan
-                .ends
-                .saturating_duration_since(due.max(plan.measured_from));
+            let left = plan.ends.saturating_duration_since(due.max(plan.measured_from));
             left.as_nanos().div_ceil(interval.as_nanos().max(1)) as u64
         })
     }
@@ -342,10 +336,7 @@ fn merge(whole: &mut Histogram<u64>, plan: &Plan, tally: &Tally) -> anyhow::Resu
         None => (elapsed.as_micros() as u64).checked_div(sent).unwrap_or(0),
     };
     for bucket in tally.histogram.iter_recorded() {
-        let (latency, count) = (
-            bucket.value_iterated_to(),
-            u64::from(bucket.count_at_value()),
-        );
+        let (latency, count) = (bucket.value_iterated_to(), u64::from(bucket.count_at_value()));
         whole.record_n_correct(latency, count, interval)?;
     }
     Ok(())
@@ -437,8 +428,7 @@ mod tests {
         let mut pace = Pace::new(&plan, 0);
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_time().build().unwrap();
-        let (first, second) =
-            runtime.block_on(async { (pace.next(plan.ends).await, pace.next(plan.ends).await) });
+        let (first, second) = runtime.block_on(async { (pace.next(plan.ends).await, pace.next(plan.ends).await) });
         assert_eq!(first, Some(plan.started));
         assert_eq!(second, Some(plan.started + Duration::from_millis(1)));
     }
@@ -476,9 +466,6 @@ mod tests {
         for _ in 0..10_000 {
             hits[random.below(10)] += 1;
         }
-        assert!(
-            hits.iter().all(|hits| (800..1200).contains(hits)),
-            "{hits:?}"
-        );
+        assert!(hits.iter().all(|hits| (800..1200).contains(hits)), "{hits:?}");
     }
 }

@@ -97,11 +97,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
             None => load::run(&args).await,
         }
     })?;
-    Ok(if clean {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl BenchArgs {
@@ -118,10 +114,7 @@ impl BenchArgs {
         if self.json {
             return Ok(ProgressBar::hidden());
         }
-        let style =
-            ProgressStyle::with_template("{msg:10} {wide_bar} {pos}/{len} {elapsed_precise}")?;
-        Ok(ProgressBar::new(length as u64)
-            .with_style(style)
-            .with_message(what))
+        let style = ProgressStyle::with_template("{msg:10} {wide_bar} {pos}/{len} {elapsed_precise}")?;
+        Ok(ProgressBar::new(length as u64).with_style(style).with_message(what))
     }
 }

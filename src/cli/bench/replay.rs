@@ -31,11 +31,7 @@ pub async fn run(args: &BenchArgs, file: &Path) -> anyhow::Result<bool> {
         service: Arc::new(Service::parse(&args.url)?),
         patience: Arc::new(Patience::new(args.give_up_after())),
         run: Uuid::now_v7().to_string(),
-        stores: invoices
-            .levels
-            .iter()
-            .map(|key| key.store_id.clone())
-            .collect(),
+        stores: invoices.levels.iter().map(|key| key.store_id.clone()).collect(),
         invoices,
     };
     let mut ledger = Ledger::open(&replay.invoices, &replay.list("reading").await?);
@@ -125,12 +121,7 @@ impl Replay<'_> {
         }
     }
 
-    fn report(
-        &self,
-        outcome: Outcome,
-        seconds: f64,
-        books: Result<Vec<Difference>, String>,
-    ) -> ReplayReport {
+    fn report(&self, outcome: Outcome, seconds: f64, books: Result<Vec<Difference>, String>) -> ReplayReport {
         let (differences, not_compared) = match books {
             Ok(differences) => (differences, None),
             Err(why) => (Vec::new(), Some(why)),

@@ -137,11 +137,7 @@ impl fmt::Display for LoadReport {
             "latency µs  p50 {p50_micros}  p90 {p90_micros}  p99 {p99_micros}  p99.9 {p99_9_micros}  max {max_micros}"
         )?;
         if self.unsent > 0 {
-            writeln!(
-                f,
-                "unsent      {} (due, but no client was free)",
-                self.unsent
-            )?;
+            writeln!(f, "unsent      {} (due, but no client was free)", self.unsent)?;
         }
         writeln!(f, "errors      {}", self.error_count)?;
         for (kind, count) in &self.errors {
@@ -160,11 +156,7 @@ impl fmt::Display for ReplayReport {
             "lines       {}: {reserves} reserves, {returns} returns, {removes} removes, {} skipped",
             self.lines, self.skipped
         )?;
-        writeln!(
-            f,
-            "stock       {} levels in {} stores",
-            self.levels, self.stores
-        )?;
+        writeln!(f, "stock       {} levels in {} stores", self.levels, self.stores)?;
         writeln!(
             f,
             "requests    {} in {:.1} s, {:.0} requests/s; {} retries, {} replayed answers",
@@ -174,12 +166,7 @@ impl fmt::Display for ReplayReport {
             writeln!(f, "never sent  {}", self.never_sent)?;
         }
         writeln!(f, "failures    {}", self.failure_count)?;
-        for FailedLine {
-            line,
-            status,
-            detail,
-        } in &self.failures
-        {
+        for FailedLine { line, status, detail } in &self.failures {
             let status = status.map_or(String::new(), |status| format!("{status} "));
             writeln!(f, "  line {line}: {status}{detail}")?;
         }

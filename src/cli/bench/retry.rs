@@ -109,9 +109,7 @@ impl Patience {
     }
 
     fn last_success(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.last_success
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.last_success.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -237,10 +235,7 @@ mod tests {
     fn only_what_may_pass_is_repeated() {
         assert!(is_passing(&answer(503, "")));
         assert!(is_passing(&answer(409, r#"{"error":"request_in_flight"}"#)));
-        assert!(!is_passing(&answer(
-            409,
-            r#"{"error":"insufficient_stock"}"#
-        )));
+        assert!(!is_passing(&answer(409, r#"{"error":"insufficient_stock"}"#)));
         assert!(!is_passing(&answer(500, "")));
         assert!(!is_passing(&answer(201, "{}")));
     }
@@ -249,11 +244,7 @@ mod tests {
     fn retry_after_is_honoured_up_to_the_longest_pause() {
         let mut busy = answer(503, "");
         assert_eq!(retry_after(&busy), Duration::ZERO);
-        for (value, pause) in [
-            ("0", Duration::ZERO),
-            ("7", LONGEST_PAUSE),
-            ("soon", Duration::ZERO),
-        ] {
+        for (value, pause) in [("0", Duration::ZERO), ("7", LONGEST_PAUSE), ("soon", Duration::ZERO)] {
             busy.headers.insert(RETRY_AFTER, value.parse().unwrap());
             assert_eq!(retry_after(&busy), pause, "{value}");
         }
@@ -261,10 +252,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_described_by_its_detail() {
-        let refused = answer(
-            404,
-            r#"{"error":"not_found","detail":"No level of X in Y."}"#,
-        );
+        let refused = answer(404, r#"{"error":"not_found","detail":"No level of X in Y."}"#);
         assert_eq!(describe(&refused), "404: No level of X in Y.");
         assert_eq!(describe(&answer(500, "<html>")), "500: (no detail)");
     }

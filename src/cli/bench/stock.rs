@@ -92,9 +92,7 @@ pub async fn put(
         return Ok(());
     };
     let LevelKey { store_id, sku } = &counts[first.index].key;
-    let status = first
-        .status
-        .map_or(String::new(), |status| format!("{status}: "));
+    let status = first.status.map_or(String::new(), |status| format!("{status}: "));
     bail!(
         "{} of {} levels could not be stocked; the first, {sku} in {store_id}: {status}{}",
         counts.len() - (outcome.sent - outcome.failures.len()),
@@ -162,10 +160,7 @@ mod tests {
             quantity: 12,
         };
         let call = count_call(&service, "run", 3, &count).unwrap();
-        assert_eq!(
-            call.uri.path(),
-            "/api/inventory/stores/EIRE/inventory/BANK%20CHARGES"
-        );
+        assert_eq!(call.uri.path(), "/api/inventory/stores/EIRE/inventory/BANK%20CHARGES");
         assert_eq!(call.body, r#"{"quantity":12}"#);
         assert_eq!(call.key.unwrap(), "run-stock-3");
     }

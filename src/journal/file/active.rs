@@ -30,9 +30,20 @@ pub struct ActiveSegment {
 
 impl ActiveSegment {
     pub fn open(path: &Path, disk: Arc<dyn Disk>) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)?;
         let room_until = AtomicU64::new(file.metadata()?.len());
-        Ok(Self { file, disk, room_until, growing: Mutex::default(), growing_ahead: AtomicBool::new(false) })
+        Ok(Self {
+            file,
+            disk,
+            room_until,
+            growing: Mutex::default(),
+            growing_ahead: AtomicBool::new(false),
+        })
     }
 
     pub fn room_until(&self) -> u64 {
@@ -75,7 +86,10 @@ impl ActiveSegment {
 
     fn fill(&self, from: u64, to: u64) -> io::Result<()> {
         let newlines = vec![b'\n'; usize::try_from(to - from).map_err(io::Error::other)?];
-        let filled = self.disk.write_at(&self.file, &newlines, from).and_then(|()| self.disk.sync(&self.file));
+        let filled = self
+            .disk
+            .write_at(&self.file, &newlines, from)
+            .and_then(|()| self.disk.sync(&self.file));
         match filled {
             Ok(()) => self.room_until.store(to, Ordering::Release),
             // Gives back what was taken of a disk that others need too; nothing rests on it.

@@ -56,12 +56,24 @@ pub fn write(folder: &Path, shared: &Shared) -> io::Result<()> {
     let Position { segment, head } = shared.position();
     let mut skus = 0;
     write_atomically(&folder.join("checkpoint.json"), |out| {
-        let opening = Opening { segment, seq: head.seq, group: head.group, hash: head.hash.to_string() };
+        let opening = Opening {
+            segment,
+            seq: head.seq,
+            group: head.group,
+            hash: head.hash.to_string(),
+        };
         let mut buffer = Vec::new();
         line::push_object(&mut buffer, &opening)?;
         shared.tables.for_each_stock(|sku, stock, seq| {
             skus += 1;
-            line::push_object(&mut buffer, &SkuLine { sku: sku.clone(), seq, stock: stock.into() })?;
+            line::push_object(
+                &mut buffer,
+                &SkuLine {
+                    sku: sku.clone(),
+                    seq,
+                    stock: stock.into(),
+                },
+            )?;
             out.write_all(&buffer)?;
             buffer.clear();
             io::Result::Ok(())
@@ -69,7 +81,12 @@ pub fn write(folder: &Path, shared: &Shared) -> io::Result<()> {
         line::push_object(&mut buffer, &Closing { skus })?;
         out.write_all(&buffer)
     })?;
-    tracing::info!(seq = head.seq, skus, millis = started.elapsed().as_millis(), "checkpoint written");
+    tracing::info!(
+        seq = head.seq,
+        skus,
+        millis = started.elapsed().as_millis(),
+        "checkpoint written"
+    );
     Ok(())
 }
 
@@ -82,7 +99,9 @@ pub fn read(folder: &Path) -> Result<Option<Checkpoint>, String> {
         Err(error) => return Err(format!("{}: {error}", path.display())),
     };
     let lines = io::BufReader::with_capacity(1 << 18, file).split(b'\n');
-    read_lines(lines).map(Some).map_err(|fault| format!("{}: {fault}", path.display()))
+    read_lines(lines)
+        .map(Some)
+        .map_err(|fault| format!("{}: {fault}", path.display()))
 }
 
 fn read_lines(mut lines: impl Iterator<Item = io::Result<Vec<u8>>>) -> Result<Checkpoint, String> {
@@ -90,9 +109,17 @@ fn read_lines(mut lines: impl Iterator<Item = io::Result<Vec<u8>>>) -> Result<Ch
         Some(text) => text.map_err(|error| error.to_string()),
         None => Err("it is not whole".to_owned()),
     };
-    let Opening { segment, seq, group, hash } = line::read(&next()?).map_err(|fault| fault.to_string())?;
+    let Opening {
+        segment,
+        seq,
+        group,
+        hash,
+    } = line::read(&next()?).map_err(|fault| fault.to_string())?;
     let hash = blake3::Hash::from_hex(&hash).map_err(|error| error.to_string())?;
-    let position = Position { segment, head: Head { seq, group, hash } };
+    let position = Position {
+        segment,
+        head: Head { seq, group, hash },
+    };
     let mut stocks = Vec::new();
     loop {
         let text = next()?;

@@ -23,7 +23,14 @@ pub struct FaultyFolder {
 impl FaultyFolder {
     pub fn new(options: fn(PathBuf) -> Options, bug: Option<Bug>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, disk: Arc::default(), journal: None, options, bug }.opened()
+        Self {
+            folder,
+            disk: Arc::default(),
+            journal: None,
+            options,
+            bug,
+        }
+        .opened()
     }
 
     fn opened(mut self) -> Self {
@@ -55,7 +62,11 @@ impl FaultyFolder {
         self.disk.kill();
         // Whoever still waits for an answer may hold the journal: its threads end with it.
         let journal = self.journal.take().unwrap();
-        assert_eq!(Arc::strong_count(&journal), 1, "a test keeps the journal that is to crash");
+        assert_eq!(
+            Arc::strong_count(&journal),
+            1,
+            "a test keeps the journal that is to crash"
+        );
         drop(journal);
         self.disk = Arc::default();
         self.opened()
@@ -99,7 +110,11 @@ impl Disk for FaultyDisk {
         if state.fault == Some(Fault::Full) && grows {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        state.unsynced.entry(metadata.ino()).or_default().push((offset, bytes.to_vec()));
+        state
+            .unsynced
+            .entry(metadata.ino())
+            .or_default()
+            .push((offset, bytes.to_vec()));
         Ok(())
     }
 
@@ -118,6 +133,10 @@ impl Disk for FaultyDisk {
     }
 
     fn set_len(&self, file: &File, length: u64) -> io::Result<()> {
-        if self.state.lock().unwrap().dead { Err(io::ErrorKind::Other.into()) } else { file.set_len(length) }
+        if self.state.lock().unwrap().dead {
+            Err(io::ErrorKind::Other.into())
+        } else {
+            file.set_len(length)
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Event;
-use crate::journal::{Record, Receipt};
+use crate::journal::{Receipt, Record};
 
 pub const VERSION: u32 = 1;
 
@@ -65,11 +65,15 @@ pub fn push_record(out: &mut Vec<u8>, group: u64, seq: u64, fragment: &[u8]) {
 }
 
 pub fn push_seal(out: &mut Vec<u8>, group: u64, hash: blake3::Hash) {
-    push(out, |out| out.extend_from_slice(format!("\"group\":{group},\"seal\":\"{hash}\"}}").as_bytes()));
+    push(out, |out| {
+        out.extend_from_slice(format!("\"group\":{group},\"seal\":\"{hash}\"}}").as_bytes())
+    });
 }
 
 pub fn push_next(out: &mut Vec<u8>, group: u64, next: u64) {
-    push(out, |out| out.extend_from_slice(format!("\"group\":{group},\"next\":{next}}}").as_bytes()));
+    push(out, |out| {
+        out.extend_from_slice(format!("\"group\":{group},\"next\":{next}}}").as_bytes())
+    });
 }
 
 /// Writes any structure as such a line; it must serialize as an object with at least one member.
@@ -116,7 +120,9 @@ fn version(line: &[u8]) -> Option<u32> {
 
 /// The sequence of a record's line, without reading the rest of it.
 pub fn peek_seq(line: &[u8]) -> Option<u64> {
-    let rest = line.get(HEAD..)?.strip_prefix(format!("\"v\":{VERSION},\"seq\":").as_bytes())?;
+    let rest = line
+        .get(HEAD..)?
+        .strip_prefix(format!("\"v\":{VERSION},\"seq\":").as_bytes())?;
     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
     std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
 }
@@ -159,7 +165,7 @@ mod tests {
         let mut out = Vec::new();
         push(&mut out, |out| out.extend_from_slice(b"\"x\":1}"));
         let newer = String::from_utf8(out).unwrap().replace("\"v\":1", "\"v\":2");
-        let crc = crc32c::crc32c(newer.trim_end()[HEAD..].as_bytes());
+        let crc = crc32c::crc32c(&newer.trim_end().as_bytes()[HEAD..]);
         let newer = format!("{{\"crc\":\"{crc:08x}\",{}", &newer.trim_end()[HEAD..]);
         assert_eq!(read::<LogLine>(newer.as_bytes()).unwrap_err(), LineFault::Newer(2));
     }

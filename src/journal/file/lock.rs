@@ -15,7 +15,12 @@ impl FolderLock {
     pub fn take(folder: &Path) -> Result<Self, OpenError> {
         std::fs::create_dir_all(folder).map_err(|error| describe(folder, "make the data folder", &error))?;
         let path = folder.join("LOCK");
-        let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let opened = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path);
         let mut file = opened.map_err(|error| describe(&path, "open", &error))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -35,5 +40,8 @@ fn in_use(folder: &Path, file: &mut File) -> OpenError {
         "" => "another process".to_owned(),
         pid => format!("process {pid}"),
     };
-    OpenError(format!("the data folder {} is in use by {who}; stop it, or choose another folder", folder.display()))
+    OpenError(format!(
+        "the data folder {} is in use by {who}; stop it, or choose another folder",
+        folder.display()
+    ))
 }

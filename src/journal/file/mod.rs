@@ -134,7 +134,13 @@ impl FileJournal {
         prepare: impl FnOnce(&mut Writer),
     ) -> Result<(Self, Recovered), OpenError> {
         let lock = lock::FolderLock::take(&options.folder)?;
-        let recovery::Opened { shared, active, segment, offset, recovered } = recovery::open(options, disk.clone())?;
+        let recovery::Opened {
+            shared,
+            active,
+            segment,
+            offset,
+            recovered,
+        } = recovery::open(options, disk.clone())?;
         let shared = Arc::new(shared);
         let (queue, jobs) = mpsc::channel();
         let (ahead, wanted_room) = mpsc::sync_channel::<Arc<active::ActiveSegment>>(1);
@@ -161,21 +167,40 @@ impl FileJournal {
         let checkpointed = shared.clone();
         let threads = vec![
             spawn("holdfast-log", move || writer.run())?,
-            spawn("holdfast-room", move || wanted_room.iter().for_each(|active| active.grow_ahead()))?,
+            spawn("holdfast-room", move || {
+                wanted_room.iter().for_each(|active| active.grow_ahead())
+            })?,
             spawn("holdfast-check", move || {
-                wanted_checkpoints.iter().for_each(|()| checkpoint::write_or_warn(&folder, &checkpointed));
+                wanted_checkpoints
+                    .iter()
+                    .for_each(|()| checkpoint::write_or_warn(&folder, &checkpointed));
             })?,
         ];
         let folder = options.folder.clone();
-        Ok((Self { shared, folder, queue, threads: Mutex::new(threads), _lock: lock }, recovered))
+        Ok((
+            Self {
+                shared,
+                folder,
+                queue,
+                threads: Mutex::new(threads),
+                _lock: lock,
+            },
+            recovered,
+        ))
     }
 
     fn enqueue(&self, append: Append) -> Result<oneshot::Receiver<Result<Appended, JournalError>>, JournalError> {
         let encoded: Result<Vec<_>, _> = append.records.iter().map(line::encode_record).collect();
         let fragments = encoded.map_err(|error| JournalError::Unavailable(format!("encoding an event: {error}")))?;
         let (done, outcome) = oneshot::channel();
-        let job = Job::Append(Queued { append, fragments, done });
-        self.queue.send(job).map_err(|_| JournalError::Unavailable("the log is closed".into()))?;
+        let job = Job::Append(Queued {
+            append,
+            fragments,
+            done,
+        });
+        self.queue
+            .send(job)
+            .map_err(|_| JournalError::Unavailable("the log is closed".into()))?;
         Ok(outcome)
     }
 
@@ -231,9 +256,15 @@ impl Journal for FileJournal {
 
     fn events(&self, after: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
         let shared = self.shared.clone();
-        let read = move || shared.segments.read(after, shared.tables.visible(), limit).map_err(JournalError::Damaged);
+        let read = move || {
+            shared
+                .segments
+                .read(after, shared.tables.visible(), limit)
+                .map_err(JournalError::Damaged)
+        };
         let task = tokio::task::spawn_blocking(read);
-        task.map(|read| read.unwrap_or_else(|error| Err(JournalError::Damaged(error.to_string())))).boxed()
+        task.map(|read| read.unwrap_or_else(|error| Err(JournalError::Damaged(error.to_string()))))
+            .boxed()
     }
 
     fn deadlines(&self) -> Answer<Vec<(Timestamp, Sku)>> {
@@ -245,7 +276,9 @@ impl Journal for FileJournal {
     }
 
     fn save_snapshot(&self, sku: &Sku) -> Answer<()> {
-        let Some((stock, seq)) = self.shared.tables.stock_at(sku) else { return ready(()) };
+        let Some((stock, seq)) = self.shared.tables.stock_at(sku) else {
+            return ready(());
+        };
         let encoded = snapshot::encode(sku, seq, &stock);
         let path = snapshot::path(&self.folder, sku);
         let task = tokio::task::spawn_blocking(move || snapshot::write(&path, &encoded?));
@@ -266,7 +299,9 @@ impl Journal for FileJournal {
         if self.queue.send(Job::Close(done)).is_err() {
             return Ok(());
         }
-        let closed = closed.recv().unwrap_or_else(|_| Err(JournalError::Unavailable("the log had ended".into())));
+        let closed = closed
+            .recv()
+            .unwrap_or_else(|_| Err(JournalError::Unavailable("the log had ended".into())));
         self.join_threads();
         closed?;
         checkpoint::write(&self.folder, &self.shared)
@@ -284,5 +319,8 @@ impl Drop for FileJournal {
 }
 
 fn describe(path: &Path, what: &str, error: &std::io::Error) -> OpenError {
-    OpenError(format!("cannot {what} {}: {error}; check that it exists and that this user may write there", path.display()))
+    OpenError(format!(
+        "cannot {what} {}: {error}; check that it exists and that this user may write there",
+        path.display()
+    ))
 }

@@ -91,10 +91,13 @@ impl<'a> Recovery<'a> {
 
     fn find_segments(&self, events: &Path, skus: &Path) -> Result<Vec<(u64, PathBuf)>, OpenError> {
         let found = segment::list(events).map_err(|error| describe(events, "list", &error))?;
-        let has_snapshots = std::fs::read_dir(skus).is_ok_and(|mut entries| entries.next().is_some());
-        let has_state = self.checkpoint.is_some() || self.recovered.checkpoint_fault.is_some() || has_snapshots;
         match found.first() {
-            None if has_state => Err(damaged(events, "it holds no segments of the log, though there is state made from them")),
+            None if self.checkpoint.is_some() || self.recovered.checkpoint_fault.is_some() || has_snapshots(skus) => {
+                Err(damaged(
+                    events,
+                    "it holds no segments of the log, though there is state made from them",
+                ))
+            }
             Some((first_seq, path)) if *first_seq != 1 => Err(damaged(path, "the segments before it are missing")),
             _ => Ok(found),
         }
@@ -107,19 +110,24 @@ impl<'a> Recovery<'a> {
         for (first_seq, path) in &segments[..start] {
             self.map.add(*first_seq, path.clone());
         }
-        let Some((first_seq, _)) = segments.get(start) else { return Ok(None) };
+        let Some((first_seq, _)) = segments.get(start) else {
+            return Ok(None);
+        };
         let mut chain = self.chain_at(*first_seq);
         let mut last = None;
         for (i, (first_seq, path)) in segments.iter().enumerate().skip(start) {
             if *first_seq != chain.head.seq + 1 {
-                return Err(damaged(path, &format!("the log before it ends at {}: a segment is missing", chain.head.seq)));
+                return Err(damaged(
+                    path,
+                    &format!("the log before it ends at {}: a segment is missing", chain.head.seq),
+                ));
             }
             let (found, end) = self.read_segment(*first_seq, path, &mut chain)?;
             let next = segments.get(i + 1).map(|(first_seq, _)| *first_seq);
             self.check_end(path, end, next, &found)?;
             last = Some(found);
         }
-        self.check_checkpoint_reached(&chain.head)?;
+        self.check_state_reached(&chain.head)?;
         self.recovered.seq = chain.head.seq;
         Ok(last)
     }
@@ -127,7 +135,9 @@ impl<'a> Recovery<'a> {
     /// A crash may leave a segment that was made but not yet gone over to: its predecessor is not
     /// closed, or not wholly, and there is nothing in it.
     fn drop_unused_last(&self, segments: &mut Vec<(u64, PathBuf)>) -> Result<(), OpenError> {
-        let [.., (_, before), (_, last)] = segments.as_slice() else { return Ok(()) };
+        let [.., (_, before), (_, last)] = segments.as_slice() else {
+            return Ok(());
+        };
         let bytes = read_file(last)?;
         let is_empty = line::lines(&bytes, 0).next().is_none();
         if is_empty && closing(before)?.is_none() {
@@ -140,7 +150,9 @@ impl<'a> Recovery<'a> {
     /// The checkpoint's segment, or an earlier one that still has receipts to be known.
     fn first_needed(&self, segments: &[(u64, PathBuf)]) -> Result<usize, OpenError> {
         let Some(position) = &self.checkpoint else { return Ok(0) };
-        let mut start = segments.partition_point(|(first_seq, _)| *first_seq <= position.segment).saturating_sub(1);
+        let mut start = segments
+            .partition_point(|(first_seq, _)| *first_seq <= position.segment)
+            .saturating_sub(1);
         let horizon = chrono::Utc::now().timestamp_millis() - self.options.retention_ms;
         while start > 0 && first_time(&segments[start].1)?.is_none_or(|at| at > horizon) {
             start -= 1;
@@ -173,7 +185,15 @@ impl<'a> Recovery<'a> {
         });
         let (whole, end) = read.map_err(|damage| damaged(path, &damage.to_string()))?;
         group.end = group.end.min(whole);
-        Ok((Last { segment, head: chain.head.clone(), bytes, group }, end))
+        Ok((
+            Last {
+                segment,
+                head: chain.head.clone(),
+                bytes,
+                group,
+            },
+            end,
+        ))
     }
 
     fn take_in(&mut self, group: &Group, head: &Head) -> Result<(), String> {
@@ -193,9 +213,10 @@ impl<'a> Recovery<'a> {
     fn check_end(&mut self, path: &Path, end: End, next: Option<u64>, last: &Last) -> Result<(), OpenError> {
         match (end, next) {
             (End::Closed { next: stated }, Some(next)) if stated == next => Ok(()),
-            (End::Closed { next }, _) => {
-                Err(damaged(path, &format!("the segment behind it, {}, is missing", segment::file_name(next))))
-            }
+            (End::Closed { next }, _) => Err(damaged(
+                path,
+                &format!("the segment behind it, {}, is missing", segment::file_name(next)),
+            )),
             (End::Open, None) => Ok(()),
             (End::Torn { .. }, None) => {
                 let tail = &last.bytes[last.group.end..];
@@ -207,11 +228,20 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    fn check_checkpoint_reached(&self, head: &Head) -> Result<(), OpenError> {
+    /// A log that ends before what was made from it has lost its end.
+    fn check_state_reached(&self, head: &Head) -> Result<(), OpenError> {
+        let folder = &self.options.folder;
         match &self.checkpoint {
+            None if head.seq == 0 && has_snapshots(&folder.join("skus")) => Err(damaged(
+                &folder.join("events"),
+                "the log is empty, though there are snapshots made from it",
+            )),
             Some(position) if position.head.seq > head.seq => Err(damaged(
-                &self.options.folder.join("events"),
-                &format!("the log ends at {}, but the checkpoint was made at {}", head.seq, position.head.seq),
+                &folder.join("events"),
+                &format!(
+                    "the log ends at {}, but the checkpoint was made at {}",
+                    head.seq, position.head.seq
+                ),
             )),
             _ => Ok(()),
         }
@@ -219,10 +249,18 @@ impl<'a> Recovery<'a> {
 
     fn open_active(self, events: &Path, last: Option<Last>, disk: Arc<dyn Disk>) -> Result<Opened, OpenError> {
         let (segment, head, offset, rewrite) = match last {
-            Some(Last { segment, head, bytes, group }) => {
-                (segment, head, group.end, Some((group.start, bytes[group].to_vec())))
-            }
-            None => (self.map.add(1, events.join(segment::file_name(1))), Head::genesis(), 0, None),
+            Some(Last {
+                segment,
+                head,
+                bytes,
+                group,
+            }) => (segment, head, group.end, Some((group.start, bytes[group].to_vec()))),
+            None => (
+                self.map.add(1, events.join(segment::file_name(1))),
+                Head::genesis(),
+                0,
+                None,
+            ),
         };
         let context = |error: std::io::Error| describe(&segment.path, "write to", &error);
         let active = ActiveSegment::open(&segment.path, disk.clone()).map_err(context)?;
@@ -233,15 +271,28 @@ impl<'a> Recovery<'a> {
         }
         active.cut(offset as u64).map_err(context)?;
         sync_folder(events).map_err(|error| describe(events, "sync", &error))?;
-        let position = Position { segment: segment.first_seq, head };
+        let position = Position {
+            segment: segment.first_seq,
+            head,
+        };
         let shared = Shared {
             tables: self.tables,
             segments: self.map,
             position: Mutex::new(position),
             health: Mutex::new(Health::default()),
         };
-        Ok(Opened { shared, active, segment, offset: offset as u64, recovered: self.recovered })
+        Ok(Opened {
+            shared,
+            active,
+            segment,
+            offset: offset as u64,
+            recovered: self.recovered,
+        })
     }
+}
+
+fn has_snapshots(skus: &Path) -> bool {
+    std::fs::read_dir(skus).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 pub fn read_file(path: &Path) -> Result<Vec<u8>, OpenError> {
@@ -251,7 +302,11 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, OpenError> {
 /// The first sequence of the next segment, as the last line of a closed one states it.
 fn closing(path: &Path) -> Result<Option<u64>, OpenError> {
     let bytes = read_end(path).map_err(|error| describe(path, "read", &error))?;
-    let last = bytes.trim_ascii_end().rsplit(|b| *b == b'\n').next().unwrap_or_default();
+    let last = bytes
+        .trim_ascii_end()
+        .rsplit(|b| *b == b'\n')
+        .next()
+        .unwrap_or_default();
     Ok(line::read::<line::LogLine>(last).ok().and_then(|line| line.next))
 }
 
@@ -271,7 +326,9 @@ fn first_time(path: &Path) -> Result<Option<i64>, OpenError> {
     let context = |error| describe(path, "read", &error);
     let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(context)?;
-    std::io::BufReader::new(file).read_until(b'\n', &mut text).map_err(context)?;
+    std::io::BufReader::new(file)
+        .read_until(b'\n', &mut text)
+        .map_err(context)?;
     let line = line::read::<line::LogLine>(text.trim_ascii_end()).ok();
     Ok(line.and_then(|line| line.event).map(|event| event.at.as_millis()))
 }

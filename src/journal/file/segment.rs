@@ -22,7 +22,10 @@ pub fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let stem = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".jsonl"));
+        let stem = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".jsonl"));
         if let Some(first_seq) = stem.and_then(|stem| stem.parse().ok()) {
             found.push((first_seq, path));
         }
@@ -41,7 +44,11 @@ pub struct Head {
 
 impl Head {
     pub fn genesis() -> Self {
-        Self { seq: 0, group: 0, hash: blake3::Hash::from_bytes([0; 32]) }
+        Self {
+            seq: 0,
+            group: 0,
+            hash: blake3::Hash::from_bytes([0; 32]),
+        }
     }
 
     /// The hash of the next group, from its record lines.
@@ -100,7 +107,16 @@ pub fn read_groups(
                 let first = start.take().unwrap_or(offset);
                 let sealed = head.advance(&bytes[first..offset], group, hash, records.last().map(|p| p.seq));
                 let taken = std::mem::take(&mut records);
-                let next = sealed.and_then(|head| on_group(Group { records: taken, start: first, end }, head));
+                let next = sealed.and_then(|head| {
+                    on_group(
+                        Group {
+                            records: taken,
+                            start: first,
+                            end,
+                        },
+                        head,
+                    )
+                });
                 next.map_err(|fault| Damage { offset: first, fault })?;
                 whole = end;
             }
@@ -123,7 +139,11 @@ fn torn(bytes: &[u8], whole: usize, offset: usize, head: &Chain, fault: String) 
     let later = line::lines(bytes, offset)
         .filter_map(|(_, text)| line::read::<LogLine>(text).ok())
         .any(|line| line.group > torn_group || line.next.is_some());
-    if later { Err(Damage { offset, fault }) } else { Ok((whole, End::Torn { offset, fault })) }
+    if later {
+        Err(Damage { offset, fault })
+    } else {
+        Ok((whole, End::Torn { offset, fault }))
+    }
 }
 
 /// The head of the log while it is read, which may begin at a place whose past is not read.
@@ -135,12 +155,21 @@ pub struct Chain {
 
 impl Chain {
     pub fn genesis() -> Self {
-        Self { head: Head::genesis(), known: true }
+        Self {
+            head: Head::genesis(),
+            known: true,
+        }
     }
 
     /// Begins at a segment whose predecessors are not read.
     pub fn from_segment(first_seq: u64) -> Self {
-        Self { head: Head { seq: first_seq - 1, ..Head::genesis() }, known: first_seq == 1 }
+        Self {
+            head: Head {
+                seq: first_seq - 1,
+                ..Head::genesis()
+            },
+            known: first_seq == 1,
+        }
     }
 
     /// Begins right behind a head that is known.
@@ -152,10 +181,16 @@ impl Chain {
         let expected = self.head.chain(lines);
         let stated = blake3::Hash::from_hex(&hash).map_err(|error| format!("the seal of group {group}: {error}"))?;
         if self.known && expected != stated {
-            return Err(format!("group {group} is not the one that was written here: its hash does not match"));
+            return Err(format!(
+                "group {group} is not the one that was written here: its hash does not match"
+            ));
         }
         self.known = true;
-        self.head = Head { seq: last.unwrap_or(self.head.seq), group, hash: stated };
+        self.head = Head {
+            seq: last.unwrap_or(self.head.seq),
+            group,
+            hash: stated,
+        };
         Ok(&self.head)
     }
 }
@@ -178,18 +213,45 @@ fn read_line(text: &[u8], chain: &Chain, pending: u64) -> Result<Part, Fault> {
     })?;
     let expected_group = chain.head.group + 1;
     if chain.known && line.next.is_none() && line.group != expected_group {
-        return Err(Fault::Bad(format!("group {} stands where group {expected_group} belongs", line.group)));
+        return Err(Fault::Bad(format!(
+            "group {} stands where group {expected_group} belongs",
+            line.group
+        )));
     }
     match line {
-        LogLine { seq: Some(seq), event: Some(event), receipt, seal: None, next: None, .. } => {
+        LogLine {
+            seq: Some(seq),
+            event: Some(event),
+            receipt,
+            seal: None,
+            next: None,
+            ..
+        } => {
             let expected = chain.head.seq + pending + 1;
             if seq != expected {
-                return Err(Fault::Bad(format!("record {seq} stands where record {expected} belongs")));
+                return Err(Fault::Bad(format!(
+                    "record {seq} stands where record {expected} belongs"
+                )));
             }
-            Ok(Part::Record(Published { seq, event: Arc::new(event), receipt }))
+            Ok(Part::Record(Published {
+                seq,
+                event: Arc::new(event),
+                receipt,
+            }))
         }
-        LogLine { seal: Some(hash), group, seq: None, next: None, .. } => Ok(Part::Seal { group, hash }),
-        LogLine { next: Some(next), seq: None, seal: None, .. } => Ok(Part::Next(next)),
+        LogLine {
+            seal: Some(hash),
+            group,
+            seq: None,
+            next: None,
+            ..
+        } => Ok(Part::Seal { group, hash }),
+        LogLine {
+            next: Some(next),
+            seq: None,
+            seal: None,
+            ..
+        } => Ok(Part::Next(next)),
         _ => Err(Fault::Bad("it is no form of line that Holdfast writes".into())),
     }
 }
@@ -244,7 +306,8 @@ impl Segment {
     fn read(&self, after: u64, visible: u64, limit: usize, found: &mut Vec<(u64, Event)>) -> Result<(), String> {
         let context = |error: io::Error| format!("{}: {error}", self.path.display());
         let mut file = File::open(&self.path).map_err(context)?;
-        file.seek(SeekFrom::Start(self.offset_of(after + 1).map_err(context)?)).map_err(context)?;
+        file.seek(SeekFrom::Start(self.offset_of(after + 1).map_err(context)?))
+            .map_err(context)?;
         let mut reader = BufReader::with_capacity(1 << 15, file);
         let mut text = Vec::new();
         while found.len() < limit {
@@ -271,15 +334,24 @@ impl Segment {
 
 impl SegmentMap {
     pub fn add(&self, first_seq: u64, path: PathBuf) -> Arc<Segment> {
-        let segment = Arc::new(Segment { first_seq, path, marks: Mutex::default() });
-        self.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment.clone());
+        let segment = Arc::new(Segment {
+            first_seq,
+            path,
+            marks: Mutex::default(),
+        });
+        self.segments
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(segment.clone());
         segment
     }
 
     /// Records behind `after` up to `visible`, in order.
     pub fn read(&self, after: u64, visible: u64, limit: usize) -> Result<Vec<(u64, Event)>, String> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let first = segments.partition_point(|segment| segment.first_seq <= after + 1).saturating_sub(1);
+        let first = segments
+            .partition_point(|segment| segment.first_seq <= after + 1)
+            .saturating_sub(1);
         let mut found = Vec::new();
         for segment in &segments[first.min(segments.len())..] {
             let last = found.last().map_or(after, |(seq, _)| *seq);
@@ -288,7 +360,11 @@ impl SegmentMap {
             }
             segment.read(last, visible, limit, &mut found)?;
         }
-        match found.iter().zip(after + 1..).find(|((seq, _), expected)| seq != expected) {
+        match found
+            .iter()
+            .zip(after + 1..)
+            .find(|((seq, _), expected)| seq != expected)
+        {
             Some((_, missing)) => Err(format!("record {missing} is missing from the log")),
             None => Ok(found),
         }

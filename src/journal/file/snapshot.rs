@@ -23,7 +23,14 @@ pub struct Snapshot {
 
 pub fn encode(sku: &Sku, seq: u64, stock: &Stock) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
-    line::push_object(&mut out, &Snapshot { sku: sku.clone(), seq, stock: stock.into() })?;
+    line::push_object(
+        &mut out,
+        &Snapshot {
+            sku: sku.clone(),
+            seq,
+            stock: stock.into(),
+        },
+    )?;
     Ok(out)
 }
 
@@ -41,7 +48,10 @@ pub fn read(bytes: &[u8]) -> Result<Snapshot, line::LineFault> {
 /// Spread over 256 folders, as a folder of a million names is slow to list.
 pub fn path(folder: &Path, sku: &Sku) -> PathBuf {
     let hash = blake3::hash(sku.as_str().as_bytes()).to_hex();
-    folder.join("skus").join(&hash[..2]).join(format!("{}.json", file_name(sku, &hash)))
+    folder
+        .join("skus")
+        .join(&hash[..2])
+        .join(format!("{}.json", file_name(sku, &hash)))
 }
 
 /// Lower-case letters, digits and `-` stand for themselves, every other byte is `_` and two digits: so
@@ -74,7 +84,9 @@ mod tests {
     fn no_two_skus_meet_even_where_case_is_ignored() {
         let long = "名".repeat(64);
         let longer = format!("{}x", "名".repeat(63));
-        let skus = ["85123a", "85123A", "AB/12", "AB_2f12", "_", "__", "...", "a.b", &long, &longer];
+        let skus = [
+            "85123a", "85123A", "AB/12", "AB_2f12", "_", "__", "...", "a.b", &long, &longer,
+        ];
         let names: std::collections::HashSet<_> = skus.iter().map(|sku| name(sku)).collect();
         assert_eq!(names.len(), skus.len());
         assert!(names.iter().all(|name| name.len() <= 200 && !name.contains('/')));

@@ -39,7 +39,10 @@ type Claims = HashMap<(Sku, u64), Vec<Claim>>;
 pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report, OpenError> {
     let events = folder.join("events");
     if !events.is_dir() {
-        return Err(OpenError(format!("{} is not a data folder: it has no folder `events`", folder.display())));
+        return Err(OpenError(format!(
+            "{} is not a data folder: it has no folder `events`",
+            folder.display()
+        )));
     }
     let _lock = lock::FolderLock::take(folder)?;
     let mut report = Report::default();
@@ -47,12 +50,20 @@ pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report,
     claim_snapshots(&folder.join("skus"), &mut claims, &mut report);
     let checkpoint_head = claim_checkpoint(folder, &mut claims, &mut report);
     let tables = Tables::new(0);
-    let log = Log { report: &mut report, claims: &mut claims, tables: &tables, checkpoint_head };
+    let log = Log {
+        report: &mut report,
+        claims: &mut claims,
+        tables: &tables,
+        checkpoint_head,
+    };
     log.read(&events, on_segment)?;
     check_states(&tables, &mut report);
     for ((sku, seq), files) in claims {
         for claim in files {
-            report.faults.push(format!("{}: it is of {sku:?} at record {seq}, which the log does not have", claim.file.display()));
+            report.faults.push(format!(
+                "{}: it is of {sku:?} at record {seq}, which the log does not have",
+                claim.file.display()
+            ));
         }
     }
     Ok(report)
@@ -63,7 +74,10 @@ fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> 
         Ok(None) => None,
         Ok(Some(checkpoint)) => {
             for (sku, stock, seq) in checkpoint.stocks {
-                let claim = Claim { file: folder.join("checkpoint.json"), image: (&stock).into() };
+                let claim = Claim {
+                    file: folder.join("checkpoint.json"),
+                    image: (&stock).into(),
+                };
                 claims.entry((sku, seq)).or_default().push(claim);
             }
             Some(checkpoint.position.head)
@@ -77,7 +91,11 @@ fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> 
 
 fn claim_snapshots(folder: &Path, claims: &mut Claims, report: &mut Report) {
     let shelves = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for file in shelves.flat_map(|shelf| std::fs::read_dir(shelf.path())).flatten().flatten() {
+    for file in shelves
+        .flat_map(|shelf| std::fs::read_dir(shelf.path()))
+        .flatten()
+        .flatten()
+    {
         let path = file.path();
         // What a crash left of a snapshot that was being written.
         if path.extension().is_none_or(|extension| extension != "json") {
@@ -88,9 +106,16 @@ fn claim_snapshots(folder: &Path, claims: &mut Claims, report: &mut Report) {
         match read.and_then(|bytes| snapshot::read(&bytes).map_err(|fault| fault.to_string())) {
             Ok(found) => {
                 if snapshot::path(folder.parent().unwrap_or(folder), &found.sku) != path {
-                    report.faults.push(format!("{}: it is of {:?}, whose place is elsewhere", path.display(), found.sku));
+                    report.faults.push(format!(
+                        "{}: it is of {:?}, whose place is elsewhere",
+                        path.display(),
+                        found.sku
+                    ));
                 }
-                let claim = Claim { file: path, image: found.stock };
+                let claim = Claim {
+                    file: path,
+                    image: found.stock,
+                };
                 claims.entry((found.sku, found.seq)).or_default().push(claim);
             }
             Err(fault) => report.faults.push(format!("{}: {fault}", path.display())),
@@ -117,13 +142,18 @@ impl Log<'_> {
             let unused = i + 1 == segments.len() && super::line::lines(&bytes, 0).next().is_none();
             match &end {
                 _ if unused && !matches!(end, End::Closed { .. }) && i > 0 => {
-                    self.report.notes.push(format!("{}: made ahead and not used", path.display()));
+                    self.report
+                        .notes
+                        .push(format!("{}: made ahead and not used", path.display()));
                     break;
                 }
                 End::Closed { next } if next == first_seq => {}
                 End::Open if *first_seq == 1 => {}
                 _ => {
-                    self.report.faults.push(format!("{}: the log before it is missing or has no end", path.display()));
+                    self.report.faults.push(format!(
+                        "{}: the log before it is missing or has no end",
+                        path.display()
+                    ));
                     return Ok(());
                 }
             }
@@ -158,10 +188,15 @@ impl Log<'_> {
     }
 
     fn compare(&mut self, sku: &Sku, seq: u64) {
-        let Some(claims) = self.claims.remove(&(sku.clone(), seq)) else { return };
+        let Some(claims) = self.claims.remove(&(sku.clone(), seq)) else {
+            return;
+        };
         let image = StockImage::from(&self.tables.stock(sku));
         for claim in claims.into_iter().filter(|claim| claim.image != image) {
-            self.report.faults.push(format!("{}: {sku:?} at record {seq} is not what the log says", claim.file.display()));
+            self.report.faults.push(format!(
+                "{}: {sku:?} at record {seq} is not what the log says",
+                claim.file.display()
+            ));
         }
     }
 
@@ -174,11 +209,18 @@ impl Log<'_> {
                 head.seq
             )),
             End::Closed { next } => {
-                self.report.faults.push(format!("{}: {} is missing", events.display(), segment::file_name(next)));
+                self.report
+                    .faults
+                    .push(format!("{}: {} is missing", events.display(), segment::file_name(next)));
             }
         }
         if let Some(checkpoint) = self.checkpoint_head.filter(|checkpoint| checkpoint.seq > head.seq) {
-            let fault = format!("{}: the log ends at {}, but the checkpoint was made at {}", events.display(), head.seq, checkpoint.seq);
+            let fault = format!(
+                "{}: the log ends at {}, but the checkpoint was made at {}",
+                events.display(),
+                head.seq,
+                checkpoint.seq
+            );
             self.report.faults.push(fault);
         }
     }
@@ -187,7 +229,9 @@ impl Log<'_> {
 fn check_states(tables: &Tables, report: &mut Report) {
     let checked = tables.for_each_stock(|sku, stock, _| {
         report.skus += 1;
-        report.faults.extend(stock.fault().map(|fault| format!("SKU {sku:?}: {fault}")));
+        report
+            .faults
+            .extend(stock.fault().map(|fault| format!("SKU {sku:?}: {fault}")));
         Ok::<_, std::convert::Infallible>(())
     });
     let Ok(()) = checked;

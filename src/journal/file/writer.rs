@@ -160,7 +160,9 @@ impl Writer {
             return;
         }
         #[cfg(test)]
-        let Some(group) = self.act_on_planted_bug(group) else { return };
+        let Some(group) = self.act_on_planted_bug(group) else {
+            return;
+        };
         match self.write(&group.lines) {
             Ok(start) => {
                 self.publish(&group, start);
@@ -175,7 +177,12 @@ impl Writer {
         let mut admission = Admission::new(&self.shared.tables);
         let (mut lines, mut published, mut dones) = (Vec::new(), Vec::new(), Vec::new());
         let group = self.head.group + 1;
-        for Queued { append, fragments, done } in queued {
+        for Queued {
+            append,
+            fragments,
+            done,
+        } in queued
+        {
             if !admission.admit(&append) {
                 let _ = done.send(Err(JournalError::Conflict));
                 continue;
@@ -184,12 +191,21 @@ impl Writer {
             for (record, fragment) in append.records.into_iter().zip(&fragments) {
                 let seq = self.head.seq + published.len() as u64 + 1;
                 line::push_record(&mut lines, group, seq, fragment);
-                published.push(Published { seq, event: record.event, receipt: record.receipt });
+                published.push(Published {
+                    seq,
+                    event: record.event,
+                    receipt: record.receipt,
+                });
             }
         }
         let hash = self.head.chain(&lines);
         line::push_seal(&mut lines, group, hash);
-        Group { lines, published, dones, hash }
+        Group {
+            lines,
+            published,
+            dones,
+            hash,
+        }
     }
 
     /// Puts a group on stable storage; returns where it begins.
@@ -203,7 +219,9 @@ impl Writer {
         if let Err(error) = self.disk.write_at(&self.active.file, lines, start) {
             return Err(self.take_back(start, error));
         }
-        self.disk.sync(&self.active.file).map_err(|error| Failure::Unknown(format!("syncing the log failed: {error}")))?;
+        self.disk
+            .sync(&self.active.file)
+            .map_err(|error| Failure::Unknown(format!("syncing the log failed: {error}")))?;
         self.offset += length;
         self.since_checkpoint += length;
         self.grow_ahead();
@@ -237,7 +255,10 @@ impl Writer {
 
     fn grow_ahead(&self) {
         let near = self.active.room_until() < self.offset + ROOM_STEP / 2;
-        if near && self.offset + ROOM_STEP / 2 < self.segment_bytes && !self.active.growing_ahead.swap(true, Ordering::AcqRel) {
+        if near
+            && self.offset + ROOM_STEP / 2 < self.segment_bytes
+            && !self.active.growing_ahead.swap(true, Ordering::AcqRel)
+        {
             let asked = self.ahead.try_send(self.active.clone());
             if asked.is_err() {
                 self.active.growing_ahead.store(false, Ordering::Release);
@@ -274,9 +295,15 @@ impl Writer {
         let Some(last) = group.published.last() else { return };
         self.segment.mark(self.head.seq + 1, start);
         self.shared.tables.publish(&group.published);
-        self.head = Head { seq: last.seq, group: self.head.group + 1, hash: group.hash };
-        *self.shared.position.lock().unwrap_or_else(PoisonError::into_inner) =
-            Position { segment: self.segment.first_seq, head: self.head.clone() };
+        self.head = Head {
+            seq: last.seq,
+            group: self.head.group + 1,
+            hash: group.hash,
+        };
+        *self.shared.position.lock().unwrap_or_else(PoisonError::into_inner) = Position {
+            segment: self.segment.first_seq,
+            head: self.head.clone(),
+        };
         if self.since_checkpoint >= self.checkpoint_bytes && self.checkpoints.try_send(()).is_ok() {
             self.since_checkpoint = 0;
         }
@@ -286,7 +313,10 @@ impl Writer {
         let error = match failure {
             Failure::NotWritten(reason) => JournalError::Unavailable(reason),
             Failure::Unknown(reason) => {
-                tracing::error!(reason, "writes are refused until a restart has read what is really on disk");
+                tracing::error!(
+                    reason,
+                    "writes are refused until a restart has read what is really on disk"
+                );
                 self.shared.poison(reason.clone());
                 JournalError::Unknown(reason)
             }
@@ -314,10 +344,26 @@ impl Writer {
         use crate::journal::contract::Bug;
         match self.planted {
             Some(Bug::AcknowledgeBeforeSync) => {
-                let Group { lines, published, dones, hash } = group;
+                let Group {
+                    lines,
+                    published,
+                    dones,
+                    hash,
+                } = group;
                 let start = self.offset;
-                Group { lines: Vec::new(), published: Vec::new(), dones, hash }.acknowledge();
-                let silent = Group { lines, published, dones: Vec::new(), hash };
+                Group {
+                    lines: Vec::new(),
+                    published: Vec::new(),
+                    dones,
+                    hash,
+                }
+                .acknowledge();
+                let silent = Group {
+                    lines,
+                    published,
+                    dones: Vec::new(),
+                    hash,
+                };
                 if self.write(&silent.lines).is_ok() {
                     self.publish(&silent, start);
                 }
@@ -328,17 +374,27 @@ impl Writer {
                 Some(group)
             }
             Some(Bug::SkipReceipt) => {
-                let Group { mut published, dones, .. } = group;
+                let Group {
+                    mut published, dones, ..
+                } = group;
                 let mut lines = Vec::new();
                 for published in &mut published {
                     published.receipt = None;
-                    let record = crate::journal::Record { event: published.event.clone(), receipt: None };
+                    let record = crate::journal::Record {
+                        event: published.event.clone(),
+                        receipt: None,
+                    };
                     let fragment = line::encode_record(&record).expect("an event can be encoded");
                     line::push_record(&mut lines, self.head.group + 1, published.seq, &fragment);
                 }
                 let hash = self.head.chain(&lines);
                 line::push_seal(&mut lines, self.head.group + 1, hash);
-                Some(Group { lines, published, dones, hash })
+                Some(Group {
+                    lines,
+                    published,
+                    dones,
+                    hash,
+                })
             }
             None => Some(group),
         }

@@ -1,0 +1,320 @@
+//! Random commands against a plain model that keeps its books in the simplest way there is.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::command::{ReorderPoint, Reserve};
+use super::*;
+
+const STORES: [&str; 3] = ["london", "paris", "PARIS"];
+const CALLERS: [&str; 2] = ["till", "web"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Set {
+        quantity: u64,
+    },
+    Adjust {
+        delta: i64,
+    },
+    Reserve {
+        id: u8,
+        quantity: u64,
+        ttl_seconds: Option<u64>,
+    },
+    ReleaseReservation {
+        id: u8,
+    },
+    ReleaseQuantity {
+        quantity: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Call {
+    store: usize,
+    caller: usize,
+    step: Step,
+    /// What is added to, or taken from, the right version to expect.
+    off_by: Option<i8>,
+    seconds_later: u64,
+}
+
+fn calls() -> impl Strategy<Value = Vec<Call>> {
+    let near_limit = prop_oneof![Just(MAX_QUANTITY), Just(MAX_QUANTITY - 5)];
+    let quantity = prop_oneof![20 => 0..30_u64, 1 => near_limit];
+    let step = prop_oneof![
+        3 => quantity.clone().prop_map(|quantity| Step::Set { quantity }),
+        4 => (-20..20_i64).prop_filter("0 is no change", |delta| *delta != 0).prop_map(|delta| Step::Adjust { delta }),
+        4 => (0..12_u8, 1..8_u64, proptest::option::of(1..6_u64))
+            .prop_map(|(id, quantity, ttl_seconds)| Step::Reserve { id, quantity, ttl_seconds }),
+        3 => (0..12_u8).prop_map(|id| Step::ReleaseReservation { id }),
+        2 => (1..10_u64).prop_map(|quantity| Step::ReleaseQuantity { quantity }),
+    ];
+    let off_by = prop_oneof![4 => Just(None), 2 => Just(Some(0)), 1 => (-1..2_i8).prop_map(Some)];
+    let call = (0..STORES.len(), 0..CALLERS.len(), step, off_by, 0..3_u64).prop_map(
+        |(store, caller, step, off_by, seconds_later)| Call {
+            store,
+            caller,
+            step,
+            off_by,
+            seconds_later,
+        },
+    );
+    proptest::collection::vec(call, 1..80)
+}
+
+/// The books: no indexes, no totals, no cleverness.
+#[derive(Default)]
+struct Model {
+    item_version: u64,
+    levels: BTreeMap<usize, ModelLevel>,
+    /// In order of age.
+    holds: Vec<ModelHold>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct ModelLevel {
+    quantity: u64,
+    version: u64,
+}
+
+#[derive(Clone)]
+struct ModelHold {
+    id: u8,
+    store: usize,
+    caller: usize,
+    held: u64,
+    over_at: Option<i64>,
+}
+
+impl Model {
+    fn reserved(&self, store: usize) -> u64 {
+        self.holds
+            .iter()
+            .filter(|hold| hold.store == store)
+            .map(|hold| hold.held)
+            .sum()
+    }
+
+    fn expire(&mut self, now: i64) {
+        let is_over = |hold: &ModelHold| hold.over_at.is_some_and(|at| at <= now);
+        let mut stores: Vec<usize> = self
+            .holds
+            .iter()
+            .filter(|hold| is_over(hold))
+            .map(|hold| hold.store)
+            .collect();
+        stores.sort();
+        stores.dedup();
+        self.holds.retain(|hold| !is_over(hold));
+        if !stores.is_empty() {
+            self.step(&stores);
+        }
+    }
+
+    fn step(&mut self, stores: &[usize]) {
+        self.item_version += 1;
+        for store in stores {
+            self.levels.entry(*store).or_default().version += 1;
+        }
+    }
+
+    /// Whether the call takes effect; then the books are those after it.
+    fn apply(&mut self, call: &Call, expected: Option<u64>, now: i64) -> bool {
+        let exists = self.levels.contains_key(&call.store);
+        let level = self.levels.get(&call.store).copied().unwrap_or_default();
+        let available = level.quantity - self.reserved(call.store);
+        let total: u64 = self.levels.values().map(|level| level.quantity).sum();
+        let fits = |quantity: u64| quantity <= MAX_QUANTITY && total - level.quantity + quantity <= MAX_QUANTITY;
+        if expected.is_some_and(|expected| expected != level.version) {
+            return false;
+        }
+        if !exists && !matches!(call.step, Step::Set { .. }) {
+            return false;
+        }
+        let quantity = match call.step {
+            Step::Set { quantity } if quantity >= self.reserved(call.store) && fits(quantity) => quantity,
+            Step::Adjust { delta } if delta > 0 && fits(level.quantity + delta.unsigned_abs()) => {
+                level.quantity + delta.unsigned_abs()
+            }
+            Step::Adjust { delta } if delta < 0 && available >= delta.unsigned_abs() => {
+                level.quantity - delta.unsigned_abs()
+            }
+            Step::Reserve {
+                id,
+                quantity,
+                ttl_seconds,
+            } if available >= quantity && !self.is_known(id) => {
+                let over_at = ttl_seconds.map(|seconds| now + 1000 * seconds as i64);
+                self.holds.push(ModelHold {
+                    id,
+                    store: call.store,
+                    caller: call.caller,
+                    held: quantity,
+                    over_at,
+                });
+                level.quantity
+            }
+            Step::ReleaseReservation { id } if self.holds.iter().any(|h| h.id == id && h.store == call.store) => {
+                self.holds.retain(|hold| hold.id != id);
+                level.quantity
+            }
+            Step::ReleaseQuantity { quantity } if self.release(call, quantity) => level.quantity,
+            _ => return false,
+        };
+        self.levels.entry(call.store).or_default().quantity = quantity;
+        self.step(&[call.store]);
+        true
+    }
+
+    fn is_known(&self, id: u8) -> bool {
+        self.holds.iter().any(|hold| hold.id == id)
+    }
+
+    fn release(&mut self, call: &Call, quantity: u64) -> bool {
+        let is_own = |hold: &ModelHold| hold.store == call.store && hold.caller == call.caller;
+        let own: u64 = self
+            .holds
+            .iter()
+            .filter(|hold| is_own(hold))
+            .map(|hold| hold.held)
+            .sum();
+        if own < quantity {
+            return false;
+        }
+        let mut left = quantity;
+        for hold in self.holds.iter_mut().filter(|hold| is_own(hold)) {
+            let taken = left.min(hold.held);
+            hold.held -= taken;
+            left -= taken;
+        }
+        self.holds.retain(|hold| hold.held > 0);
+        true
+    }
+}
+
+fn sku() -> Sku {
+    Sku::parse("85123a").unwrap()
+}
+
+fn store(index: usize) -> StoreId {
+    StoreId::parse(STORES[index]).unwrap()
+}
+
+fn id(id: u8) -> ReservationId {
+    ReservationId::parse(&format!("r{id}")).unwrap()
+}
+
+fn request(call: &Call, version: Option<u64>, is_taken: bool) -> Request {
+    let action = match call.step.clone() {
+        Step::Set { quantity } => Action::Set {
+            quantity,
+            reorder_point: ReorderPoint::Keep,
+            note: None,
+        },
+        Step::Adjust { delta } => {
+            let movement = if delta > 0 { Movement::StockIn } else { Movement::Sale };
+            Action::Adjust {
+                delta,
+                movement,
+                note: None,
+            }
+        }
+        Step::Reserve {
+            id: reservation,
+            quantity,
+            ttl_seconds,
+        } => {
+            let reservation_id = id(reservation);
+            Action::Reserve(Reserve {
+                quantity,
+                reservation_id,
+                is_taken,
+                ttl_seconds,
+                reference: None,
+            })
+        }
+        Step::ReleaseReservation { id: reservation } => Action::ReleaseReservation {
+            reservation_id: id(reservation),
+        },
+        Step::ReleaseQuantity { quantity } => Action::ReleaseQuantity { quantity },
+    };
+    Request {
+        sku: sku(),
+        store_id: store(call.store),
+        action,
+        expected: Expected {
+            version,
+            ..Expected::default()
+        },
+        origin: origin(call.caller),
+    }
+}
+
+fn origin(caller: usize) -> Origin {
+    Origin {
+        by: Principal::parse(CALLERS[caller]).unwrap(),
+        request_id: RequestId::parse("r").unwrap(),
+    }
+}
+
+/// Records an event as an actor would, and checks what must hold of any event.
+fn record(stock: &mut Stock, log: &mut Vec<Event>, event: Event) {
+    assert_eq!(stock.contradiction(&sku(), &event), None);
+    let json = serde_json::to_string(&event).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Event>(&json).unwrap(),
+        event,
+        "an event reads back as it was written"
+    );
+    stock.evolve(&sku(), &event);
+    log.push(event);
+}
+
+fn assert_equal(stock: &Stock, model: &Model) {
+    assert_eq!(stock.fault(), None);
+    assert_eq!(stock.version(), model.item_version);
+    assert_eq!(stock.levels().count(), model.levels.len());
+    for (index, expected) in &model.levels {
+        let level = stock.level(&store(*index)).unwrap();
+        assert_eq!((level.quantity, level.version), (expected.quantity, expected.version));
+        assert_eq!(level.reserved, model.reserved(*index));
+        assert!(level.reserved <= level.quantity);
+    }
+    let next = model.holds.iter().filter_map(|hold| hold.over_at).min();
+    assert_eq!(stock.next_deadline(), next.map(Timestamp::from_millis));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn stock_does_what_the_plain_books_do(calls in calls()) {
+        let (mut stock, mut model, mut log) = (Stock::default(), Model::default(), Vec::new());
+        let mut now = 1_000_000;
+        for call in &calls {
+            now += 1000 * call.seconds_later as i64;
+            let at = Timestamp::from_millis(now);
+            if let Some(event) = expire(&sku(), &stock, at, &origin(0)) {
+                record(&mut stock, &mut log, event);
+            }
+            model.expire(now);
+            assert_equal(&stock, &model);
+            let current = model.levels.get(&call.store).map_or(0, |level| level.version);
+            let expected = call.off_by.and_then(|off_by| current.checked_add_signed(off_by.into()));
+            let is_taken = matches!(call.step, Step::Reserve { id, .. } if model.is_known(id));
+            let decided = decide(&stock, &request(call, expected, is_taken), at);
+            prop_assert_eq!(decided.is_ok(), model.apply(call, expected, now), "{:?}: {:?}", call, decided);
+            if let Ok(event) = decided {
+                record(&mut stock, &mut log, event);
+            }
+            assert_equal(&stock, &model);
+        }
+        let mut replayed = Stock::default();
+        log.iter().for_each(|event| replayed.evolve(&sku(), event));
+        prop_assert_eq!(&replayed, &stock, "the state is a function of the log");
+        prop_assert_eq!(Stock::from(StockImage::from(&stock)), stock, "a snapshot is the state");
+    }
+}
