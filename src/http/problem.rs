@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::actors::ExecuteError;
-use crate::domain::{Reason, Refusal, RequestId, ReservationStatus, Timestamp};
+use crate::domain::{MAX_QUANTITY, Reason, Refusal, RequestId, ReservationId, ReservationStatus, Timestamp};
 use crate::journal::JournalError;
 
 /// Every code that an answer may carry.
@@ -256,17 +256,23 @@ impl From<JournalError> for Problem {
 impl From<Refusal> for Problem {
     fn from(Refusal { sku, store_id, reason }: Refusal) -> Self {
         let level = format!("SKU {sku:?} in store {store_id:?}");
-        let problem = match reason {
+        Self::of_reason(reason, &level)
+            .with("sku", sku.as_str())
+            .with("storeId", store_id.as_str())
+    }
+}
+
+impl Problem {
+    fn of_reason(reason: Reason, level: &str) -> Self {
+        match reason {
             Reason::NoLevel => Self::new(Code::NotFound, format!("There is no {level}.")),
             Reason::VersionMismatch { expected, current } => {
                 let detail = format!("expectedVersion is {expected}, but {level} {}.", at_version(current));
                 Self::new(Code::VersionMismatch, detail).with("currentVersion", current)
             }
             Reason::PreconditionFailed { current } => {
-                let detail = format!(
-                    "The precondition (If-Match, If-None-Match) fails: {level} {}.",
-                    at_version(current)
-                );
+                let headers = "The precondition (If-Match, If-None-Match) fails";
+                let detail = format!("{headers}: {level} {}.", at_version(current));
                 Self::new(Code::PreconditionFailed, detail).with("currentVersion", current)
             }
             Reason::InsufficientStock {
@@ -274,17 +280,7 @@ impl From<Refusal> for Problem {
                 available,
                 reserved,
                 next_expiry,
-            } => {
-                let detail = format!("{level} has {available} available ({reserved} reserved), not {requested}.");
-                let problem = Self::new(Code::InsufficientStock, detail)
-                    .with("requested", requested)
-                    .with("available", available)
-                    .with("reserved", reserved);
-                match next_expiry {
-                    Some(at) => problem.with("nextExpiry", at.to_string()),
-                    None => problem,
-                }
-            }
+            } => Self::of_shortage(level, requested, available, reserved, next_expiry),
             Reason::BelowReserved { requested, reserved } => {
                 let detail = format!("{level} has {reserved} reserved: its quantity cannot be set to {requested}.");
                 Self::new(Code::BelowReserved, detail)
@@ -297,32 +293,47 @@ impl From<Refusal> for Problem {
                     .with("requested", requested)
                     .with("reserved", held)
             }
-            Reason::NoHold { reservation_id } => {
-                let detail = format!("Reservation {reservation_id:?} holds nothing of {level}.");
-                Self::new(Code::NotReserved, detail).with("reservationId", reservation_id.as_str())
-            }
-            Reason::NoReservation { reservation_id } => {
-                let detail = format!("There is no reservation {reservation_id:?}.");
-                Self::new(Code::NotFound, detail).with("reservationId", reservation_id.as_str())
-            }
-            Reason::ReservationNotActive { reservation_id, status } => {
-                let status = status_name(status);
-                let detail = format!("Reservation {reservation_id:?} is {status}: it holds nothing any more.");
-                Self::new(Code::ReservationNotActive, detail)
-                    .with("reservationId", reservation_id.as_str())
-                    .with("reservationStatus", status)
-            }
-            Reason::ReservationExists { reservation_id } => {
-                let detail = format!("There is or was a reservation {reservation_id:?}; choose another id.");
-                Self::new(Code::AlreadyExists, detail).with("reservationId", reservation_id.as_str())
-            }
             Reason::QuantityLimit => {
                 let detail =
-                    format!("The quantity of {level}, or of the SKU over all stores, would pass 9007199254740991.");
+                    format!("The quantity of {level}, or of the SKU over all stores, would pass {MAX_QUANTITY}.");
                 Self::new(Code::QuantityLimit, detail)
             }
-        };
-        problem.with("sku", sku.as_str()).with("storeId", store_id.as_str())
+            Reason::NoHold { reservation_id: id } => {
+                let detail = format!("Reservation {id:?} holds nothing of {level}.");
+                Self::of_reservation(Code::NotReserved, detail, &id)
+            }
+            Reason::NoReservation { reservation_id: id } => {
+                Self::of_reservation(Code::NotFound, format!("There is no reservation {id:?}."), &id)
+            }
+            Reason::ReservationNotActive {
+                reservation_id: id,
+                status,
+            } => {
+                let status = status_name(status);
+                let detail = format!("Reservation {id:?} is {status}: it holds nothing any more.");
+                Self::of_reservation(Code::ReservationNotActive, detail, &id).with("reservationStatus", status)
+            }
+            Reason::ReservationExists { reservation_id: id } => {
+                let detail = format!("There is or was a reservation {id:?}; choose another id.");
+                Self::of_reservation(Code::AlreadyExists, detail, &id)
+            }
+        }
+    }
+
+    fn of_shortage(level: &str, requested: u64, available: u64, reserved: u64, next: Option<Timestamp>) -> Self {
+        let detail = format!("{level} has {available} available ({reserved} reserved), not {requested}.");
+        let problem = Self::new(Code::InsufficientStock, detail)
+            .with("requested", requested)
+            .with("available", available)
+            .with("reserved", reserved);
+        match next {
+            Some(at) => problem.with("nextExpiry", at.to_string()),
+            None => problem,
+        }
+    }
+
+    fn of_reservation(code: Code, detail: String, id: &ReservationId) -> Self {
+        Self::new(code, detail).with("reservationId", id.as_str())
     }
 }
 
