@@ -19,6 +19,8 @@ use crate::journal::file::{FileJournal, Recovered};
 
 /// A client has so long to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// For what comes in on an idle connection at the very moment of a stop.
+const LAST_REQUESTS_SECONDS: u64 = 1;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// Serves until it is told to stop; returns when all that was accepted is answered and on disk.
@@ -85,7 +87,7 @@ fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Ar
         .max_connections((config.max_connections as usize).div_ceil(workers))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
-        .shutdown_timeout(u64::from(config.shutdown_seconds))
+        .shutdown_timeout(LAST_REQUESTS_SECONDS)
         .disable_signals()
         .listen(listener)?;
     Ok(server.run())
@@ -129,7 +131,7 @@ async fn drain(handle: &ServerHandle, gauges: &Gauges, patience: Duration) {
     while gauges.running() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    handle.stop(true).await;
+    handle.stop(gauges.running() == 0).await;
 }
 
 /// The signals that end the service in order.

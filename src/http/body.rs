@@ -1,5 +1,7 @@
 //! JSON bodies, read strictly: what a client misspelt must not pass unseen.
 
+use std::time::Duration;
+
 use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
 use actix_web::http::header::CONTENT_TYPE;
@@ -13,9 +15,18 @@ use super::problem::{Code, Problem};
 /// The largest body, in bytes.
 pub const MAX_BODY: usize = 4 << 20;
 
+/// A client has so long to send its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, payload)
-        .await
+    let read = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, payload)).await;
+    let too_slow = || {
+        Problem::new(
+            Code::RequestTimeout,
+            format!("The body took longer than {BODY_TIMEOUT:?}."),
+        )
+    };
+    read.map_err(|_| too_slow())?
         .map_err(|error| match error.as_error::<PayloadError>() {
             Some(PayloadError::Overflow) => Problem::new(
                 Code::PayloadTooLarge,

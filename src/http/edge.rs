@@ -13,7 +13,7 @@ use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 
-use super::problem::{Code, Problem};
+use super::problem::{Code, Problem, shorten};
 use crate::actors::new_id;
 use crate::domain::RequestId;
 
@@ -145,7 +145,7 @@ fn describe(response: ServiceResponse<BoxBody>, path: &str, request_id: &Request
 /// The problem of what the framework refuses by itself.
 fn by_status(response: &HttpResponse, path: &str) -> Problem {
     match (Code::of_status(response.status()), response.error()) {
-        (Code::NotFound, _) => Problem::new(Code::NotFound, format!("There is nothing at {path:?}.")),
+        (Code::NotFound, _) => Problem::new(Code::NotFound, format!("There is nothing at {:?}.", shorten(path))),
         (Code::Internal, Some(error)) => unforeseen(error),
         (code, Some(error)) => Problem::new(code, format!("{error}.")),
         (code, None) => Problem::new(

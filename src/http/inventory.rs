@@ -77,13 +77,16 @@ struct Page<T> {
 pub struct SetBody {
     #[validate(range(max = MAX_QUANTITY, message = "must be from 0 to 9007199254740991"))]
     quantity: u64,
-    #[serde(default, deserialize_with = "some")]
+    #[serde(default, deserialize_with = "present")]
     #[validate(range(max = MAX_QUANTITY, message = "must be null or from 0 to 9007199254740991"))]
     reorder_point: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "present")]
     #[validate(length(max = 1000, message = "must have at most 1000 characters"))]
     note: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     #[validate(range(max = MAX_QUANTITY, message = "must be from 0 to 9007199254740991"))]
     expected_version: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
     idempotency_key: Option<String>,
     #[serde(default)]
     dry_run: bool,
@@ -121,24 +124,42 @@ pub async fn set(state: Data<State>, request: HttpRequest, path: LevelPath, payl
 pub struct AdjustBody {
     #[validate(custom(function = delta))]
     delta: i64,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, deserialize_with = "present")]
     movement: Option<AdjustType>,
+    #[serde(default, deserialize_with = "present")]
     #[validate(length(max = 1000, message = "must have at most 1000 characters"))]
     note: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     #[validate(range(max = MAX_QUANTITY, message = "must be from 0 to 9007199254740991"))]
     expected_version: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
     idempotency_key: Option<String>,
     #[serde(default)]
     dry_run: bool,
 }
 
+/// Read by way of a string, as serde would take `{"SALE": null}` for the word too.
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[serde(try_from = "String")]
 enum AdjustType {
     StockIn,
     Return,
     Sale,
     ManualRemove,
+}
+
+impl TryFrom<String> for AdjustType {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "STOCK_IN" => Ok(Self::StockIn),
+            "RETURN" => Ok(Self::Return),
+            "SALE" => Ok(Self::Sale),
+            "MANUAL_REMOVE" => Ok(Self::ManualRemove),
+            _ => Err("it must be STOCK_IN, RETURN, SALE or MANUAL_REMOVE"),
+        }
+    }
 }
 
 impl AdjustType {
@@ -190,13 +211,18 @@ pub struct ReserveBody {
     #[serde(alias = "qty")]
     #[validate(range(min = 1, max = MAX_QUANTITY, message = "must be from 1 to 9007199254740991"))]
     quantity: u64,
+    #[serde(default, deserialize_with = "present")]
     #[validate(range(min = 1, max = 2_592_000, message = "must be from 1 to 2592000"))]
     ttl_seconds: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
     reservation_id: Option<ReservationId>,
+    #[serde(default, deserialize_with = "present")]
     #[validate(length(min = 1, max = 255, message = "must have 1 to 255 characters"))]
     reference: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     #[validate(range(max = MAX_QUANTITY, message = "must be from 0 to 9007199254740991"))]
     expected_version: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
     idempotency_key: Option<String>,
     #[serde(default)]
     dry_run: bool,
@@ -232,10 +258,12 @@ pub async fn reserve(state: Data<State>, request: HttpRequest, path: LevelPath, 
 #[derive(Deserialize, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReleaseBody {
+    #[serde(default, deserialize_with = "present")]
     reservation_id: Option<ReservationId>,
-    #[serde(alias = "qty")]
+    #[serde(default, deserialize_with = "present")]
     #[validate(range(min = 1, max = MAX_QUANTITY, message = "must be from 1 to 9007199254740991"))]
     quantity: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
     idempotency_key: Option<String>,
     #[serde(default)]
     dry_run: bool,
@@ -316,8 +344,9 @@ fn not_found(path: &LevelPath) -> Problem {
         .with("storeId", path.store_id.as_str())
 }
 
-/// Tells a member that is null from one that is not there.
-fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+/// A member may be left out, but null is no value for it: a client that has lost its `expectedVersion`
+/// must not write blindly.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 

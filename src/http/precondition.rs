@@ -47,7 +47,9 @@ fn versions(headers: &HeaderMap, name: HeaderName, takes_weak: bool) -> Result<O
                 .strip_prefix('"')
                 .and_then(|rest| rest.strip_suffix('"'))
                 .ok_or_else(malformed)?;
-            if let Some(version) = inner.parse().ok().filter(|_| takes_weak || !is_weak) {
+            // Tags are compared as they stand: `"03"` is not the tag of version 3.
+            let version = inner.parse().ok().filter(|version: &u64| version.to_string() == inner);
+            if let Some(version) = version.filter(|_| takes_weak || !is_weak) {
                 found.push(version);
             }
         }

@@ -116,6 +116,11 @@ impl Problem {
     }
 
     pub fn invalid_fields(fields: Vec<(String, String)>) -> Self {
+        let fields: Vec<(String, String)> = fields
+            .into_iter()
+            .take(MAX_FIELDS)
+            .map(|(field, message)| (shorten(&field), shorten(&message)))
+            .collect();
         let details: Vec<String> = fields
             .iter()
             .map(|(field, message)| format!("{field}: {message}"))
@@ -164,7 +169,7 @@ impl Problem {
             title,
             status,
             detail: &detail,
-            instance,
+            instance: shorten(instance),
             error: name,
             timestamp: chrono::Utc::now().into(),
             request_id,
@@ -174,6 +179,10 @@ impl Problem {
         response.content_type("application/problem+json");
         for header in headers {
             response.insert_header(header);
+        }
+        // What is left of a body that is too large is not read.
+        if code == Code::PayloadTooLarge {
+            response.force_close();
         }
         response.json(form)
     }
@@ -188,7 +197,7 @@ struct Form<'a> {
     title: &'static str,
     status: u16,
     detail: &'a str,
-    instance: &'a str,
+    instance: String,
     error: &'static str,
     timestamp: Timestamp,
     request_id: &'a RequestId,
@@ -334,6 +343,17 @@ impl Problem {
 
     fn of_reservation(code: Code, detail: String, id: &ReservationId) -> Self {
         Self::new(code, detail).with("reservationId", id.as_str())
+    }
+}
+
+/// What a client sent is shown to it, but not at any length.
+const MAX_FIELDS: usize = 20;
+const MAX_SHOWN: usize = 200;
+
+pub fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

@@ -49,7 +49,10 @@ impl<'a> Query<'a> {
     /// The size of a page: 1 to 1000, 100 where it is not given.
     pub fn limit(&self) -> Result<usize, Problem> {
         let Some(text) = self.get("limit") else { return Ok(100) };
-        let limit = text.parse().ok().filter(|limit| (1..=1000).contains(limit));
+        let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+        let limit = digits
+            .and_then(|text| text.parse().ok())
+            .filter(|limit| (1..=1000).contains(limit));
         limit.ok_or_else(|| Problem::invalid("limit", "it must be a whole number from 1 to 1000"))
     }
 }

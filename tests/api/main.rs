@@ -1,7 +1,19 @@
-//! The service as its clients meet it.
+//! The service as its clients meet it: a process of its own per test, asked over HTTP. What each test
+//! expects stands in CONTRACT.md, sections 2 to 5.
+
 #[path = "../support/mod.rs"]
 mod support;
-#[test]
-fn x() {
-    let _ = support::TestApp::start();
-}
+
+mod bad_input;
+mod client;
+mod concurrency;
+mod idempotency;
+mod ids;
+mod levels;
+mod lists;
+mod log;
+mod replies;
+mod reservations;
+mod serving;
+mod storage;
+mod versions;

@@ -1,5 +1,7 @@
 //! The service as a process of its own, on a free port and a folder of its own.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -52,10 +54,6 @@ impl TestApp {
             log,
             _temporary: None,
         }
-    }
-
-    pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
     }
 
     pub fn folder(&self) -> &Path {

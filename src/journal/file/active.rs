@@ -19,6 +19,9 @@ const SMALL_STEP: u64 = 4096;
 
 pub struct ActiveSegment {
     pub file: File,
+    /// The same file, opened once more: a failed write-back is reported once to each open file, and the
+    /// writer's must not be taken note of where room is made.
+    room: File,
     disk: Arc<dyn Disk>,
     /// Up to here the file holds synced room.
     room_until: AtomicU64,
@@ -36,9 +39,11 @@ impl ActiveSegment {
             .read(true)
             .write(true)
             .open(path)?;
+        let room = OpenOptions::new().write(true).open(path)?;
         let room_until = AtomicU64::new(file.metadata()?.len());
         Ok(Self {
             file,
+            room,
             disk,
             room_until,
             growing: Mutex::default(),
@@ -66,14 +71,13 @@ impl ActiveSegment {
         }
     }
 
-    /// Grows by one step ahead of need. A failure is left to the writer, who meets it when it counts.
-    pub fn grow_ahead(&self) {
+    /// Grows by one step ahead of need.
+    pub fn grow_ahead(&self) -> io::Result<()> {
         let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         let from = self.room_until();
-        if let Err(error) = self.fill(from, from + ROOM_STEP) {
-            tracing::debug!(%error, "could not make room in the log ahead of need");
-        }
+        let filled = self.fill(from, from + ROOM_STEP);
         self.growing_ahead.store(false, Ordering::Release);
+        filled
     }
 
     /// Ends the segment at `length`: no room is left.
@@ -88,12 +92,12 @@ impl ActiveSegment {
         let newlines = vec![b'\n'; usize::try_from(to - from).map_err(io::Error::other)?];
         let filled = self
             .disk
-            .write_at(&self.file, &newlines, from)
-            .and_then(|()| self.disk.sync(&self.file));
+            .write_at(&self.room, &newlines, from)
+            .and_then(|()| self.disk.sync(&self.room));
         match filled {
             Ok(()) => self.room_until.store(to, Ordering::Release),
             // Gives back what was taken of a disk that others need too; nothing rests on it.
-            Err(_) => drop(self.disk.set_len(&self.file, from)),
+            Err(_) => drop(self.disk.set_len(&self.room, from)),
         }
         filled
     }

@@ -32,13 +32,16 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// How the names of files begin that are not whole yet.
+pub const TEMPORARY: &str = ".new-";
+
 /// Puts a whole new file in the place of an old one: at any moment one of the two is there, whole.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut io::BufWriter<&File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let temp = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    let temp = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
     let mut out = io::BufWriter::with_capacity(1 << 16, temp.as_file());
     write(&mut out)?;
     io::Write::flush(&mut out)?;

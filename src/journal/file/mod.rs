@@ -96,7 +96,26 @@ impl Shared {
     }
 
     fn poison(&self, reason: String) {
-        self.health().poisoned.get_or_insert(reason);
+        let mut health = self.health();
+        if health.poisoned.is_none() {
+            tracing::error!(
+                reason,
+                "writes are refused until a restart has read what is really on disk"
+            );
+            health.poisoned = Some(reason);
+        }
+    }
+
+    /// Makes room ahead of need. That the disk is full is left to the writer, who meets it when it counts.
+    fn grow(&self, active: &active::ActiveSegment) {
+        match active.grow_ahead() {
+            Err(error) if !disk::is_full(&error) => self.poison(format!("making room in the log failed: {error}")),
+            _ => {}
+        }
+    }
+
+    fn closed(&self) {
+        self.health().poisoned.get_or_insert_with(|| "the log is closed".into());
     }
 
     fn is_full(&self) -> bool {
@@ -158,17 +177,18 @@ impl FileJournal {
             offset,
             head: shared.position().head,
             since_checkpoint: recovered.replayed_bytes,
+            wanted: 0,
             shared: shared.clone(),
             #[cfg(test)]
             planted: None,
         };
         prepare(&mut writer);
         let folder = options.folder.clone();
-        let checkpointed = shared.clone();
+        let (checkpointed, grown) = (shared.clone(), shared.clone());
         let threads = vec![
             spawn("holdfast-log", move || writer.run())?,
             spawn("holdfast-room", move || {
-                wanted_room.iter().for_each(|active| active.grow_ahead())
+                wanted_room.iter().for_each(|active| grown.grow(&active))
             })?,
             spawn("holdfast-check", move || {
                 wanted_checkpoints

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::active::ActiveSegment;
-use super::disk::{Disk, sync_folder};
+use super::disk::{Disk, TEMPORARY, sync_folder};
 use super::segment::{self, Chain, End, Group, Head, Segment, SegmentMap};
 use super::{Health, OpenError, Options, Position, Shared, checkpoint, describe, line};
 use crate::journal::tables::Tables;
@@ -41,6 +41,7 @@ pub fn open(options: &Options, disk: Arc<dyn Disk>) -> Result<Opened, OpenError>
         std::fs::create_dir_all(folder).map_err(|error| describe(folder, "make the folder", &error))?;
     }
     sync_folder(&options.folder).map_err(|error| describe(&options.folder, "sync", &error))?;
+    remove_leftovers(&options.folder).map_err(|error| describe(&options.folder, "clear away leftovers in", &error))?;
     let mut recovery = Recovery::new(options);
     recovery.load_checkpoint();
     let segments = recovery.find_segments(&events, &skus)?;
@@ -53,6 +54,8 @@ struct Recovery<'a> {
     tables: Tables,
     map: SegmentMap,
     checkpoint: Option<Position>,
+    /// The furthest sequence that the checkpoint has of any SKU: it is copied while the log goes on.
+    furthest: u64,
     recovered: Recovered,
 }
 
@@ -72,6 +75,7 @@ impl<'a> Recovery<'a> {
             tables: Tables::new(options.retention_ms),
             map: SegmentMap::default(),
             checkpoint: None,
+            furthest: 0,
             recovered: Recovered::default(),
         }
     }
@@ -81,6 +85,7 @@ impl<'a> Recovery<'a> {
             Ok(None) => {}
             Ok(Some(checkpoint)) => {
                 for (sku, stock, seq) in checkpoint.stocks {
+                    self.furthest = self.furthest.max(seq);
                     self.tables.restore(sku, stock, seq);
                 }
                 self.checkpoint = Some(checkpoint.position);
@@ -236,12 +241,9 @@ impl<'a> Recovery<'a> {
                 &folder.join("events"),
                 "the log is empty, though there are snapshots made from it",
             )),
-            Some(position) if position.head.seq > head.seq => Err(damaged(
+            Some(position) if position.head.seq.max(self.furthest) > head.seq => Err(damaged(
                 &folder.join("events"),
-                &format!(
-                    "the log ends at {}, but the checkpoint was made at {}",
-                    head.seq, position.head.seq
-                ),
+                &format!("the log ends at {}, but the checkpoint has more", head.seq),
             )),
             _ => Ok(()),
         }
@@ -254,7 +256,15 @@ impl<'a> Recovery<'a> {
                 head,
                 bytes,
                 group,
-            }) => (segment, head, group.end, Some((group.start, bytes[group].to_vec()))),
+            }) => (
+                segment,
+                head,
+                group.end,
+                Some((
+                    group.start,
+                    whole_lines(&bytes[group.start..group.end.min(bytes.len())]),
+                )),
+            ),
             None => (
                 self.map.add(1, events.join(segment::file_name(1))),
                 Head::genesis(),
@@ -291,6 +301,26 @@ impl<'a> Recovery<'a> {
     }
 }
 
+/// A file that was edited or copied may lack its last newline.
+fn whole_lines(group: &[u8]) -> Vec<u8> {
+    let mut lines = group.to_vec();
+    if lines.last().is_some_and(|last| *last != b'\n') {
+        lines.push(b'\n');
+    }
+    lines
+}
+
+/// What a crash left of files that were being written.
+fn remove_leftovers(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn has_snapshots(skus: &Path) -> bool {
     std::fs::read_dir(skus).is_ok_and(|mut entries| entries.next().is_some())
 }
@@ -310,15 +340,30 @@ fn closing(path: &Path) -> Result<Option<u64>, OpenError> {
     Ok(line::read::<line::LogLine>(last).ok().and_then(|line| line.next))
 }
 
+/// The end of what is written in a file, without the room behind it.
 fn read_end(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut file = std::fs::File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(256)))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::open(path)?;
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let start = end.saturating_sub(LOOK_BACK);
+        let mut bytes = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut bytes, start)?;
+        if let Some(last) = bytes.iter().rposition(|b| !matches!(b, b'\n' | 0)) {
+            let written = start + last as u64 + 1;
+            let start = written.saturating_sub(MAX_CLOSING);
+            let mut bytes = vec![0; (written - start) as usize];
+            file.read_exact_at(&mut bytes, start)?;
+            return Ok(bytes);
+        }
+        end = start;
+    }
+    Ok(Vec::new())
 }
+
+const LOOK_BACK: u64 = 1 << 16;
+/// No line that closes a segment is longer.
+const MAX_CLOSING: u64 = 256;
 
 /// When the first record of a segment was written, in milliseconds.
 fn first_time(path: &Path) -> Result<Option<i64>, OpenError> {

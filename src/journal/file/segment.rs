@@ -106,18 +106,17 @@ pub fn read_groups(
             Ok(Part::Seal { group, hash }) => {
                 let first = start.take().unwrap_or(offset);
                 let sealed = head.advance(&bytes[first..offset], group, hash, records.last().map(|p| p.seq));
+                let sealed = match sealed {
+                    Ok(sealed) => sealed,
+                    Err(fault) => return torn(bytes, whole, first, head, fault),
+                };
                 let taken = std::mem::take(&mut records);
-                let next = sealed.and_then(|head| {
-                    on_group(
-                        Group {
-                            records: taken,
-                            start: first,
-                            end,
-                        },
-                        head,
-                    )
-                });
-                next.map_err(|fault| Damage { offset: first, fault })?;
+                let found = Group {
+                    records: taken,
+                    start: first,
+                    end,
+                };
+                on_group(found, sealed).map_err(|fault| Damage { offset: first, fault })?;
                 whole = end;
             }
             Ok(Part::Next(next)) if records.is_empty() => return Ok((end, End::Closed { next })),

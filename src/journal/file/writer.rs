@@ -72,6 +72,8 @@ pub struct Writer {
     pub offset: u64,
     pub head: Head,
     pub since_checkpoint: u64,
+    /// What the last group needed: so much room must be found before writes are taken again.
+    pub wanted: u64,
     #[cfg(test)]
     pub planted: Option<crate::journal::contract::Bug>,
 }
@@ -117,7 +119,7 @@ impl Writer {
                 Ok(job) => return Some(job),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    let _ = self.make_room(CLOSING_ROOM);
+                    let _ = self.ready_for(self.wanted);
                 }
             }
         }
@@ -211,10 +213,8 @@ impl Writer {
     /// Puts a group on stable storage; returns where it begins.
     fn write(&mut self, lines: &[u8]) -> Result<u64, Failure> {
         let length = lines.len() as u64;
-        if self.offset > 0 && self.offset + length > self.segment_bytes {
-            self.rotate()?;
-        }
-        self.make_room(length + CLOSING_ROOM)?;
+        self.wanted = length;
+        self.ready_for(length)?;
         let start = self.offset;
         if let Err(error) = self.disk.write_at(&self.active.file, lines, start) {
             return Err(self.take_back(start, error));
@@ -228,6 +228,14 @@ impl Writer {
         Ok(start)
     }
 
+    /// Sees to a segment with synced room for so many bytes.
+    fn ready_for(&mut self, length: u64) -> Result<(), Failure> {
+        if self.offset > 0 && self.offset + length > self.segment_bytes {
+            self.rotate()?;
+        }
+        self.make_room(length + CLOSING_ROOM)
+    }
+
     fn make_room(&mut self, length: u64) -> Result<(), Failure> {
         match self.active.make_room(self.offset + length) {
             Ok(()) => {
@@ -239,8 +247,12 @@ impl Writer {
     }
 
     fn no_room(&self, error: &io::Error) -> Failure {
-        let reason = format!("the log in {} has no room: {error}", self.events.display());
-        self.shared.set_full(Some(reason.clone()));
+        let reason = format!("the log in {} cannot grow: {error}", self.events.display());
+        if is_full(error) {
+            self.shared.set_full(Some(reason.clone()));
+        } else {
+            self.shared.poison(reason.clone());
+        }
         Failure::NotWritten(reason)
     }
 
@@ -284,7 +296,12 @@ impl Writer {
         let closed = self.disk.write_at(&self.active.file, &closing, self.offset);
         closed
             .and_then(|()| self.active.cut(self.offset + closing.len() as u64))
-            .map_err(|error| Failure::Unknown(format!("closing a segment of the log failed: {error}")))?;
+            .map_err(|error| {
+                // The group itself is not in the log, whatever became of the closing line.
+                let reason = format!("closing a segment of the log failed: {error}");
+                self.shared.poison(reason.clone());
+                Failure::NotWritten(reason)
+            })?;
         self.active = Arc::new(active);
         self.segment = self.shared.segments.add(first_seq, path);
         self.offset = 0;
@@ -334,7 +351,7 @@ impl Writer {
                 JournalError::Unavailable(format!("cutting the room off {}: {error}", self.segment.path.display()))
             }),
         };
-        self.shared.poison("the log is closed".into());
+        self.shared.closed();
         let _ = done.send(closed);
     }
 

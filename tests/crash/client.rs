@@ -1,0 +1,107 @@
+//! A plain client: one request, one answer or none, and never a repeat of its own.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+pub const LEVELS: &str = "/api/inventory/stores/s/inventory";
+
+pub struct Client {
+    agent: ureq::Agent,
+    base: String,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub replayed: bool,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The problem's code; empty where it is none.
+    pub fn error(&self) -> &str {
+        self.body["error"].as_str().unwrap_or_default()
+    }
+}
+
+type Response = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
+
+impl Client {
+    pub fn new(port: u16) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(20)))
+            .build();
+        Self {
+            agent: config.new_agent(),
+            base: format!("http://127.0.0.1:{port}"),
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        read(self.agent.get(format!("{}{path}", self.base)).call()).expect("a read is answered")
+    }
+
+    pub fn put(&self, sku: &str, quantity: u64) -> Answer {
+        let url = format!("{}{LEVELS}/{sku}", self.base);
+        read(self.agent.put(url).send_json(json!({ "quantity": quantity }))).expect("a count is answered")
+    }
+
+    /// Adds one, under a key; `None` where no answer came.
+    pub fn add_one(&self, sku: &str, key: &str, note: &str) -> Option<Answer> {
+        let url = format!("{}{LEVELS}/{sku}/adjust", self.base);
+        let request = self.agent.post(url).header("Idempotency-Key", key);
+        read(request.send_json(json!({"delta": 1, "note": note})))
+    }
+
+    /// Quantity and version.
+    pub fn level(&self, sku: &str) -> (u64, u64) {
+        let answer = self.get(&format!("{LEVELS}/{sku}"));
+        let member = |name| answer.body[name].as_u64().unwrap_or_else(|| panic!("{answer:?}"));
+        (member("quantity"), member("version"))
+    }
+
+    /// Whether the write under this key took effect.
+    pub fn took_effect(&self, key: &str) -> bool {
+        let answer = self.get(&format!("/api/operations/{key}"));
+        match answer.status {
+            200 if answer.body["status"] == "completed" => true,
+            404 => false,
+            _ => panic!("what became of {key}: {answer:?}"),
+        }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        let answer = self.get("/api/health/ready");
+        let has_reason = answer.body["reasons"][0]
+            .as_str()
+            .is_some_and(|reason| !reason.is_empty());
+        assert_eq!(answer.status == 503, has_reason, "{answer:?}");
+        answer.status == 200
+    }
+
+    /// Every level of a store, as the service lists them.
+    pub fn list(&self, store: &str) -> Vec<Value> {
+        let (mut levels, mut after) = (Vec::new(), String::new());
+        loop {
+            let answer = self.get(&format!("/api/inventory/stores/{store}/inventory?limit=1000{after}"));
+            levels.extend(answer.body["items"].as_array().expect("a page").iter().cloned());
+            match answer.body["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => return levels,
+            }
+        }
+    }
+}
+
+fn read(response: Response) -> Option<Answer> {
+    let mut response = response.ok()?;
+    let status = response.status().as_u16();
+    let replayed = response
+        .headers()
+        .get("idempotency-replayed")
+        .is_some_and(|value| value == "true");
+    let body = response.body_mut().read_json().ok()?;
+    Some(Answer { status, replayed, body })
+}
