@@ -23,7 +23,7 @@ use self::clock::Clock;
 use self::expiry::Deadlines;
 use self::registry::Registry;
 use self::sku::{Task, Write};
-use crate::domain::{Action, Event, Level, Reason, Refusal, Request, ReservationStatus, Sku, StoreId};
+use crate::domain::{Action, Event, Level, Reason, Refusal, Request, ReservationId, ReservationStatus, Sku, StoreId};
 use crate::journal::record::Digest;
 use crate::journal::{Fingerprint, Journal, JournalError, KeyHash};
 
@@ -47,7 +47,7 @@ pub struct Inventory {
     claims: Claims,
     deadlines: Deadlines,
     /// One snapshot at a time: they must never be what the log waits for.
-    snapshots: Arc<Semaphore>,
+    snapshots: Semaphore,
 }
 
 /// An idempotency key, and the request that it stands for.
@@ -74,8 +74,8 @@ pub struct Outcome {
     pub event: Arc<Event>,
     /// Its place in the log; a dry run has none.
     pub seq: Option<u64>,
-    /// It took effect when its key was first used, not now.
-    pub replayed: bool,
+    /// The status of the first answer, if it took effect when its key was first used and not now.
+    pub replayed: Option<u16>,
 }
 
 /// Why a write has no outcome.
@@ -86,6 +86,10 @@ pub enum ExecuteError {
     KeyReused,
     /// The first request with this key is still running.
     KeyInFlight,
+    /// Another request is making a reservation of this id.
+    ReservationInFlight {
+        reservation_id: ReservationId,
+    },
     /// Too many commands wait for this SKU.
     Overloaded {
         sku: Sku,
@@ -119,7 +123,7 @@ impl Inventory {
             registry: Registry::default(),
             claims: Claims::default(),
             deadlines,
-            snapshots: Arc::new(Semaphore::new(1)),
+            snapshots: Semaphore::new(1),
         });
         actix_web::rt::spawn(expiry::run(Arc::downgrade(&inventory), wakeups));
         inventory
@@ -139,6 +143,7 @@ impl Inventory {
             },
             None => None,
         };
+        self.check_reservation_exists(&request).await?;
         let (request, id_claim) = self.claim_reservation(request, options).await?;
         let (reply, answer) = oneshot::channel();
         let sku = request.sku.clone();
@@ -190,23 +195,21 @@ impl Inventory {
     }
 
     pub async fn operation(&self, key: KeyHash) -> Result<Operation, JournalError> {
-        // Looked up again once the claim is seen to be gone: it ends after its receipt is there.
-        for claim in [self.claims.state(key), None] {
-            if let Some(receipt) = self.journal.receipt(key, self.clock.now()).await? {
-                let event = self.event(receipt.seq).await?;
-                return Ok(Operation::Completed {
-                    event,
-                    seq: receipt.seq,
-                    status: receipt.status,
-                });
-            }
-            match claim {
-                Some(claims::State::Running) => return Ok(Operation::Pending),
-                Some(claims::State::Unknown) => return Ok(Operation::Unknown),
-                None => {}
-            }
+        // Read before the receipt: a claim ends only after its receipt is there.
+        let claim = self.claims.state(key);
+        if let Some(receipt) = self.journal.receipt(key, self.clock.now()).await? {
+            let event = self.event(receipt.seq).await?;
+            return Ok(Operation::Completed {
+                event,
+                seq: receipt.seq,
+                status: receipt.status,
+            });
         }
-        Ok(Operation::NotFound)
+        Ok(match claim {
+            Some(claims::State::Running) => Operation::Pending,
+            Some(claims::State::Unknown) => Operation::Unknown,
+            None => Operation::NotFound,
+        })
     }
 
     /// Has the SKU's actor record the holds that are over.
@@ -236,7 +239,7 @@ impl Inventory {
         Ok(Err(Outcome {
             event,
             seq: Some(receipt.seq),
-            replayed: true,
+            replayed: Some(receipt.status),
         }))
     }
 
@@ -258,15 +261,31 @@ impl Inventory {
         if !options.chose_reservation {
             return Ok((request, None));
         }
-        let claim = self
-            .claims
-            .claim(Digest::of(&[
-                b"reservation",
-                reserve.reservation_id.as_str().as_bytes(),
-            ]))
-            .ok();
-        reserve.is_taken = claim.is_none() || self.journal.reservation(&reserve.reservation_id).await?.is_some();
-        Ok((request, claim))
+        let digest = Digest::of(&[b"reservation", reserve.reservation_id.as_str().as_bytes()]);
+        let Ok(claim) = self.claims.claim(digest) else {
+            return Err(ExecuteError::ReservationInFlight {
+                reservation_id: reserve.reservation_id.clone(),
+            });
+        };
+        reserve.is_taken = self.journal.reservation(&reserve.reservation_id).await?.is_some();
+        Ok((request, Some(claim)))
+    }
+
+    /// Refuses at once what names a reservation that is nowhere; a SKU knows only its own. That there is no
+    /// such level is for the SKU to say.
+    async fn check_reservation_exists(&self, request: &Request) -> Result<(), ExecuteError> {
+        let Action::ReleaseReservation { reservation_id } = &request.action else {
+            return Ok(());
+        };
+        let is_known = self.journal.reservation(reservation_id).await?.is_some();
+        if is_known || self.journal.level(&request.sku, &request.store_id).await?.is_none() {
+            return Ok(());
+        }
+        let reason = Reason::NoReservation {
+            reservation_id: reservation_id.clone(),
+        };
+        let (sku, store_id) = (request.sku.clone(), request.store_id.clone());
+        Err(ExecuteError::Refused(Refusal { sku, store_id, reason }))
     }
 
     /// What a single SKU cannot tell of a reservation, the directory can.

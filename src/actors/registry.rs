@@ -40,7 +40,7 @@ impl Registry {
             Some(task) => task,
         };
         loop {
-            // An actor ends without leaving the map only when its thread does, at shutdown.
+            // An actor ends without leaving the map only by a defect, or when its thread ends at shutdown.
             self.actors.remove_if(sku, |_, entry| !entry.address.connected());
             self.actors.entry(sku.clone()).or_insert_with(|| Entry {
                 address: SkuActor::start_for(sku.clone(), inventory.clone()),

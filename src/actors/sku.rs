@@ -4,7 +4,9 @@
 //! waits, in order, and appends the events as one group: one sync for many commands, which is what
 //! makes a hot SKU fast. Whatever it answers, refusals included, rests on what is durable by then.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,7 +51,8 @@ pub struct SkuActor {
     in_flight: bool,
     /// Changed since its last snapshot was begun.
     dirty: bool,
-    saving: bool,
+    /// Set while a snapshot is waiting to be written, which does not keep the actor from stopping.
+    saving: Rc<Cell<bool>>,
     last_used: Instant,
     /// The deadline that was told to the expiry queue last.
     told_deadline: Option<Timestamp>,
@@ -81,7 +84,7 @@ impl SkuActor {
                 waiting: VecDeque::new(),
                 in_flight: false,
                 dirty: false,
-                saving: false,
+                saving: Rc::default(),
                 last_used: Instant::now(),
                 told_deadline: None,
             }
@@ -130,7 +133,11 @@ impl SkuActor {
             .into_iter()
             .map(|message| message.decide(&self.sku, stock, now, &mut records))
             .collect();
+        if self.told_deadline.is_some_and(|told| told <= now) {
+            self.told_deadline = None;
+        }
         if records.is_empty() {
+            self.tell_deadline();
             decided.into_iter().for_each(|decided| decided.answer(0));
             return;
         }
@@ -154,7 +161,11 @@ impl SkuActor {
             }
             Err(JournalError::Conflict) => {
                 for decided in decided.into_iter().rev() {
-                    self.waiting.push_front(decided.message);
+                    // A key may be what was in the way: its caller is to ask again, and finds the receipt.
+                    match decided.has_key() {
+                        true => decided.fail(&JournalError::Conflict),
+                        false => self.waiting.push_front(decided.message),
+                    }
                 }
                 self.load(context);
             }
@@ -166,35 +177,31 @@ impl SkuActor {
         }
     }
 
+    /// Tells the expiry queue when it must wake this SKU. It is told anew only of an earlier moment: holds
+    /// come and go, and what it knows is enough as long as it wakes the SKU in time.
     fn tell_deadline(&mut self) {
         let next = self.stock.as_ref().and_then(Stock::next_deadline);
-        if let Some(at) = next.filter(|_| next != self.told_deadline) {
+        if let Some(at) = next.filter(|at| self.told_deadline.is_none_or(|told| *at < told)) {
             self.inventory.deadlines.add(at, self.sku.clone());
+            self.told_deadline = Some(at);
         }
-        self.told_deadline = next;
     }
 
-    /// Every so often: writes the snapshot of what has changed, or stops if there is nothing to do. One
+    /// Every so often: writes the snapshot of what has changed, and stops if there is nothing to do. One
     /// timer for both, as every wake-up of the actor polls each of its timers.
     fn keep_house(&mut self, context: &mut Context<Self>) {
-        if self.dirty && !self.saving {
-            self.save_snapshot(context);
-        } else {
-            self.stop_if_idle(context);
+        if self.dirty && !self.saving.get() {
+            // What changes from here on is in the next one.
+            self.dirty = false;
+            self.saving.set(true);
+            actix_web::rt::spawn(save_in_turn(
+                self.inventory.clone(),
+                self.sku.clone(),
+                self.saving.clone(),
+            ));
         }
-    }
-
-    /// Waits its turn among all SKUs: snapshots are written one at a time and at a bounded rate.
-    fn save_snapshot(&mut self, context: &mut Context<Self>) {
-        // What changes from here on is in the next one.
-        (self.dirty, self.saving) = (false, true);
-        let save = save_in_turn(self.inventory.clone(), self.sku.clone()).into_actor(self);
-        context.spawn(save.map(|(), actor, _| actor.saving = false));
-    }
-
-    /// Stops, if it has nothing in flight or queued and nobody has got hold of its address meanwhile.
-    fn stop_if_idle(&mut self, context: &mut Context<Self>) {
-        let is_idle = self.last_used.elapsed() >= self.inventory.settings.idle_after && !self.dirty && !self.saving;
+        // It stops only with nothing in flight or queued, and nobody who has got hold of its address.
+        let is_idle = self.last_used.elapsed() >= self.inventory.settings.idle_after && !self.dirty;
         if is_idle && self.inventory.registry.retire(&self.sku) {
             context.stop();
         }
@@ -295,7 +302,7 @@ impl Decided {
             Ok(Outcome {
                 event,
                 seq,
-                replayed: false,
+                replayed: None,
             })
         };
         write.answer(match decision {
@@ -304,6 +311,10 @@ impl Decided {
             Decision::Refused(refusal) => Err(ExecuteError::Refused(refusal)),
             Decision::Touched => return,
         });
+    }
+
+    fn has_key(&self) -> bool {
+        matches!(&self.message.task, Task::Write(write) if write.keyed.is_some())
     }
 
     /// Only a write that was under way may have happened; all else certainly did not.
@@ -330,18 +341,16 @@ impl Decided {
     }
 }
 
-async fn save_in_turn(inventory: Arc<Inventory>, sku: Sku) {
-    let Ok(turn) = inventory.snapshots.clone().acquire_owned().await else {
+/// Snapshots of all SKUs are written one at a time and at a bounded rate, so that the log never waits for them.
+async fn save_in_turn(inventory: Arc<Inventory>, sku: Sku, saving: Rc<Cell<bool>>) {
+    let Ok(_turn) = inventory.snapshots.acquire().await else {
         return;
     };
+    saving.set(false);
     if let Err(error) = inventory.journal.save_snapshot(&sku).await {
         tracing::warn!(sku = sku.as_str(), %error, "snapshot not written; the log has it all the same");
     }
-    let pause = Duration::from_secs(1) / inventory.settings.snapshots_per_second.max(1);
-    actix_web::rt::spawn(async move {
-        tokio::time::sleep(pause).await;
-        drop(turn);
-    });
+    tokio::time::sleep(Duration::from_secs(1) / inventory.settings.snapshots_per_second.max(1)).await;
 }
 
 /// Expiries are nobody's request; they get an id all the same, for the log lines that belong to them.

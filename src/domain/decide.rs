@@ -132,7 +132,6 @@ impl Decision<'_> {
         if found.is_none() && !creates {
             return Err(Reason::NoLevel);
         }
-        self.check_hold_exists()?;
         self.check_expected(found.map_or(0, |level| level.version))?;
         let level = found.copied().unwrap_or_default();
         match &self.request.action {
@@ -150,26 +149,9 @@ impl Decision<'_> {
             }
             Action::Adjust { delta, movement, note } => self.adjust(&level, *delta, *movement, note),
             Action::Reserve(reserve) => self.reserve(&level, reserve),
-            Action::ReleaseReservation { reservation_id } => Ok(self.release_reservation(&level, reservation_id)),
+            Action::ReleaseReservation { reservation_id } => self.release_reservation(&level, reservation_id),
             Action::ReleaseQuantity { quantity } => self.release_quantity(&level, *quantity),
         }
-    }
-
-    /// What the request names must exist before its version counts.
-    fn check_hold_exists(&self) -> Result<(), Reason> {
-        match &self.request.action {
-            Action::ReleaseReservation { reservation_id } if self.held(reservation_id).is_none() => {
-                Err(Reason::NoHold {
-                    reservation_id: reservation_id.clone(),
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What the reservation holds of this level.
-    fn held(&self, reservation_id: &ReservationId) -> Option<u64> {
-        Some(self.stock.holds()?.get(reservation_id, &self.request.store_id)?.held)
     }
 
     /// `current` is 0 where there is no level.
@@ -265,12 +247,18 @@ impl Decision<'_> {
         })
     }
 
-    fn release_reservation(&self, level: &Level, reservation_id: &ReservationId) -> Event {
-        let held = self.held(reservation_id).unwrap_or(0);
-        self.release(
+    fn release_reservation(&self, level: &Level, reservation_id: &ReservationId) -> Result<Event, Reason> {
+        let holds = self.stock.holds();
+        let hold = holds.and_then(|holds| holds.get(reservation_id, &self.request.store_id));
+        let held = hold
+            .ok_or_else(|| Reason::NoHold {
+                reservation_id: reservation_id.clone(),
+            })?
+            .held;
+        Ok(self.release(
             level,
             vec![self.hold_change(reservation_id, HoldStep::Released, held, 0)],
-        )
+        ))
     }
 
     fn release_quantity(&self, level: &Level, requested: u64) -> Result<Event, Reason> {

@@ -40,10 +40,6 @@ pub struct Holds {
 }
 
 impl Holds {
-    pub fn len(&self) -> usize {
-        self.by_age.len()
-    }
-
     pub fn is_empty(&self) -> bool {
         self.by_age.is_empty()
     }

@@ -107,12 +107,11 @@ pub fn write_form(event: &Event, seq: Option<u64>) -> Option<WriteForm<'_>> {
 
 pub fn written(outcome: &Outcome) -> HttpResponse {
     let event = &outcome.event;
-    let recorded = StatusCode::from_u16(status(event)).unwrap_or(StatusCode::OK);
-    let mut response = HttpResponse::build(if outcome.seq.is_some() {
-        recorded
-    } else {
-        StatusCode::OK
-    });
+    let status = match outcome.seq {
+        Some(_) => outcome.replayed.unwrap_or_else(|| status(event)),
+        None => 200,
+    };
+    let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK));
     if let Some(change) = event.changes.first().filter(|_| outcome.seq.is_some()) {
         response.insert_header((ETAG, etag(change.version)));
         if event.kind == EventKind::LevelCreated {
@@ -123,7 +122,7 @@ pub fn written(outcome: &Outcome) -> HttpResponse {
             response.insert_header((LOCATION, path.url()));
         }
     }
-    if outcome.replayed {
+    if outcome.replayed.is_some() {
         response.insert_header(("idempotency-replayed", "true"));
     }
     response.json(write_form(event, outcome.seq))

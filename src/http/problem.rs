@@ -169,7 +169,7 @@ impl Problem {
             title,
             status,
             detail: &detail,
-            instance: shorten(instance),
+            instance: instance.chars().take(MAX_INSTANCE).collect(),
             error: name,
             timestamp: chrono::Utc::now().into(),
             request_id,
@@ -179,10 +179,6 @@ impl Problem {
         response.content_type("application/problem+json");
         for header in headers {
             response.insert_header(header);
-        }
-        // What is left of a body that is too large is not read.
-        if code == Code::PayloadTooLarge {
-            response.force_close();
         }
         response.json(form)
     }
@@ -230,6 +226,10 @@ impl From<ExecuteError> for Problem {
                 Code::RequestInFlight,
                 "The first request with this Idempotency-Key is still running; ask again for its answer.",
             ),
+            ExecuteError::ReservationInFlight { reservation_id: id } => {
+                let detail = format!("Another request is making a reservation {id:?}; ask again for what came of it.");
+                Self::of_reservation(Code::RequestInFlight, detail, &id)
+            }
             ExecuteError::Overloaded { sku } => {
                 let detail = format!("Too many requests wait for SKU {sku:?}; nothing was changed, try again.");
                 Self::new(Code::Overloaded, detail).with("sku", sku.as_str())
@@ -349,6 +349,8 @@ impl Problem {
 /// What a client sent is shown to it, but not at any length.
 const MAX_FIELDS: usize = 20;
 const MAX_SHOWN: usize = 200;
+/// Enough for two ids of 64 characters, percent-encoded.
+const MAX_INSTANCE: usize = 2048;
 
 pub fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN) {

@@ -13,12 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
-use super::{Append, Fingerprint, KeyHash, LevelView, Receipt, ReceiptView};
+use super::{Append, Fingerprint, KeyHash, LevelView, Receipt, ReceiptView, Record};
 use crate::domain::{Event, HoldStep, Level, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
-
-/// Parts of the table of SKUs. A checkpoint holds one part at a time while it copies it, and the log
-/// waits that long: with a million SKUs, about a millisecond.
-const SHARDS: usize = 1024;
 
 /// An event with its place in the log.
 #[derive(Clone, Debug)]
@@ -79,7 +75,7 @@ impl Tables {
         Self {
             visible: AtomicU64::new(0),
             last_time_ms: AtomicI64::new(0),
-            rows: DashMap::with_hasher_and_shard_amount(RandomState::default(), SHARDS),
+            rows: DashMap::default(),
             stores: RwLock::default(),
             reservations: DashMap::default(),
             receipts: DashMap::default(),
@@ -169,10 +165,8 @@ impl Tables {
             .collect()
     }
 
-    /// Calls `f` with every SKU, its state and the sequence of its last event. Each SKU is whole, but
-    /// they need not stand at the same sequence: what is published meanwhile is seen or not.
-    pub fn for_each_stock<E>(&self, mut f: impl FnMut(&Sku, &Stock, u64) -> Result<(), E>) -> Result<(), E> {
-        self.rows.iter().try_for_each(|row| f(row.key(), &row.stock, row.seq))
+    pub fn skus(&self) -> Vec<Sku> {
+        self.rows.iter().map(|row| row.key().clone()).collect()
     }
 
     /// Puts a SKU in place as a checkpoint has it.
@@ -375,10 +369,15 @@ impl<'a> Admission<'a> {
         }
     }
 
-    /// Takes the append in, or says that it was decided on a state that is no more.
+    /// Takes the append in, or says that it was decided on a state that is no more: a SKU has moved on,
+    /// or a key has been used.
     pub fn admit(&mut self, append: &Append) -> bool {
+        let is_known = |record: &Record| {
+            let key = record.receipt.map(|receipt| receipt.key);
+            key.is_some_and(|key| self.tables.receipt(key, record.event.at).is_some())
+        };
         let current = |sku: &Sku| self.ahead.get(sku).copied().unwrap_or_else(|| self.tables.version(sku));
-        if append.grounds.iter().any(|(sku, version)| current(sku) != *version) {
+        if append.grounds.iter().any(|(sku, version)| current(sku) != *version) || append.records.iter().any(is_known) {
             return false;
         }
         for change in append.records.iter().flat_map(|record| &record.event.changes) {

@@ -27,6 +27,8 @@ pub struct ActiveSegment {
     room_until: AtomicU64,
     /// Held while the room grows, by the writer or ahead of it.
     growing: Mutex<()>,
+    /// Set once the segment has its end: then it grows no more.
+    closed: AtomicBool,
     /// Set while growth ahead of need is under way.
     pub growing_ahead: AtomicBool,
 }
@@ -47,6 +49,7 @@ impl ActiveSegment {
             disk,
             room_until,
             growing: Mutex::default(),
+            closed: AtomicBool::new(false),
             growing_ahead: AtomicBool::new(false),
         })
     }
@@ -75,12 +78,22 @@ impl ActiveSegment {
     pub fn grow_ahead(&self) -> io::Result<()> {
         let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         let from = self.room_until();
-        let filled = self.fill(from, from + ROOM_STEP);
+        let filled = if self.closed.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            self.fill(from, from + ROOM_STEP)
+        };
         self.growing_ahead.store(false, Ordering::Release);
         filled
     }
 
-    /// Ends the segment at `length`: no room is left.
+    /// Ends the segment at `length` for good.
+    pub fn close(&self, length: u64) -> io::Result<()> {
+        self.closed.store(true, Ordering::Release);
+        self.cut(length)
+    }
+
+    /// Takes back what is behind `length`, room included.
     pub fn cut(&self, length: u64) -> io::Result<()> {
         let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         self.disk.set_len(&self.file, length)?;

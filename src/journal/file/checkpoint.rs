@@ -64,20 +64,22 @@ pub fn write(folder: &Path, shared: &Shared) -> io::Result<()> {
         };
         let mut buffer = Vec::new();
         line::push_object(&mut buffer, &opening)?;
-        shared.tables.for_each_stock(|sku, stock, seq| {
+        for sku in shared.tables.skus() {
+            let Some((stock, seq)) = shared.tables.stock_at(&sku) else {
+                continue;
+            };
             skus += 1;
             line::push_object(
                 &mut buffer,
                 &SkuLine {
-                    sku: sku.clone(),
+                    sku,
                     seq,
-                    stock: stock.into(),
+                    stock: (&stock).into(),
                 },
             )?;
             out.write_all(&buffer)?;
             buffer.clear();
-            io::Result::Ok(())
-        })?;
+        }
         line::push_object(&mut buffer, &Closing { skus })?;
         out.write_all(&buffer)
     })?;

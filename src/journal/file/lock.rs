@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::Path;
 
+use super::disk::sync_folder;
 use super::{OpenError, describe};
 
 /// Held while the folder is served or verified; the system lets go of it however the process ends.
@@ -14,6 +15,11 @@ pub struct FolderLock {
 impl FolderLock {
     pub fn take(folder: &Path) -> Result<Self, OpenError> {
         std::fs::create_dir_all(folder).map_err(|error| describe(folder, "make the data folder", &error))?;
+        let parent = folder
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        sync_folder(parent).map_err(|error| describe(parent, "sync", &error))?;
         let path = folder.join("LOCK");
         let opened = OpenOptions::new()
             .create(true)

@@ -249,6 +249,22 @@ impl<'a> Recovery<'a> {
         }
     }
 
+    /// While the last segment holds nothing, the end of the one before it is what may not be on the disk.
+    fn rewrite_last_closed(&self, disk: &dyn Disk) -> Result<(), OpenError> {
+        let Some(segment) = before_last(&self.map) else {
+            return Ok(());
+        };
+        let context = |error: std::io::Error| describe(&segment.path, "write to", &error);
+        let bytes = read_file(&segment.path)?;
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&segment.path)
+            .map_err(context)?;
+        disk.write_at(&file, &bytes, 0)
+            .and_then(|()| disk.sync(&file))
+            .map_err(context)
+    }
+
     fn open_active(self, events: &Path, last: Option<Last>, disk: Arc<dyn Disk>) -> Result<Opened, OpenError> {
         let (segment, head, offset, rewrite) = match last {
             Some(Last {
@@ -276,6 +292,9 @@ impl<'a> Recovery<'a> {
         let active = ActiveSegment::open(&segment.path, disk.clone()).map_err(context)?;
         // The page cache may show what a failed sync never brought to the disk: the last group, the only
         // one that can be so, is written again and synced before anything is answered from it.
+        if offset == 0 {
+            self.rewrite_last_closed(disk.as_ref())?;
+        }
         if let Some((start, bytes)) = rewrite {
             disk.write_at(&active.file, &bytes, start as u64).map_err(context)?;
         }
@@ -323,6 +342,10 @@ fn remove_leftovers(folder: &Path) -> std::io::Result<()> {
 
 fn has_snapshots(skus: &Path) -> bool {
     std::fs::read_dir(skus).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+fn before_last(map: &SegmentMap) -> Option<Arc<Segment>> {
+    map.all().into_iter().rev().nth(1)
 }
 
 pub fn read_file(path: &Path) -> Result<Vec<u8>, OpenError> {

@@ -121,7 +121,7 @@ pub fn read_groups(
             }
             Ok(Part::Next(next)) if records.is_empty() => return Ok((end, End::Closed { next })),
             Ok(Part::Next(_)) => return torn(bytes, whole, offset, head, "the segment ends inside a group".into()),
-            Err(Fault::Newer(fault)) => return Err(Damage { offset, fault }),
+            Err(Fault::Unreadable(fault)) => return Err(Damage { offset, fault }),
             Err(Fault::Bad(fault)) => return torn(bytes, whole, offset, head, fault),
         }
     }
@@ -201,14 +201,15 @@ enum Part {
 }
 
 enum Fault {
-    Newer(String),
+    Unreadable(String),
     Bad(String),
 }
 
 fn read_line(text: &[u8], chain: &Chain, pending: u64) -> Result<Part, Fault> {
     let line: LogLine = line::read(text).map_err(|fault| match fault {
-        LineFault::Newer(_) => Fault::Newer(fault.to_string()),
-        LineFault::Checksum | LineFault::Form(_) => Fault::Bad(fault.to_string()),
+        LineFault::Checksum => Fault::Bad(fault.to_string()),
+        // A right checksum proves that it was written so: not torn, but not for this version to read.
+        LineFault::Newer(_) | LineFault::Form(_) => Fault::Unreadable(fault.to_string()),
     })?;
     let expected_group = chain.head.group + 1;
     if chain.known && line.next.is_none() && line.group != expected_group {
@@ -345,9 +346,13 @@ impl SegmentMap {
         segment
     }
 
+    pub fn all(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Records behind `after` up to `visible`, in order.
     pub fn read(&self, after: u64, visible: u64, limit: usize) -> Result<Vec<(u64, Event)>, String> {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let segments = self.all();
         let first = segments
             .partition_point(|segment| segment.first_seq <= after + 1)
             .saturating_sub(1);

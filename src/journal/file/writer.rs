@@ -78,6 +78,15 @@ pub struct Writer {
     pub planted: Option<crate::journal::contract::Bug>,
 }
 
+/// However the thread ends, by a defect too, nobody is told that writes are taken.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
+}
+
 /// What became of a group that was not acknowledged.
 enum Failure {
     /// Nothing of it is in the log.
@@ -95,6 +104,7 @@ struct Group {
 
 impl Writer {
     pub fn run(mut self) {
+        let _ended = Ended(self.shared.clone());
         while let Some(job) = self.next_job() {
             match job {
                 Job::Append(first) => {
@@ -295,7 +305,7 @@ impl Writer {
         line::push_next(&mut closing, self.head.group, first_seq);
         let closed = self.disk.write_at(&self.active.file, &closing, self.offset);
         closed
-            .and_then(|()| self.active.cut(self.offset + closing.len() as u64))
+            .and_then(|()| self.active.close(self.offset + closing.len() as u64))
             .map_err(|error| {
                 // The group itself is not in the log, whatever became of the closing line.
                 let reason = format!("closing a segment of the log failed: {error}");
@@ -347,11 +357,10 @@ impl Writer {
         let Job::Close(done) = job else { return };
         let closed = match self.shared.poisoned() {
             Some(reason) => Err(JournalError::Unavailable(reason)),
-            None => self.active.cut(self.offset).map_err(|error| {
+            None => self.active.close(self.offset).map_err(|error| {
                 JournalError::Unavailable(format!("cutting the room off {}: {error}", self.segment.path.display()))
             }),
         };
-        self.shared.closed();
         let _ = done.send(closed);
     }
 
