@@ -3,7 +3,8 @@
 //! The bare server parses `{"delta":-1}` and answers 200 bytes of JSON: no stock, no disk, the floor
 //! under any service in this framework. Both run as processes of their own and get the same load from
 //! `holdfast bench`, in turns, as the machine's speed drifts; what counts is the ratio. Each figure is
-//! the median over the rounds. `--rounds N` and `--seconds N` change how long it takes.
+//! the median over the rounds. The bare server runs as actix-web starts it, with a thread per core, or with
+//! `--bare-workers N`; `--rounds N` and `--seconds N` change how long it takes.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -43,14 +44,16 @@ const CASES: &[(&str, &[&str])] = &[
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().collect();
     if let Some(port) = option(&args, "--bare") {
-        return bare(port.parse()?, option(&args, "--workers").unwrap_or("2").parse()?);
+        return bare(port.parse()?, option(&args, "--workers").unwrap_or("1").parse()?);
     }
     let rounds: usize = option(&args, "--rounds").unwrap_or("3").parse()?;
     let seconds = option(&args, "--seconds").unwrap_or("4");
+    let cores = std::thread::available_parallelism()?.to_string();
+    let workers = option(&args, "--bare-workers").unwrap_or(&cores);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let (bare_port, port) = (free_port()?, free_port()?);
     let this = std::env::current_exe()?;
-    let _bare = Running::start(Command::new(this).arg("--bare").arg(bare_port.to_string()))?;
+    let _bare = Running::start(Command::new(this).args(["--bare", &bare_port.to_string(), "--workers", workers]))?;
     let serve = ["--log-level", "warn", "--port", &port.to_string()].map(str::to_owned);
     let _service = Running::start(Command::new(HOLDFAST).args(serve).arg("--data-dir").arg(folder.path()))?;
     wait_for(bare_port)?;

@@ -46,14 +46,14 @@ pub fn configure(config: &mut ServiceConfig) {
     config
         .app_data(PayloadConfig::new(MAX_BODY))
         // Tried in this order, each by a regular expression: what must be fastest comes first.
-        .service(resource(ADJUST).post(inventory::adjust).default_service(only("POST")))
-        .service(resource(RESERVE).post(inventory::reserve).default_service(only("POST")))
         .service(
             resource(LEVEL)
                 .get(inventory::get)
                 .put(inventory::set)
                 .default_service(only("GET, PUT")),
         )
+        .service(resource(ADJUST).post(inventory::adjust).default_service(only("POST")))
+        .service(resource(RESERVE).post(inventory::reserve).default_service(only("POST")))
         .service(resource(RELEASE).post(inventory::release).default_service(only("POST")))
         .service(resource(LEVELS).get(inventory::list).default_service(only("GET")))
         .service(resource(OPERATION).get(operations::get).default_service(only("GET")))
