@@ -121,7 +121,8 @@ impl SkuActor {
         let ground = stock.version();
         let now = self.inventory.clock.now();
         let mut records = Vec::with_capacity(self.waiting.len());
-        if let Some(event) = expire(&self.sku, stock, now, &system()) {
+        let is_due = stock.next_deadline().is_some_and(|at| at <= now);
+        if let Some(event) = is_due.then(|| expire(&self.sku, stock, now, &system())).flatten() {
             stock.evolve(&self.sku, &event);
             records.push(Record {
                 event: Arc::new(event),
@@ -133,11 +134,8 @@ impl SkuActor {
             .into_iter()
             .map(|message| message.decide(&self.sku, stock, now, &mut records))
             .collect();
-        if self.told_deadline.is_some_and(|told| told <= now) {
-            self.told_deadline = None;
-        }
         if records.is_empty() {
-            self.tell_deadline();
+            self.tell_next_deadline();
             decided.into_iter().for_each(|decided| decided.answer(0));
             return;
         }
@@ -155,7 +153,7 @@ impl SkuActor {
         match result {
             Ok(Appended { first_seq }) => {
                 decided.into_iter().for_each(|decided| decided.answer(first_seq));
-                self.tell_deadline();
+                self.tell_next_deadline();
                 self.dirty = true;
                 self.decide_waiting(context);
             }
@@ -175,6 +173,14 @@ impl SkuActor {
                 self.load(context);
             }
         }
+    }
+
+    /// What is over is recorded: a moment that has passed need not be told again. After a failure it is
+    /// left as it was, as the queue tries again by itself.
+    fn tell_next_deadline(&mut self) {
+        let now = self.inventory.clock.now();
+        self.told_deadline = self.told_deadline.filter(|told| *told > now);
+        self.tell_deadline();
     }
 
     /// Tells the expiry queue when it must wake this SKU. It is told anew only of an earlier moment: holds

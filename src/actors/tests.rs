@@ -258,3 +258,17 @@ fn a_hold_is_over_for_reads_at_its_moment_and_recorded_unasked() {
         assert_eq!(last[0].1.kind, crate::domain::EventKind::ReservationExpired);
     });
 }
+
+#[test]
+fn an_expiry_that_cannot_be_recorded_is_tried_again_and_not_without_pause() {
+    run(|journal, inventory| async move {
+        inventory.execute(reserve(1), Options::default()).await.unwrap();
+        journal.fail(Some(Fault::Full));
+        tokio::time::sleep(Duration::from_millis(2200)).await;
+        let tries = journal.refused();
+        assert!((1..=12).contains(&tries), "{tries} tries in about a second");
+        journal.fail(None);
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        assert_eq!(journal.events(2, 10).await.unwrap().len(), 1);
+    });
+}

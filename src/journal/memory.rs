@@ -27,6 +27,7 @@ struct State {
     fault: Option<Fault>,
     refusing: Option<String>,
     poisoned: bool,
+    refused: usize,
 }
 
 impl MemoryJournal {
@@ -69,6 +70,11 @@ impl MemoryJournal {
         self.settle(&mut state);
     }
 
+    /// How many appends have met a full disk.
+    pub fn refused(&self) -> usize {
+        self.state().refused
+    }
+
     pub fn fail(&self, fault: Option<Fault>) {
         let mut state = self.state();
         state.fault = fault;
@@ -99,6 +105,7 @@ impl MemoryJournal {
         }
         match state.fault {
             Some(Fault::Full) => {
+                state.refused += 1;
                 state.refusing = Some("full".into());
                 return Err(JournalError::Unavailable("full".into()));
             }
