@@ -222,3 +222,39 @@ impl ResponseError for Unanswered {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+    use actix_web::test::{TestRequest, init_service};
+    use actix_web::{App, rt, web};
+
+    use super::*;
+
+    async fn defect() -> HttpResponse {
+        panic!("an inner detail")
+    }
+
+    #[test]
+    fn a_panic_is_a_problem_that_leaks_nothing() {
+        rt::System::new().block_on(async {
+            let gauge = Arc::new(Gauge::default());
+            let app = App::new()
+                .wrap_fn(move |request, service| handle(gauge.clone(), request, service))
+                .route("/defect", web::get().to(defect));
+            let service = init_service(app).await;
+            let request = TestRequest::get().uri("/defect").to_request();
+            let response = service.call(request).await.unwrap_err().error_response();
+            assert_eq!(response.status(), 500);
+            assert!(response.headers().contains_key(&REQUEST_ID));
+            let content_type = response.headers().get("content-type").unwrap();
+            assert_eq!(content_type, "application/problem+json");
+            let body = to_bytes(response.into_body()).await.unwrap();
+            let body = std::str::from_utf8(&body).unwrap();
+            assert!(
+                body.contains("\"error\":\"internal\"") && !body.contains("an inner detail"),
+                "{body}"
+            );
+        });
+    }
+}
