@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use holdfast::cli::Cli;
 
-/// Many small allocations across threads are what the service does; measured against the system's own.
+/// Many small allocations that one thread makes and another frees are what the service does.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
