@@ -4,9 +4,11 @@
 //! the journal, which shows only what is durable. A read that comes after a deadline has the actor
 //! record the expiry first, so that what is shown is always what is recorded.
 
+mod batch;
 mod claims;
 mod clock;
 mod expiry;
+mod history;
 mod registry;
 mod sku;
 #[cfg(test)]
@@ -18,14 +20,18 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
+pub use self::batch::Operation as BatchOperation;
 use self::claims::{Claim, Claims};
 use self::clock::Clock;
 use self::expiry::Deadlines;
 use self::registry::Registry;
-use self::sku::{Task, Write};
-use crate::domain::{Action, Event, Level, Reason, Refusal, Request, ReservationId, ReservationStatus, Sku, StoreId};
+use self::sku::{Moved, Order, Task, Write};
+use crate::domain::{
+    Action, Event, Item, Level, Movement, Reason, Refusal, Request, ReservationId, ReservationStatus, Sku, StoreId,
+    Timestamp,
+};
 use crate::journal::record::Digest;
-use crate::journal::{Fingerprint, Journal, JournalError, KeyHash};
+use crate::journal::{Fingerprint, HistoryFilter, ItemFilter, Journal, JournalError, KeyHash, ReceiptView};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -76,6 +82,8 @@ pub struct Outcome {
     pub seq: Option<u64>,
     /// The status of the first answer, if it took effect when its key was first used and not now.
     pub replayed: Option<u16>,
+    /// The item after it, where the request was about the item.
+    pub item: Option<Arc<Item>>,
 }
 
 /// Why a write has no outcome.
@@ -106,7 +114,9 @@ impl From<JournalError> for ExecuteError {
 /// What became of a write under a key.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    Completed { event: Arc<Event>, seq: u64, status: u16 },
+    Completed(Outcome),
+    /// A batch that is not atomic: those of its operations that took effect, with their places.
+    CompletedBatch(Vec<(u32, Outcome)>),
     Pending,
     Unknown,
     NotFound,
@@ -145,22 +155,24 @@ impl Inventory {
         };
         self.check_reservation_exists(&request).await?;
         let (request, id_claim) = self.claim_reservation(request, options).await?;
+        let moved = self.look_back(&request).await?;
         let (reply, answer) = oneshot::channel();
         let sku = request.sku.clone();
-        let write = Write {
-            request,
+        let order = Order {
+            writes: vec![Write {
+                request,
+                keyed,
+                operation: None,
+                moved,
+            }],
             dry_run: options.dry_run,
-            keyed,
             key_claim,
-            _id_claim: id_claim,
+            id_claims: id_claim.into_iter().collect(),
             reply,
         };
-        self.registry.send(self, &sku, Task::Write(Box::new(write)))?;
-        let answered = answer.await.unwrap_or_else(|_| Err(actor_is_gone()));
-        match answered {
-            Err(ExecuteError::Refused(refusal)) => Err(ExecuteError::Refused(self.explain(refusal).await?)),
-            other => other,
-        }
+        self.registry.send(self, &sku, Task::Write(Box::new(order)))?;
+        let answered = answer.await.unwrap_or_default().pop();
+        self.explained(answered.unwrap_or_else(|| Err(actor_is_gone()))).await
     }
 
     pub async fn level(self: &Arc<Self>, sku: &Sku, store: &StoreId) -> Result<Option<Level>, ExecuteError> {
@@ -171,6 +183,67 @@ impl Inventory {
                 view => return Ok(view.map(|view| view.level)),
             }
         }
+    }
+
+    pub async fn item(self: &Arc<Self>, sku: &Sku) -> Result<Option<Item>, ExecuteError> {
+        loop {
+            let now = self.clock.now();
+            match self.journal.item(sku).await? {
+                Some(view) if view.next_deadline.is_some_and(|at| at <= now) => self.touch(sku).await?,
+                view => return Ok(view.map(|view| view.item)),
+            }
+        }
+    }
+
+    /// Items in order of SKU, each as it is at some moment during the call.
+    pub async fn items(
+        self: &Arc<Self>,
+        filter: &ItemFilter,
+        after: Option<&Sku>,
+        limit: usize,
+    ) -> Result<Vec<(Sku, Item)>, ExecuteError> {
+        let now = self.clock.now();
+        let mut items = Vec::new();
+        for (sku, view) in self.journal.items(filter, after, limit).await? {
+            let is_over = view.next_deadline.is_some_and(|at| at <= now);
+            let item = if is_over {
+                self.item(&sku).await?
+            } else {
+                Some(view.item)
+            };
+            items.extend(item.map(|item| (sku, item)));
+        }
+        Ok(items)
+    }
+
+    /// The item as it stood at a moment that is not to come; `None` where there was none.
+    pub async fn item_at(self: &Arc<Self>, sku: &Sku, at: Timestamp) -> Result<Option<Item>, ExecuteError> {
+        let Some(view) = self.journal.item(sku).await? else {
+            return Ok(None);
+        };
+        self.settle(sku, at).await?;
+        let filter = HistoryFilter {
+            sku: Some(sku.clone()),
+            to: Some(at),
+            ..HistoryFilter::default()
+        };
+        let mut past = history::Past::of(sku, &view.item);
+        let mut before = u64::MAX;
+        while let Some(wanted) = past.wants() {
+            let found = self.journal.history(filter.clone(), before, wanted).await?;
+            let Some((last, _)) = found.last() else { break };
+            before = *last;
+            found.iter().for_each(|(_, event)| past.go_back(event));
+        }
+        Ok(past.item())
+    }
+
+    /// Waits until whatever the SKU's actor has decided up to `at` is shown; what it decides from then on is later.
+    async fn settle(self: &Arc<Self>, sku: &Sku, at: Timestamp) -> Result<(), ExecuteError> {
+        while self.clock.now() <= at {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.touch(sku).await
     }
 
     /// Levels of a store in order of SKU, each as it is at some moment during the call.
@@ -198,11 +271,9 @@ impl Inventory {
         // Read before the receipt: a claim ends only after its receipt is there.
         let claim = self.claims.state(key);
         if let Some(receipt) = self.journal.receipt(key, self.clock.now()).await? {
-            let event = self.event(receipt.seq).await?;
-            return Ok(Operation::Completed {
-                event,
-                seq: receipt.seq,
-                status: receipt.status,
+            return Ok(match receipt.of_batch {
+                true => Operation::CompletedBatch(self.replay_batch(key).await?),
+                false => Operation::Completed(self.replay(receipt).await?),
             });
         }
         Ok(match claim {
@@ -235,18 +306,60 @@ impl Inventory {
         if receipt.fingerprint != keyed.fingerprint {
             return Err(ExecuteError::KeyReused);
         }
-        let event = self.event(receipt.seq).await?;
-        Ok(Err(Outcome {
-            event,
-            seq: Some(receipt.seq),
-            replayed: Some(receipt.status),
-        }))
+        Ok(Err(self.replay(receipt).await?))
     }
 
-    async fn event(&self, seq: u64) -> Result<Arc<Event>, JournalError> {
-        let found = self.journal.events(seq - 1, 1).await?;
-        let event = found.into_iter().next().map(|(_, event)| Arc::new(event));
-        event.ok_or_else(|| JournalError::Damaged(format!("record {seq} is missing from the log")))
+    /// The outcome of a write that was done before, read back from the log.
+    async fn replay(&self, receipt: ReceiptView) -> Result<Outcome, JournalError> {
+        let ReceiptView { seq, status, .. } = receipt;
+        let record = self.journal.record(seq).await?;
+        let record = record.ok_or_else(|| JournalError::Damaged(format!("record {seq} is missing from the log")))?;
+        Ok(Outcome {
+            event: record.event,
+            seq: Some(seq),
+            replayed: Some(status),
+            item: record.receipt.and_then(|receipt| receipt.item),
+        })
+    }
+
+    /// What has moved since a count of the past, as far as the log shows it now.
+    async fn look_back(self: &Arc<Self>, request: &Request) -> Result<Option<Moved>, ExecuteError> {
+        let Some(counted) = request.counted() else {
+            return Ok(None);
+        };
+        while self.clock.now() <= counted.at {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let nothing = Moved { sum: 0, until: 0 };
+        Ok(Some(self.moved_since(request, nothing).await?))
+    }
+
+    /// Adds to `moved` what the log has behind it.
+    async fn moved_since(&self, request: &Request, moved: Moved) -> Result<Moved, JournalError> {
+        let Some(counted) = request.counted() else {
+            return Ok(moved);
+        };
+        let filter = HistoryFilter {
+            sku: Some(request.sku.clone()),
+            store: Some(request.store_id.clone()),
+            moved: true,
+            from: Some(Timestamp::from_millis(counted.at.as_millis() + 1)),
+            after: moved.until,
+            ..HistoryFilter::default()
+        };
+        let until = self.journal.visible();
+        let (mut before, mut sum) = (until + 1, moved.sum);
+        loop {
+            let found = self.journal.history(filter.clone(), before, HISTORY_PAGE).await?;
+            let changes = found.iter().flat_map(|(_, event)| &event.changes);
+            let moves =
+                changes.filter(|change| filter.takes_change(change) && change.movement != Some(Movement::Count));
+            sum = moves.fold(sum, |sum, change| sum.saturating_add(change.delta));
+            match found.last() {
+                Some((last, _)) if found.len() == HISTORY_PAGE => before = *last,
+                _ => return Ok(Moved { sum, until }),
+            }
+        }
     }
 
     /// An id that a client chose is its own alone while the reservation is made; one of ours is new.
@@ -288,6 +401,13 @@ impl Inventory {
         Err(ExecuteError::Refused(Refusal { sku, store_id, reason }))
     }
 
+    async fn explained(&self, answer: Result<Outcome, ExecuteError>) -> Result<Outcome, ExecuteError> {
+        match answer {
+            Err(ExecuteError::Refused(refusal)) => Err(ExecuteError::Refused(self.explain(refusal).await?)),
+            other => other,
+        }
+    }
+
     /// What a single SKU cannot tell of a reservation, the directory can.
     async fn explain(&self, refusal: Refusal) -> Result<Refusal, JournalError> {
         let Reason::NoHold { reservation_id } = refusal.reason else {
@@ -302,6 +422,9 @@ impl Inventory {
         Ok(Refusal { reason, ..refusal })
     }
 }
+
+/// Events that are read at a time where a sum or a state is made from the log.
+const HISTORY_PAGE: usize = 1000;
 
 /// An id of our own making: UUIDv7 (RFC 9562), without the counter that threads would contend for.
 pub fn new_id() -> Uuid {

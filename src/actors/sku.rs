@@ -16,7 +16,11 @@ use tokio::sync::oneshot;
 use super::claims::Claim;
 use super::registry::Place;
 use super::{ExecuteError, Inventory, Keyed, Outcome, new_id};
-use crate::domain::{Event, Origin, Principal, Refusal, Request, RequestId, Sku, Stock, Timestamp, decide, expire};
+use crate::domain::command::Counted;
+use crate::domain::{
+    Event, Item, Movement, Origin, Principal, Refusal, Request, RequestId, Resource, Sku, Stock, StoreId, Timestamp,
+    decide, expire,
+};
 use crate::journal::{Append, Appended, JournalError, Receipt, Record};
 
 /// The one message that it takes.
@@ -28,18 +32,35 @@ pub struct Execute {
 }
 
 pub enum Task {
-    Write(Box<Write>),
+    Write(Box<Order>),
     /// Record what is over, and nothing else.
     Touch(oneshot::Sender<Result<(), ExecuteError>>),
 }
 
+/// Writes of one caller on the SKU, decided in their order and answered together.
+pub struct Order {
+    pub writes: Vec<Write>,
+    /// Each is decided as if those before it had taken effect, and nothing is changed.
+    pub dry_run: bool,
+    pub key_claim: Option<Claim>,
+    pub id_claims: Vec<Claim>,
+    pub reply: oneshot::Sender<Vec<Result<Outcome, ExecuteError>>>,
+}
+
 pub struct Write {
     pub request: Request,
-    pub dry_run: bool,
     pub keyed: Option<Keyed>,
-    pub key_claim: Option<Claim>,
-    pub _id_claim: Option<Claim>,
-    pub reply: oneshot::Sender<Result<Outcome, ExecuteError>>,
+    /// Its place in a batch, if it has one.
+    pub operation: Option<u32>,
+    /// Of a count of the past: what has moved since, as far as the log was read before it was sent here.
+    pub moved: Option<Moved>,
+}
+
+/// What movements other than counts have added to a level up to a place in the log.
+#[derive(Clone, Copy)]
+pub struct Moved {
+    pub sum: i64,
+    pub until: u64,
 }
 
 pub struct SkuActor {
@@ -61,15 +82,15 @@ pub struct SkuActor {
 /// A task and what was decided of it, until that is durable.
 struct Decided {
     message: Execute,
-    decision: Decision,
+    /// One for each of its writes.
+    decisions: Vec<Decision>,
 }
 
 enum Decision {
     /// The event that is in the append at this place.
-    Recorded(usize, Arc<Event>),
-    DryRun(Event),
+    Recorded(usize, Arc<Event>, Option<Arc<Item>>),
+    DryRun(Event, Option<Arc<Item>>),
     Refused(Refusal),
-    Touched,
 }
 
 impl SkuActor {
@@ -111,13 +132,53 @@ impl SkuActor {
 
     /// Decides all that waits and appends what came of it.
     fn decide_waiting(&mut self, context: &mut Context<Self>) {
-        let Some(stock) = self
-            .stock
-            .as_mut()
-            .filter(|_| !self.in_flight && !self.waiting.is_empty())
-        else {
+        if self.stock.is_none() || self.in_flight || self.waiting.is_empty() {
             return;
+        }
+        match self.waiting.iter().any(Execute::looks_back) {
+            true => self.look_back(context),
+            false => self.decide_first(self.waiting.len(), context),
+        }
+    }
+
+    /// Counts of the past are decided on what has moved since, which the log tells while nothing is in flight.
+    fn look_back(&mut self, context: &mut Context<Self>) {
+        self.in_flight = true;
+        let asked = self.waiting.len();
+        let writes = self.waiting.iter().flat_map(Execute::writes);
+        let counts = writes.filter_map(|write| Some((write.request.clone(), write.moved?)));
+        let counts: Vec<_> = counts.collect();
+        let inventory = self.inventory.clone();
+        let sums = async move {
+            let mut sums = Vec::with_capacity(counts.len());
+            for (request, moved) in counts {
+                sums.push(inventory.moved_since(&request, moved).await?.sum);
+            }
+            Ok::<_, JournalError>(sums)
         };
+        context.spawn(sums.into_actor(self).map(move |sums, actor, context| {
+            actor.in_flight = false;
+            match sums {
+                Ok(sums) => {
+                    let writes = actor.waiting.iter_mut().take(asked).flat_map(Execute::writes_mut);
+                    let counts = writes.filter(|write| write.moved.is_some());
+                    counts.zip(sums).for_each(|(write, sum)| write.request.set_moved(sum));
+                    actor.decide_first(asked, context);
+                }
+                Err(error) => {
+                    let failed: Vec<_> = actor.waiting.drain(..asked).collect();
+                    failed
+                        .into_iter()
+                        .for_each(|message| message.fail(error.clone().into()));
+                    actor.decide_waiting(context);
+                }
+            }
+        }));
+    }
+
+    /// Decides the first so many of what waits and appends what came of it.
+    fn decide_first(&mut self, count: usize, context: &mut Context<Self>) {
+        let Some(stock) = self.stock.as_mut() else { return };
         let ground = stock.version();
         let now = self.inventory.clock.now();
         let mut records = Vec::with_capacity(self.waiting.len());
@@ -129,10 +190,11 @@ impl SkuActor {
                 receipt: None,
             });
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        let decided: Vec<Decided> = waiting
-            .into_iter()
-            .map(|message| message.decide(&self.sku, stock, now, &mut records))
+        let mut moved = MovedNow::default();
+        let decided: Vec<Decided> = self
+            .waiting
+            .drain(..count)
+            .map(|message| message.decide(&self.sku, stock, now, &mut records, &mut moved))
             .collect();
         if records.is_empty() {
             self.tell_next_deadline();
@@ -237,58 +299,151 @@ impl Handler<Execute> for SkuActor {
 
 impl Execute {
     /// Decides on `stock`, which is moved along with every event that is to be recorded.
-    fn decide(self, sku: &Sku, stock: &mut Stock, now: Timestamp, records: &mut Vec<Record>) -> Decided {
-        let decision = match &self.task {
-            Task::Touch(_) => Decision::Touched,
-            Task::Write(write) => match decide(stock, &write.request, now) {
-                Err(refusal) => Decision::Refused(refusal),
-                Ok(event) if write.dry_run => Decision::DryRun(event),
-                Ok(event) => {
-                    stock.evolve(sku, &event);
-                    let receipt = write.receipt(&event);
-                    let event = Arc::new(event);
-                    records.push(Record {
-                        event: event.clone(),
-                        receipt,
-                    });
-                    Decision::Recorded(records.len() - 1, event)
-                }
-            },
+    fn decide(
+        mut self,
+        sku: &Sku,
+        stock: &mut Stock,
+        now: Timestamp,
+        records: &mut Vec<Record>,
+        moved: &mut MovedNow,
+    ) -> Decided {
+        let decisions = match &mut self.task {
+            Task::Touch(_) => Vec::new(),
+            Task::Write(order) if order.dry_run => order.rehearse(sku, stock, now, moved),
+            Task::Write(order) => {
+                let writes = order.writes.iter_mut();
+                writes
+                    .map(|write| write.decide(sku, stock, now, records, moved))
+                    .collect()
+            }
         };
         Decided {
             message: self,
-            decision,
+            decisions,
         }
+    }
+
+    fn writes(&self) -> &[Write] {
+        match &self.task {
+            Task::Touch(_) => &[],
+            Task::Write(order) => &order.writes,
+        }
+    }
+
+    fn writes_mut(&mut self) -> &mut [Write] {
+        match &mut self.task {
+            Task::Touch(_) => &mut [],
+            Task::Write(order) => &mut order.writes,
+        }
+    }
+
+    fn looks_back(&self) -> bool {
+        self.writes().iter().any(|write| write.moved.is_some())
     }
 
     fn fail(self, error: ExecuteError) {
         match self.task {
             Task::Touch(reply) => drop(reply.send(Err(error))),
-            Task::Write(write) => drop(write.reply.send(Err(error))),
+            Task::Write(order) => order.answer_all(&error),
         }
     }
 }
 
-impl Write {
-    fn receipt(&self, event: &Event) -> Option<Receipt> {
-        self.keyed.map(
-            |Keyed {
-                 key,
-                 fingerprint,
-                 status,
-             }| Receipt {
-                key,
-                fingerprint,
-                status: status(event),
-            },
-        )
+impl Order {
+    /// Decides on a copy, if there is more than one thing to decide on it.
+    fn rehearse(&mut self, sku: &Sku, stock: &Stock, now: Timestamp, moved: &MovedNow) -> Vec<Decision> {
+        let (mut scratch, mut moved) = (stock.clone(), moved.clone());
+        let writes = self.writes.iter_mut();
+        let decided = writes.map(|write| {
+            moved.add_to(&mut write.request);
+            match decide(&scratch, &write.request, now) {
+                Err(refusal) => Decision::Refused(refusal),
+                Ok(event) => {
+                    scratch.evolve(sku, &event);
+                    moved.note(&event);
+                    let item = write.item(&scratch);
+                    Decision::DryRun(event, item)
+                }
+            }
+        });
+        decided.collect()
     }
 
     /// The key is free again before the answer leaves: its receipt is there by now.
-    fn answer(self, answer: Result<Outcome, ExecuteError>) {
-        drop((self.key_claim, self._id_claim));
+    fn answer(self, answers: Vec<Result<Outcome, ExecuteError>>) {
+        drop((self.key_claim, self.id_claims));
         // A client that is gone finds the outcome under its key.
-        let _ = self.reply.send(answer);
+        let _ = self.reply.send(answers);
+    }
+
+    fn answer_all(self, error: &ExecuteError) {
+        let answers = self.writes.iter().map(|_| Err(error.clone())).collect();
+        self.answer(answers);
+    }
+}
+
+impl Write {
+    fn decide(
+        &mut self,
+        sku: &Sku,
+        stock: &mut Stock,
+        now: Timestamp,
+        records: &mut Vec<Record>,
+        moved: &mut MovedNow,
+    ) -> Decision {
+        moved.add_to(&mut self.request);
+        let event = match decide(stock, &self.request, now) {
+            Err(refusal) => return Decision::Refused(refusal),
+            Ok(event) => event,
+        };
+        stock.evolve(sku, &event);
+        moved.note(&event);
+        let item = self.item(stock);
+        let receipt = self.receipt(&event, &item);
+        let event = Arc::new(event);
+        records.push(Record {
+            event: event.clone(),
+            receipt,
+        });
+        Decision::Recorded(records.len() - 1, event, item)
+    }
+
+    /// What a write is answered with that the event alone does not tell.
+    fn item(&self, after: &Stock) -> Option<Arc<Item>> {
+        (self.request.resource == Resource::Item).then(|| Arc::new(after.item()))
+    }
+
+    fn receipt(&self, event: &Event, item: &Option<Arc<Item>>) -> Option<Receipt> {
+        let keyed = self.keyed?;
+        Some(Receipt {
+            key: keyed.key,
+            fingerprint: keyed.fingerprint,
+            status: (keyed.status)(event),
+            operation: self.operation,
+            item: item.clone(),
+        })
+    }
+}
+
+/// What has moved since the log was read for counts of the past, by what is decided together with them.
+#[derive(Clone, Default)]
+struct MovedNow(Vec<(StoreId, i64)>);
+
+impl MovedNow {
+    fn note(&mut self, event: &Event) {
+        for change in &event.changes {
+            if change.movement.is_some_and(|movement| movement != Movement::Count) {
+                self.0.push((change.store_id.clone(), change.delta));
+            }
+        }
+    }
+
+    fn add_to(&self, request: &mut Request) {
+        let Some(Counted { moved, .. }) = request.counted() else {
+            return;
+        };
+        let here = self.0.iter().filter(|(store, _)| *store == request.store_id);
+        request.set_moved(here.fold(moved, |sum, (_, delta)| sum.saturating_add(*delta)));
     }
 }
 
@@ -297,53 +452,61 @@ impl Decided {
     fn answer(self, first_seq: u64) {
         let Self {
             message: Execute { task, place },
-            decision,
+            decisions,
         } = self;
         drop(place);
-        let write = match task {
+        let order = match task {
             Task::Touch(reply) => return drop(reply.send(Ok(()))),
-            Task::Write(write) => write,
+            Task::Write(order) => order,
         };
-        let outcome = |event, seq| {
+        let outcome = |event, seq, item| {
             Ok(Outcome {
                 event,
                 seq,
                 replayed: None,
+                item,
             })
         };
-        write.answer(match decision {
-            Decision::Recorded(i, event) => outcome(event, Some(first_seq + i as u64)),
-            Decision::DryRun(event) => outcome(Arc::new(event), None),
+        let answers = decisions.into_iter().map(|decision| match decision {
+            Decision::Recorded(i, event, item) => outcome(event, Some(first_seq + i as u64), item),
+            Decision::DryRun(event, item) => outcome(Arc::new(event), None, item),
             Decision::Refused(refusal) => Err(ExecuteError::Refused(refusal)),
-            Decision::Touched => return,
         });
+        order.answer(answers.collect());
     }
 
     fn has_key(&self) -> bool {
-        matches!(&self.message.task, Task::Write(write) if write.keyed.is_some())
+        self.message.writes().iter().any(|write| write.keyed.is_some())
     }
 
     /// Only a write that was under way may have happened; all else certainly did not.
     fn fail(self, error: &JournalError) {
         let Self {
             message: Execute { task, place },
-            decision,
+            decisions,
         } = self;
         drop(place);
-        let was_written = matches!(decision, Decision::Recorded(..));
-        let error = match error {
-            JournalError::Unknown(reason) if !was_written => JournalError::Unavailable(reason.clone()),
+        let certain = match error {
+            JournalError::Unknown(reason) => JournalError::Unavailable(reason.clone()),
             other => other.clone(),
         };
-        match task {
-            Task::Touch(reply) => drop(reply.send(Err(error.into()))),
-            Task::Write(mut write) => {
-                if let (JournalError::Unknown(_), Some(claim)) = (&error, write.key_claim.take()) {
-                    claim.becomes_unknown();
-                }
-                write.answer(Err(error.into()));
-            }
+        let mut order = match task {
+            Task::Touch(reply) => return drop(reply.send(Err(certain.into()))),
+            Task::Write(order) => order,
+        };
+        let was_written = |decision: &Decision| matches!(decision, Decision::Recorded(..));
+        if matches!(error, JournalError::Unknown(_))
+            && decisions.iter().any(was_written)
+            && let Some(claim) = order.key_claim.take()
+        {
+            claim.becomes_unknown();
         }
+        let answers = decisions.iter().map(|decision| {
+            let error = if was_written(decision) { error } else { &certain };
+            Err(error.clone().into())
+        });
+        let answers = answers.collect();
+        order.answer(answers);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::rt::task::JoinHandle;
 
 use super::*;
-use crate::domain::command::{ReorderPoint, Reserve};
+use crate::domain::command::{Reserve, Resource, Set};
 use crate::domain::{Expected, Movement, Origin, Principal, RequestId};
 use crate::journal::contract::Fault;
 use crate::journal::memory::MemoryJournal;
@@ -37,6 +37,7 @@ fn request(action: Action) -> Request {
         sku: Sku::parse("A").unwrap(),
         store_id: StoreId::parse("s").unwrap(),
         action,
+        resource: Resource::Level,
         expected: Expected::default(),
         origin: Origin {
             by: Principal::anonymous(),
@@ -46,11 +47,10 @@ fn request(action: Action) -> Request {
 }
 
 fn count(quantity: u64) -> Request {
-    request(Action::Set {
+    request(Action::Set(Set {
         quantity,
-        reorder_point: ReorderPoint::Keep,
-        note: None,
-    })
+        ..Set::default()
+    }))
 }
 
 fn sell(quantity: i64) -> Request {

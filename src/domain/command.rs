@@ -1,24 +1,53 @@
 //! What a caller asks of one SKU in one store.
 
-use super::{Movement, Principal, RequestId, ReservationId, Sku, StoreId};
+use super::item::DetailsPatch;
+use super::{Details, Movement, Principal, RequestId, ReservationId, Sku, StoreId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub sku: Sku,
     pub store_id: StoreId,
     pub action: Action,
+    pub resource: Resource,
     pub expected: Expected,
     pub origin: Origin,
 }
 
+impl Request {
+    /// The moment of a count of the past, and what has moved since.
+    pub fn counted(&self) -> Option<Counted> {
+        match &self.action {
+            Action::Set(set) => set.counted,
+            _ => None,
+        }
+    }
+
+    pub fn set_moved(&mut self, sum: i64) {
+        if let Action::Set(Set {
+            counted: Some(counted), ..
+        }) = &mut self.action
+        {
+            counted.moved = sum;
+        }
+    }
+}
+
+/// What the versions of a request speak of, and what it is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    Level,
+    Item,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A count: sets what is on hand, and makes the level where there is none.
-    Set {
+    /// Makes an item that is not there yet, with its first level.
+    Create {
+        details: Details,
         quantity: u64,
-        reorder_point: ReorderPoint,
-        note: Option<String>,
     },
+    /// A count: sets what is on hand, and makes the level where there is none.
+    Set(Set),
     /// Adds `delta` (never 0) to what is on hand; takes only what is available.
     Adjust {
         delta: i64,
@@ -34,6 +63,30 @@ pub enum Action {
     ReleaseQuantity {
         quantity: u64,
     },
+    /// Moves what is available to another store, whose level is made where there is none.
+    Transfer {
+        to: StoreId,
+        quantity: u64,
+        note: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Set {
+    pub quantity: u64,
+    /// The count was made at an earlier moment.
+    pub counted: Option<Counted>,
+    pub reorder_point: ReorderPoint,
+    pub details: DetailsPatch,
+    pub note: Option<String>,
+}
+
+/// A count of the past: what has moved since stays counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    pub at: Timestamp,
+    /// What movements other than counts have added to the level since.
+    pub moved: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,17 +99,18 @@ pub struct Reserve {
     pub reference: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReorderPoint {
+    #[default]
     Keep,
     Clear,
     At(u64),
 }
 
-/// What the caller believes of the level; a request on other ground is refused.
+/// What the caller believes of the level or the item; a request on other ground is refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
-    /// `expectedVersion` of the body; 0 means that there is no level yet.
+    /// `expectedVersion` of the body; 0 means that there is none yet.
     pub version: Option<u64>,
     pub if_match: Option<VersionSet>,
     pub if_none_match: Option<VersionSet>,

@@ -3,10 +3,10 @@
 //! Pure: the time and every id come in as arguments. Holds that are over must have been expired (by
 //! [`expire`]) before a request is decided, so that what is decided is what is recorded.
 
-use super::command::{ReorderPoint, Reserve};
+use super::command::{Counted, ReorderPoint, Reserve, Resource, Set};
 use super::{
-    Action, Change, Event, EventKind, Expected, HoldChange, HoldStep, Level, MAX_QUANTITY, Movement, Origin, Request,
-    ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
+    Action, Change, Details, Event, EventKind, Expected, HoldChange, HoldStep, ItemChange, Level, MAX_QUANTITY,
+    Movement, Origin, Request, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
 };
 
 /// A request that changed nothing, and why.
@@ -21,6 +21,8 @@ pub struct Refusal {
 pub enum Reason {
     /// There is no such level.
     NoLevel,
+    NoItem,
+    ItemExists,
     VersionMismatch {
         expected: u64,
         current: u64,
@@ -34,8 +36,9 @@ pub enum Reason {
         reserved: u64,
         next_expiry: Option<Timestamp>,
     },
+    /// Of a count of the past, `requested` is what it comes to now, which may be less than nothing.
     BelowReserved {
-        requested: u64,
+        requested: i64,
         reserved: u64,
     },
     /// The caller's own holds on the level are fewer than what was to be released.
@@ -116,6 +119,7 @@ pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Opti
         note: None,
         changes,
         holds,
+        items: Vec::new(),
     })
 }
 
@@ -128,29 +132,39 @@ struct Decision<'a> {
 impl Decision<'_> {
     fn decide(&self) -> Result<Event, Reason> {
         let found = self.stock.level(&self.request.store_id);
-        let creates = matches!(self.request.action, Action::Set { .. });
-        if found.is_none() && !creates {
-            return Err(Reason::NoLevel);
-        }
-        self.check_expected(found.map_or(0, |level| level.version))?;
+        self.check_exists(found.is_some())?;
+        self.check_expected(match self.request.resource {
+            Resource::Level => found.map_or(0, |level| level.version),
+            Resource::Item => self.stock.version(),
+        })?;
         let level = found.copied().unwrap_or_default();
         match &self.request.action {
-            Action::Set {
-                quantity,
-                reorder_point,
-                note,
-            } => {
+            Action::Create { details, quantity } => self.create(details, *quantity),
+            Action::Set(set) => {
                 let kind = if found.is_some() {
                     EventKind::LevelCounted
                 } else {
                     EventKind::LevelCreated
                 };
-                self.set(kind, &level, *quantity, *reorder_point, note)
+                self.set(kind, &level, set)
             }
             Action::Adjust { delta, movement, note } => self.adjust(&level, *delta, *movement, note),
             Action::Reserve(reserve) => self.reserve(&level, reserve),
             Action::ReleaseReservation { reservation_id } => self.release_reservation(&level, reservation_id),
             Action::ReleaseQuantity { quantity } => self.release_quantity(&level, *quantity),
+            Action::Transfer { to, quantity, note } => self.transfer(&level, to, *quantity, note),
+        }
+    }
+
+    fn check_exists(&self, has_level: bool) -> Result<(), Reason> {
+        let has_item = self.stock.version() > 0;
+        match (&self.request.action, self.request.resource) {
+            (Action::Create { .. }, _) if has_item => Err(Reason::ItemExists),
+            (Action::Create { .. }, _) => Ok(()),
+            (_, Resource::Item) if !has_item => Err(Reason::NoItem),
+            (Action::Set(_), _) => Ok(()),
+            _ if !has_level => Err(Reason::NoLevel),
+            _ => Ok(()),
         }
     }
 
@@ -175,32 +189,64 @@ impl Decision<'_> {
         }
     }
 
-    fn set(
-        &self,
-        kind: EventKind,
-        before: &Level,
-        quantity: u64,
-        reorder_point: ReorderPoint,
-        note: &Option<String>,
-    ) -> Result<Event, Reason> {
-        if quantity < before.reserved {
+    fn create(&self, details: &Details, quantity: u64) -> Result<Event, Reason> {
+        let before = Level::default();
+        self.check_limit(&before, quantity)?;
+        let after = Level { quantity, ..before };
+        let movement = (quantity > 0).then_some(Movement::StockIn);
+        let event = self.event(EventKind::ItemCreated, &before, after, movement, None);
+        Ok(self.with_details(event, details))
+    }
+
+    fn set(&self, kind: EventKind, before: &Level, set: &Set) -> Result<Event, Reason> {
+        let Set {
+            quantity,
+            counted,
+            reorder_point,
+            details,
+            note,
+        } = set;
+        let quantity = quantity
+            .cast_signed()
+            .saturating_add(counted.map_or(0, |Counted { moved, .. }| moved));
+        if quantity < before.reserved.cast_signed() {
             return Err(Reason::BelowReserved {
                 requested: quantity,
                 reserved: before.reserved,
             });
         }
+        let quantity = quantity.unsigned_abs();
         self.check_limit(before, quantity)?;
         let reorder_point = match reorder_point {
             ReorderPoint::Keep => before.reorder_point,
             ReorderPoint::Clear => None,
-            ReorderPoint::At(point) => Some(point),
+            ReorderPoint::At(point) => Some(*point),
         };
         let after = Level {
             quantity,
             reorder_point,
             ..*before
         };
-        Ok(self.event(kind, before, after, Some(Movement::Count), note.clone()))
+        let event = self.event(kind, before, after, Some(Movement::Count), note.clone());
+        Ok(self.with_details(event, details))
+    }
+
+    /// Adds what `patch` changes of the item's details, if it changes anything.
+    fn with_details(&self, event: Event, patch: &Details) -> Event {
+        let before = self.stock.details().cloned().unwrap_or_default();
+        let details = before.patched(patch);
+        if details == before {
+            return event;
+        }
+        let change = ItemChange {
+            sku: self.request.sku.clone(),
+            item_version: self.stock.version() + 1,
+            details,
+        };
+        Event {
+            items: vec![change],
+            ..event
+        }
     }
 
     fn adjust(&self, level: &Level, delta: i64, movement: Movement, note: &Option<String>) -> Result<Event, Reason> {
@@ -301,6 +347,31 @@ impl Decision<'_> {
         }
     }
 
+    fn transfer(&self, from: &Level, to: &StoreId, quantity: u64, note: &Option<String>) -> Result<Event, Reason> {
+        self.check_available(from, quantity)?;
+        let left = Level {
+            quantity: from.quantity - quantity,
+            ..*from
+        };
+        let mut event = self.event(
+            EventKind::LevelTransferred,
+            from,
+            left,
+            Some(Movement::TransferOut),
+            note.clone(),
+        );
+        let target = self.stock.level(to).copied().unwrap_or_default();
+        // The item's total stays, so that the target cannot pass the limit that the total keeps.
+        let after = Level {
+            quantity: target.quantity + quantity,
+            ..target
+        };
+        let movement = Some(Movement::TransferIn);
+        let received = change(&self.request.sku, to, self.stock, &target, after, movement);
+        event.changes.push(received);
+        Ok(event)
+    }
+
     fn check_available(&self, level: &Level, requested: u64) -> Result<(), Reason> {
         if requested <= level.available() {
             return Ok(());
@@ -359,6 +430,7 @@ impl Decision<'_> {
             note,
             changes: vec![change(sku, store_id, self.stock, before, after, movement)],
             holds: Vec::new(),
+            items: Vec::new(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Principal, RequestId, ReservationId, Sku, StoreId, Timestamp};
+use super::{Details, Principal, RequestId, ReservationId, Sku, StoreId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -25,10 +25,16 @@ pub struct Event {
     pub changes: Vec<Change>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<HoldChange>,
+    /// One per SKU whose details the event sets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<ItemChange>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventKind {
+    /// An item with its first level.
+    #[serde(rename = "item.created")]
+    ItemCreated,
     /// A count of a level that was not there before.
     #[serde(rename = "level.created")]
     LevelCreated,
@@ -36,6 +42,9 @@ pub enum EventKind {
     LevelCounted,
     #[serde(rename = "level.adjusted")]
     LevelAdjusted,
+    /// From one store to another.
+    #[serde(rename = "level.transferred")]
+    LevelTransferred,
     #[serde(rename = "reservation.created")]
     ReservationCreated,
     #[serde(rename = "reservation.released")]
@@ -74,7 +83,18 @@ pub enum Movement {
     Return,
     Sale,
     ManualRemove,
+    TransferIn,
+    TransferOut,
     Count,
+}
+
+/// An item's details as they stand after the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ItemChange {
+    pub sku: Sku,
+    pub item_version: u64,
+    pub details: Details,
 }
 
 /// A hold on one level as it stands after the event.
@@ -105,6 +125,7 @@ pub enum HoldStep {
 impl Event {
     /// The SKUs that the event touches, each once.
     pub fn skus(&self) -> impl Iterator<Item = &Sku> {
+        // Details are set by an event that also changes a level of the SKU.
         let changes = &self.changes;
         changes
             .iter()

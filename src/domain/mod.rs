@@ -8,15 +8,17 @@ pub mod decide;
 pub mod event;
 pub mod hold;
 pub mod ids;
+pub mod item;
 #[cfg(test)]
 mod properties;
 pub mod stock;
 pub mod time;
 
-pub use command::{Action, Expected, Origin, Request};
+pub use command::{Action, Expected, Origin, Request, Resource};
 pub use decide::{Reason, Refusal, decide, expire};
-pub use event::{Change, Event, EventKind, HoldChange, HoldStep, Movement};
+pub use event::{Change, Event, EventKind, HoldChange, HoldStep, ItemChange, Movement};
 pub use hold::{Hold, ReservationStatus};
 pub use ids::{InvalidId, Principal, RequestId, ReservationId, Sku, StoreId};
+pub use item::{Details, Item, Price};
 pub use stock::{Level, MAX_QUANTITY, Stock, StockImage};
 pub use time::Timestamp;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::command::{ReorderPoint, Reserve};
+use super::command::{Reserve, Set};
 use super::*;
 
 const STORES: [&str; 3] = ["london", "paris", "PARIS"];
@@ -209,11 +209,10 @@ fn id(id: u8) -> ReservationId {
 
 fn request(call: &Call, version: Option<u64>, is_taken: bool) -> Request {
     let action = match call.step.clone() {
-        Step::Set { quantity } => Action::Set {
+        Step::Set { quantity } => Action::Set(Set {
             quantity,
-            reorder_point: ReorderPoint::Keep,
-            note: None,
-        },
+            ..Set::default()
+        }),
         Step::Adjust { delta } => {
             let movement = if delta > 0 { Movement::StockIn } else { Movement::Sale };
             Action::Adjust {
@@ -245,6 +244,7 @@ fn request(call: &Call, version: Option<u64>, is_taken: bool) -> Request {
         sku: sku(),
         store_id: store(call.store),
         action,
+        resource: Resource::Level,
         expected: Expected {
             version,
             ..Expected::default()

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::hold::Holds;
-use super::{Change, Event, Hold, HoldChange, HoldStep, Sku, StoreId, Timestamp};
+use super::{Change, Details, Event, Hold, HoldChange, HoldStep, Item, Sku, StoreId, Timestamp};
 
 /// 2^53 - 1: the largest integer that every JSON reader keeps exactly.
 pub const MAX_QUANTITY: u64 = 9_007_199_254_740_991;
@@ -37,6 +37,10 @@ pub struct Stock {
     /// Boxed: most SKUs have no holds, and then pay one word for them.
     holds: Option<Box<Holds>>,
     quantity: u64,
+    /// Boxed: stock is kept of many SKUs that nobody has named.
+    details: Option<Box<Details>>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
 }
 
 impl Stock {
@@ -62,6 +66,30 @@ impl Stock {
         self.holds.as_deref()
     }
 
+    pub fn details(&self) -> Option<&Details> {
+        self.details.as_deref()
+    }
+
+    /// The time of the item's first event.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// The time of the item's last event.
+    pub fn updated_at(&self) -> Timestamp {
+        self.updated_at
+    }
+
+    pub fn item(&self) -> Item {
+        Item {
+            version: self.version,
+            details: self.details().cloned().unwrap_or_default(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            levels: self.level_images(),
+        }
+    }
+
     /// The earliest moment at which a hold is over.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.holds()?.next_deadline()
@@ -69,8 +97,16 @@ impl Stock {
 
     /// Applies the part of a recorded event that is about `sku`.
     pub fn evolve(&mut self, sku: &Sku, event: &Event) {
+        if self.version == 0 {
+            self.created_at = event.at;
+        }
+        self.updated_at = event.at;
         for change in event.changes.iter().filter(|change| change.sku == *sku) {
             self.evolve_level(change, event.at);
+        }
+        for change in event.items.iter().filter(|change| change.sku == *sku) {
+            self.version = change.item_version;
+            self.details = (!change.details.is_empty()).then(|| Box::new(change.details.clone()));
         }
         for change in event.holds.iter().filter(|change| change.sku == *sku) {
             self.evolve_hold(change, event);
@@ -117,6 +153,14 @@ impl Stock {
         }
     }
 
+    fn level_images(&self) -> Vec<LevelImage> {
+        let images = self.levels().map(|(store, level)| LevelImage {
+            store_id: store.clone(),
+            level: *level,
+        });
+        images.collect()
+    }
+
     fn find(&self, store: &StoreId) -> Result<usize, usize> {
         self.levels.binary_search_by(|(s, _)| s.cmp(store))
     }
@@ -124,6 +168,10 @@ impl Stock {
     /// Why `event` cannot be the next one of this SKU, where it cannot: versions rise by one, and
     /// `0 <= reserved <= quantity` holds after every event.
     pub fn contradiction(&self, sku: &Sku, event: &Event) -> Option<String> {
+        let mut items = event.items.iter().filter(|change| change.sku == *sku);
+        if items.any(|change| change.item_version != self.version + 1) {
+            return Some(format!("SKU {sku:?} does not follow version {}", self.version));
+        }
         event
             .changes
             .iter()
@@ -182,6 +230,13 @@ pub struct StockImage {
     pub levels: Vec<LevelImage>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<Hold>,
+    #[serde(default, skip_serializing_if = "Details::is_empty")]
+    pub details: Details,
+    /// Absent in what was written before items had it; then the levels tell as much as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,19 +251,16 @@ impl From<&Stock> for StockImage {
     fn from(stock: &Stock) -> Self {
         Self {
             version: stock.version,
-            levels: stock
-                .levels()
-                .map(|(store, level)| LevelImage {
-                    store_id: store.clone(),
-                    level: *level,
-                })
-                .collect(),
+            levels: stock.level_images(),
             holds: stock
                 .holds()
                 .into_iter()
                 .flat_map(Holds::oldest_first)
                 .cloned()
                 .collect(),
+            details: stock.details().cloned().unwrap_or_default(),
+            created_at: Some(stock.created_at),
+            updated_at: Some(stock.updated_at),
         }
     }
 }
@@ -217,6 +269,9 @@ impl From<StockImage> for Stock {
     fn from(image: StockImage) -> Self {
         let mut levels: Vec<_> = image.levels.into_iter().map(|l| (l.store_id, l.level)).collect();
         levels.sort_by(|a, b| a.0.cmp(&b.0));
+        let times = || levels.iter().map(|(_, level)| level.updated_at);
+        let created_at = image.created_at.or_else(|| times().min()).unwrap_or_default();
+        let updated_at = image.updated_at.or_else(|| times().max()).unwrap_or_default();
         let mut holds = Holds::default();
         for hold in image.holds {
             holds.place(hold);
@@ -225,6 +280,9 @@ impl From<StockImage> for Stock {
             version: image.version,
             quantity: levels.iter().map(|(_, level)| level.quantity).sum(),
             levels,
+            details: (!image.details.is_empty()).then(|| Box::new(image.details)),
+            created_at,
+            updated_at,
             holds: (!holds.is_empty()).then(|| Box::new(holds)),
         }
     }

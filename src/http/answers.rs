@@ -82,9 +82,10 @@ pub fn level<'a>(sku: &'a Sku, store_id: &'a StoreId, level: &Level) -> LevelFor
 /// The status of the answer to an event, when it is recorded.
 pub fn status(event: &Event) -> u16 {
     match event.kind {
-        EventKind::LevelCreated | EventKind::ReservationCreated => 201,
+        EventKind::ItemCreated | EventKind::LevelCreated | EventKind::ReservationCreated => 201,
         EventKind::LevelCounted
         | EventKind::LevelAdjusted
+        | EventKind::LevelTransferred
         | EventKind::ReservationReleased
         | EventKind::ReservationExpired => 200,
     }

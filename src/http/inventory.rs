@@ -14,8 +14,8 @@ use super::problem::{Code, Problem};
 use super::query::Query;
 use super::{State, answers, body, cursor, idempotency, precondition};
 use crate::actors::{Options, new_id};
-use crate::domain::command::{ReorderPoint, Reserve};
-use crate::domain::{Action, MAX_QUANTITY, Movement, Request, ReservationId, Sku};
+use crate::domain::command::{ReorderPoint, Reserve, Set};
+use crate::domain::{Action, MAX_QUANTITY, Movement, Request, ReservationId, Resource, Sku};
 
 type Answer = Result<HttpResponse, Problem>;
 
@@ -104,11 +104,12 @@ pub async fn set(state: Data<State>, request: HttpRequest, path: LevelPath, payl
             dry_run: body.dry_run,
             ..Options::default()
         };
-        let action = Action::Set {
+        let action = Action::Set(Set {
             quantity: body.quantity,
             reorder_point,
             note: body.note,
-        };
+            ..Set::default()
+        });
         Ok(Parsed {
             action,
             options,
@@ -328,6 +329,7 @@ async fn write<T: DeserializeOwned + Validate>(
         sku,
         store_id,
         action,
+        resource: Resource::Level,
         expected,
         origin,
     };

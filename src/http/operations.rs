@@ -18,12 +18,13 @@ pub async fn get(state: Data<State>, request: HttpRequest, Caller(origin): Calle
     let key = path::segment(&request, 3, "key")?;
     idempotency::check(&key, "key")?;
     match state.inventory()?.operation(Digest::of_key(&origin.by, &key)).await? {
-        Operation::Completed { event, seq, status } => Ok(HttpResponse::Ok().json(json!({
+        Operation::Completed(outcome) => Ok(HttpResponse::Ok().json(json!({
             "status": "completed",
-            "answer": {"status": status, "body": answers::write_form(&event, Some(seq))},
-            "seq": seq,
-            "at": event.at,
+            "answer": {"status": outcome.replayed, "body": answers::write_form(&outcome.event, outcome.seq)},
+            "seq": outcome.seq,
+            "at": outcome.event.at,
         }))),
+        Operation::CompletedBatch(_) => Ok(HttpResponse::Ok().json(json!({"status": "completed"}))),
         Operation::Pending => Ok(HttpResponse::Ok().json(json!({"status": "pending"}))),
         Operation::Unknown => Err(JournalError::Unknown(String::new()).into()),
         Operation::NotFound => {

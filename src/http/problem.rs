@@ -275,6 +275,8 @@ impl Problem {
     fn of_reason(reason: Reason, level: &str) -> Self {
         match reason {
             Reason::NoLevel => Self::new(Code::NotFound, format!("There is no {level}.")),
+            Reason::NoItem => Self::new(Code::NotFound, format!("There is no item of {level}.")),
+            Reason::ItemExists => Self::new(Code::AlreadyExists, format!("There is an item of {level} already.")),
             Reason::VersionMismatch { expected, current } => {
                 let detail = format!("expectedVersion is {expected}, but {level} {}.", at_version(current));
                 Self::new(Code::VersionMismatch, detail).with("currentVersion", current)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::file::{FaultyFolder, Options};
 use super::memory::MemoryJournal;
 use super::{Append, Appended, Fingerprint, Journal, JournalError, Receipt, Record};
-use crate::domain::command::{ReorderPoint, Reserve};
+use crate::domain::command::{Reserve, Resource, Set};
 use crate::domain::{
     Action, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, ReservationStatus, Sku, Stock,
     StoreId, Timestamp, decide,
@@ -191,6 +191,7 @@ impl Owner {
             sku: self.sku.clone(),
             store_id: self.store.clone(),
             action,
+            resource: Resource::Level,
             expected: Default::default(),
             origin: origin(),
         };
@@ -217,11 +218,10 @@ impl Owner {
 }
 
 fn count(quantity: u64) -> Action {
-    Action::Set {
+    Action::Set(Set {
         quantity,
-        reorder_point: ReorderPoint::Keep,
-        note: None,
-    }
+        ..Set::default()
+    })
 }
 
 fn sell(quantity: i64) -> Action {
@@ -309,8 +309,10 @@ async fn a_receipt_is_found_as_long_as_it_is_kept(rig: Box<dyn Rig>) {
         key,
         fingerprint: Fingerprint::of(&[b"body"]),
         status: 201,
+        operation: None,
+        item: None,
     };
-    let append = owner.append(count(10), Some(receipt));
+    let append = owner.append(count(10), Some(receipt.clone()));
     let Appended { first_seq } = rig.journal().append(append).await.unwrap();
     let rig = rig.crash();
     let kept = Timestamp::from_millis(owner.now.as_millis() + RETENTION_MS - 1);
@@ -486,12 +488,12 @@ async fn levels_of_a_store_are_listed_in_order_behind_a_sku(rig: Box<dyn Rig>) {
     let all = rig.journal().levels_in(&store("s"), None, 10).await.unwrap();
     assert_eq!(
         all.iter().map(|(sku, _)| sku.as_str()).collect::<Vec<_>>(),
-        ["B", "a", "a/1", "b", "c d"]
+        ["a", "a/1", "B", "b", "c d"]
     );
     let some = rig.journal().levels_in(&store("s"), Some(&sku("a")), 2).await.unwrap();
     assert_eq!(
         some.iter().map(|(sku, _)| sku.as_str()).collect::<Vec<_>>(),
-        ["a/1", "b"]
+        ["a/1", "B"]
     );
 }
 

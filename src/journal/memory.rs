@@ -5,12 +5,16 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, future};
 use tokio::sync::oneshot;
 
 use super::contract::{Bug, Fault};
 use super::tables::{Admission, Published, Tables};
-use super::{Answer, Append, Appended, Journal, JournalError, KeyHash, LevelView, ReceiptView};
+use super::{
+    Answer, Append, Appended, HistoryFilter, ItemFilter, ItemView, Journal, JournalError, KeyHash, LevelView,
+    ReceiptView, Record,
+};
 use crate::domain::{Event, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
 
 pub struct MemoryJournal {
@@ -124,19 +128,13 @@ impl MemoryJournal {
     }
 
     fn place(&self, append: &Append, first_seq: u64) -> Vec<Published> {
-        let receipt = |receipt| {
-            if self.planted == Some(Bug::SkipReceipt) {
-                None
-            } else {
-                receipt
-            }
-        };
+        let keeps_receipts = self.planted != Some(Bug::SkipReceipt);
         let records = append.records.iter().zip(first_seq..);
         records
             .map(|(r, seq)| Published {
                 seq,
                 event: r.event.clone(),
-                receipt: receipt(r.receipt),
+                receipt: r.receipt.clone().filter(|_| keeps_receipts),
             })
             .collect()
     }
@@ -179,6 +177,14 @@ impl Journal for MemoryJournal {
         ready(self.tables.levels_in(store, after, limit))
     }
 
+    fn item(&self, sku: &Sku) -> Answer<Option<ItemView>> {
+        ready(self.tables.item(sku))
+    }
+
+    fn items(&self, filter: &ItemFilter, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, ItemView)>> {
+        ready(self.tables.items(filter, after, limit))
+    }
+
     fn reservation(&self, id: &ReservationId) -> Answer<Option<ReservationStatus>> {
         ready(self.tables.reservation(id))
     }
@@ -200,6 +206,31 @@ impl Journal for MemoryJournal {
                 .map(|published| (published.seq, (*published.event).clone()))
                 .collect(),
         )
+    }
+
+    fn record(&self, seq: u64) -> Answer<Option<Record>> {
+        let state = self.state();
+        let published = seq.checked_sub(1).and_then(|i| state.log.get(i as usize));
+        ready(published.map(|published| Record {
+            event: published.event.clone(),
+            receipt: published.receipt.clone(),
+        }))
+    }
+
+    fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
+        let end = before.min(self.tables.visible() + 1);
+        let state = self.state();
+        let asked = state.log.iter().rev().filter(|p| p.seq < end && p.seq > filter.after);
+        let found = asked.filter(|published| filter.takes(&published.event)).take(limit);
+        ready(found.map(|p| (p.seq, (*p.event).clone())).collect())
+    }
+
+    fn visible(&self) -> u64 {
+        self.tables.visible()
+    }
+
+    fn news(&self, after: u64) -> BoxFuture<'static, ()> {
+        self.tables.news(after)
     }
 
     fn deadlines(&self) -> Answer<Vec<(Timestamp, Sku)>> {

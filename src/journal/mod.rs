@@ -10,6 +10,7 @@
 //! - Sequences begin at 1, have no gaps, and are shown in order.
 //! - A failure says whether the append may have happened: see [`JournalError`].
 
+mod directory;
 pub mod file;
 #[cfg(test)]
 pub mod memory;
@@ -23,7 +24,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::{Event, Level, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
+use crate::domain::{
+    Change, Event, Item, Level, Movement, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
+};
 pub use record::{Fingerprint, KeyHash, Receipt};
 
 /// What is written together, in order.
@@ -76,6 +79,56 @@ pub struct ReceiptView {
     pub fingerprint: Fingerprint,
     pub status: u16,
     pub seq: u64,
+    /// It stands for a batch, whose operations have receipts of their own.
+    pub of_batch: bool,
+}
+
+/// An item, with the moment from which a hold on it is over; see [`LevelView`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemView {
+    pub item: Item,
+    pub next_deadline: Option<Timestamp>,
+}
+
+/// Which items a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ItemFilter {
+    /// The beginning of the SKU, or words of the name, in any case.
+    pub q: Option<String>,
+    /// With a level in this store.
+    pub store: Option<StoreId>,
+    /// With a level (in `store`, if that is given) that has no more available than its reorder point.
+    pub low_stock: bool,
+}
+
+/// Which events a search in the log finds: those with a change that fits all that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryFilter {
+    pub sku: Option<Sku>,
+    pub store: Option<StoreId>,
+    /// Only changes of the on-hand quantity, and counts.
+    pub moved: bool,
+    pub movement: Option<Movement>,
+    /// Not before this moment.
+    pub from: Option<Timestamp>,
+    /// Not after this moment.
+    pub to: Option<Timestamp>,
+    /// Behind this sequence.
+    pub after: u64,
+}
+
+impl HistoryFilter {
+    pub fn takes(&self, event: &Event) -> bool {
+        let in_time = self.from.is_none_or(|from| event.at >= from) && self.to.is_none_or(|to| event.at <= to);
+        in_time && event.changes.iter().any(|change| self.takes_change(change))
+    }
+
+    pub fn takes_change(&self, change: &Change) -> bool {
+        self.sku.as_ref().is_none_or(|sku| *sku == change.sku)
+            && self.store.as_ref().is_none_or(|store| *store == change.store_id)
+            && (!self.moved || change.movement.is_some())
+            && self.movement.is_none_or(|movement| change.movement == Some(movement))
+    }
 }
 
 pub type Answer<T> = BoxFuture<'static, Result<T, JournalError>>;
@@ -104,6 +157,15 @@ pub trait Journal: Send + Sync + 'static {
     /// `… WHERE store_id = $1 AND sku > $2 ORDER BY sku COLLATE "C" LIMIT $3`
     fn levels_in(&self, store: &StoreId, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, LevelView)>>;
 
+    /// `SELECT … FROM items JOIN levels USING (sku) WHERE sku = $1` in one snapshot.
+    fn item(&self, sku: &Sku) -> Answer<Option<ItemView>>;
+
+    /// Items in order of SKU without regard to case, beginning behind `after`.
+    ///
+    /// `… WHERE (folded_sku, sku) > ($1, $2) AND (folded_sku LIKE $3 OR words @> $4) AND EXISTS (SELECT FROM levels …)
+    /// ORDER BY folded_sku COLLATE "C", sku COLLATE "C" LIMIT $5`
+    fn items(&self, filter: &ItemFilter, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, ItemView)>>;
+
     /// What became of a reservation. Closed ones are known for as long as receipts are.
     ///
     /// `SELECT status FROM reservations WHERE id = $1`
@@ -116,6 +178,22 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// `SELECT seq, body FROM events WHERE seq > $1 ORDER BY seq LIMIT $2`
     fn events(&self, after: u64, limit: usize) -> Answer<Vec<(u64, Event)>>;
+
+    /// The record at a place in the log; none where the log has not come so far.
+    ///
+    /// `SELECT body, receipt FROM events WHERE seq = $1`
+    fn record(&self, seq: u64) -> Answer<Option<Record>>;
+
+    /// Events that fit, newest first, from below `before`; fewer than `limit` only where there are no more.
+    ///
+    /// `SELECT DISTINCT seq, body FROM events JOIN changes USING (seq) WHERE seq < $1 AND sku = … ORDER BY seq DESC LIMIT …`
+    fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<(u64, Event)>>;
+
+    /// The last sequence that is shown.
+    fn visible(&self) -> u64;
+
+    /// Waits until something behind `after` is shown.
+    fn news(&self, after: u64) -> BoxFuture<'static, ()>;
 
     /// The earliest deadline of every SKU that has one.
     ///

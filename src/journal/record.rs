@@ -1,10 +1,11 @@
 //! What stands in the log beside the event: the receipt of a write under an idempotency key.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::domain::Principal;
+use crate::domain::{Item, Principal};
 
 /// 128 bits of BLAKE3: short enough to keep tens of millions in memory, long enough that two never meet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +32,11 @@ impl Digest {
 
     pub fn of_key(principal: &Principal, key: &str) -> KeyHash {
         Self::of(&[principal.as_str().as_bytes(), key.as_bytes()])
+    }
+
+    /// Of an operation in a batch, beside the key of the batch.
+    pub fn of_operation(self, index: u32) -> KeyHash {
+        Self::of(&[&self.0, &index.to_le_bytes()])
     }
 }
 
@@ -62,13 +68,26 @@ impl<'de> Deserialize<'de> for Digest {
 }
 
 /// Recorded with the event of a keyed write, so that its repeat is answered and not applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Receipt {
     pub key: KeyHash,
     pub fingerprint: Fingerprint,
     /// The HTTP status of the first answer; its body is written again from the event.
     pub status: u16,
+    /// Of an operation in a batch that is not atomic: its place. Each has a receipt of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<u32>,
+    /// Of a write that was answered with its item: the item after it, which the event alone does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Arc<Item>>,
+}
+
+impl Receipt {
+    /// What finds it: the key, or for an operation in a batch one that is made of it.
+    pub fn id(&self) -> KeyHash {
+        self.operation.map_or(self.key, |index| self.key.of_operation(index))
+    }
 }
 
 #[cfg(test)]

@@ -5,16 +5,22 @@
 //! before the group that is being published, so that the changes of one append appear in all its
 //! SKUs at the one moment when `visible` moves.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ops::Bound;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
-use super::{Append, Fingerprint, KeyHash, LevelView, Receipt, ReceiptView, Record};
-use crate::domain::{Event, HoldStep, Level, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
+use super::directory::Directory;
+use super::{Append, Fingerprint, ItemFilter, ItemView, KeyHash, LevelView, Receipt, ReceiptView, Record};
+use crate::domain::stock::LevelImage;
+use crate::domain::{
+    Details, Event, HoldStep, Item, Level, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
+};
 
 /// An event with its place in the log.
 #[derive(Clone, Debug)]
@@ -26,9 +32,11 @@ pub struct Published {
 
 pub struct Tables {
     visible: AtomicU64,
+    /// The same, for those who wait for it to move.
+    news: watch::Sender<u64>,
     last_time_ms: AtomicI64,
     rows: DashMap<Sku, Row, RandomState>,
-    stores: RwLock<BTreeMap<StoreId, BTreeSet<Sku>>>,
+    directory: Directory,
     reservations: DashMap<ReservationId, ReservationEntry, RandomState>,
     receipts: DashMap<KeyHash, ReceiptEntry, RandomState>,
     expiries: Mutex<VecDeque<(Timestamp, Expiring)>>,
@@ -40,14 +48,20 @@ pub struct Tables {
 struct Row {
     stock: Stock,
     seq: u64,
+    /// A level of it has no more available than its reorder point.
+    is_low: bool,
     before: Before,
 }
 
 /// What the group that was published last has changed in a row.
 #[derive(Default)]
 struct Before {
+    version: u64,
+    updated_at: Timestamp,
     next_deadline: Option<Timestamp>,
     levels: Vec<(StoreId, Option<Level>)>,
+    /// Given where the group has set them anew.
+    details: Option<Details>,
 }
 
 struct ReservationEntry {
@@ -61,6 +75,7 @@ struct ReceiptEntry {
     seq: u64,
     at: Timestamp,
     status: u16,
+    of_batch: bool,
 }
 
 /// What is forgotten when its time has come.
@@ -74,9 +89,10 @@ impl Tables {
     pub fn new(retention_ms: i64) -> Self {
         Self {
             visible: AtomicU64::new(0),
+            news: watch::Sender::new(0),
             last_time_ms: AtomicI64::new(0),
             rows: DashMap::default(),
-            stores: RwLock::default(),
+            directory: Directory::default(),
             reservations: DashMap::default(),
             receipts: DashMap::default(),
             expiries: Mutex::default(),
@@ -102,9 +118,21 @@ impl Tables {
             self.note(published);
         }
         if let Some(last) = group.last() {
-            self.visible.store(last.seq, Ordering::Release);
+            self.show(last.seq);
             self.forget(last.event.at);
         }
+    }
+
+    /// Waits until something behind `after` is shown.
+    pub fn news(&self, after: u64) -> BoxFuture<'static, ()> {
+        let mut news = self.news.subscribe();
+        // It fails only when the tables are gone, and then there is nobody to tell.
+        async move { drop(news.wait_for(|seq| *seq > after).await) }.boxed()
+    }
+
+    fn show(&self, seq: u64) {
+        self.visible.fetch_max(seq, Ordering::AcqRel);
+        self.news.send_replace(seq);
     }
 
     /// The item's version as of the last published event.
@@ -128,15 +156,45 @@ impl Tables {
     }
 
     pub fn levels_in(&self, store: &StoreId, after: Option<&Sku>, limit: usize) -> Vec<(Sku, LevelView)> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner);
-        let skus = stores
-            .get(store)
-            .into_iter()
-            .flat_map(|skus| skus.range((start, Bound::Unbounded)));
-        skus.filter_map(|sku| Some((sku.clone(), self.level(sku, store)?)))
-            .take(limit)
-            .collect()
+        let filter = ItemFilter {
+            store: Some(store.clone()),
+            ..ItemFilter::default()
+        };
+        self.list(&filter, after, limit, |sku| self.level(sku, store))
+    }
+
+    pub fn item(&self, sku: &Sku) -> Option<ItemView> {
+        let visible = self.visible();
+        self.rows.get(sku)?.item(visible)
+    }
+
+    pub fn items(&self, filter: &ItemFilter, after: Option<&Sku>, limit: usize) -> Vec<(Sku, ItemView)> {
+        let is_asked = |level: &&LevelImage| filter.store.as_ref().is_none_or(|store| *store == level.store_id);
+        let fits = |view: &ItemView| {
+            let mut levels = view.item.levels.iter().filter(is_asked);
+            !filter.low_stock || levels.any(|image| is_low(&image.level))
+        };
+        self.list(filter, after, limit, |sku| self.item(sku).filter(fits))
+    }
+
+    fn list<T>(
+        &self,
+        filter: &ItemFilter,
+        after: Option<&Sku>,
+        limit: usize,
+        view: impl Fn(&Sku) -> Option<T>,
+    ) -> Vec<(Sku, T)> {
+        let mut found = Vec::new();
+        let mut after = after.cloned();
+        loop {
+            let part = self.directory.find(filter, after.as_ref());
+            let views = part.skus.into_iter().filter_map(|sku| Some((sku.clone(), view(&sku)?)));
+            found.extend(views.take(limit - found.len()));
+            after = part.resume;
+            if after.is_none() || found.len() == limit {
+                return found;
+            }
+        }
     }
 
     pub fn reservation(&self, id: &ReservationId) -> Option<ReservationStatus> {
@@ -155,6 +213,7 @@ impl Tables {
             fingerprint: entry.fingerprint,
             status: entry.status,
             seq: entry.seq,
+            of_batch: entry.of_batch,
         })
     }
 
@@ -175,15 +234,22 @@ impl Tables {
             self.open_hold(&hold.reservation_id);
         }
         for (store, level) in stock.levels() {
-            self.index(store, &sku);
+            self.directory.add_level(&sku, store);
             self.last_time_ms
                 .fetch_max(level.updated_at.as_millis(), Ordering::AcqRel);
+        }
+        self.directory
+            .rename(&sku, None, stock.details().and_then(|details| details.name.as_deref()));
+        let is_low = stock.levels().any(|(_, level)| is_low(level));
+        if is_low {
+            self.directory.set_low(&sku, true);
         }
         self.rows.insert(
             sku,
             Row {
                 stock,
                 seq,
+                is_low,
                 before: Before::default(),
             },
         );
@@ -210,7 +276,7 @@ impl Tables {
         }
         self.note(published);
         self.forget(event.at);
-        self.visible.fetch_max(*seq, Ordering::AcqRel);
+        self.show(*seq);
         Ok(())
     }
 
@@ -222,8 +288,17 @@ impl Tables {
             None => self.rows.entry(sku.clone()).or_default(),
         };
         row.remember(sku, event, visible);
+        if event.items.iter().any(|change| change.sku == *sku) {
+            self.rename(sku, row.stock.details(), event);
+        }
         row.stock.evolve(sku, event);
         row.seq = *seq;
+        if row.is_low || event.changes.iter().any(|change| change.reorder_point.is_some()) {
+            let is_low = row.stock.levels().any(|(_, level)| is_low(level));
+            if std::mem::replace(&mut row.is_low, is_low) != is_low {
+                self.directory.set_low(sku, is_low);
+            }
+        }
         let is_new = |store: &StoreId| row.before.levels.iter().any(|(s, level)| s == store && level.is_none());
         let new_stores: Vec<StoreId> = event
             .changes
@@ -233,7 +308,7 @@ impl Tables {
             .collect();
         drop(row);
         for store in &new_stores {
-            self.index(store, sku);
+            self.directory.add_level(sku, store);
         }
         for hold in event.holds.iter().filter(|hold| hold.sku == *sku) {
             match hold.step {
@@ -244,9 +319,11 @@ impl Tables {
         }
     }
 
-    fn index(&self, store: &StoreId, sku: &Sku) {
-        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
-        stores.entry(store.clone()).or_default().insert(sku.clone());
+    fn rename(&self, sku: &Sku, before: Option<&Details>, event: &Event) {
+        let before = before.and_then(|details| details.name.as_deref());
+        for change in event.items.iter().filter(|change| change.sku == *sku) {
+            self.directory.rename(sku, before, change.details.name.as_deref());
+        }
     }
 
     fn open_hold(&self, id: &ReservationId) {
@@ -268,22 +345,21 @@ impl Tables {
         let Published { seq, event, receipt } = published;
         self.last_time_ms.fetch_max(event.at.as_millis(), Ordering::AcqRel);
         let mut expiring = Vec::new();
-        if let Some(Receipt {
-            key,
-            fingerprint,
-            status,
-        }) = *receipt
-        {
-            self.receipts.insert(
-                key,
-                ReceiptEntry {
-                    fingerprint,
-                    seq: *seq,
-                    at: event.at,
-                    status,
-                },
-            );
-            expiring.push((event.at, Expiring::Receipt(key)));
+        if let Some(receipt) = receipt {
+            let entry = |of_batch| ReceiptEntry {
+                fingerprint: receipt.fingerprint,
+                seq: *seq,
+                at: event.at,
+                status: receipt.status,
+                of_batch,
+            };
+            self.receipts.insert(receipt.id(), entry(false));
+            expiring.push((event.at, Expiring::Receipt(receipt.id())));
+            // The key of a batch stands for all of it, and is taken from its first operation on.
+            if receipt.operation.is_some() && self.receipt(receipt.key, event.at).is_none_or(|found| !found.of_batch) {
+                self.receipts.insert(receipt.key, entry(true));
+                expiring.push((event.at, Expiring::Receipt(receipt.key)));
+            }
         }
         for hold in event.holds.iter().filter(|hold| hold.held == 0) {
             let ended_by = match hold.step {
@@ -322,8 +398,17 @@ impl Row {
     /// Keeps what readers at or below `visible` are to see while the row runs ahead of them.
     fn remember(&mut self, sku: &Sku, event: &Event, visible: u64) {
         if self.seq <= visible {
+            self.before = Before {
+                version: self.stock.version(),
+                updated_at: self.stock.updated_at(),
+                next_deadline: self.stock.next_deadline(),
+                levels: std::mem::take(&mut self.before.levels),
+                details: None,
+            };
             self.before.levels.clear();
-            self.before.next_deadline = self.stock.next_deadline();
+        }
+        if self.before.details.is_none() && event.items.iter().any(|change| change.sku == *sku) {
+            self.before.details = Some(self.stock.details().cloned().unwrap_or_default());
         }
         for change in event.changes.iter().filter(|change| change.sku == *sku) {
             if !self.before.levels.iter().any(|(store, _)| *store == change.store_id) {
@@ -352,6 +437,36 @@ impl Row {
             next_deadline: self.before.next_deadline,
         })
     }
+
+    fn item(&self, visible: u64) -> Option<ItemView> {
+        let now = self.stock.item();
+        if self.seq <= visible {
+            return Some(ItemView {
+                item: now,
+                next_deadline: self.stock.next_deadline(),
+            });
+        }
+        let before = &self.before;
+        let as_before = |image: LevelImage| {
+            let changed = before.levels.iter().find(|(store, _)| *store == image.store_id);
+            let level = changed.map_or(Some(image.level), |(_, level)| *level)?;
+            Some(LevelImage { level, ..image })
+        };
+        (before.version > 0).then(|| ItemView {
+            item: Item {
+                version: before.version,
+                details: before.details.clone().unwrap_or(now.details),
+                created_at: now.created_at,
+                updated_at: before.updated_at,
+                levels: now.levels.into_iter().filter_map(as_before).collect(),
+            },
+            next_deadline: before.next_deadline,
+        })
+    }
+}
+
+fn is_low(level: &Level) -> bool {
+    level.reorder_point.is_some_and(|point| level.available() <= point)
 }
 
 /// Decides which appends of a group stand on the state that they were decided on.
@@ -373,8 +488,8 @@ impl<'a> Admission<'a> {
     /// or a key has been used.
     pub fn admit(&mut self, append: &Append) -> bool {
         let is_known = |record: &Record| {
-            let key = record.receipt.map(|receipt| receipt.key);
-            key.is_some_and(|key| self.tables.receipt(key, record.event.at).is_some())
+            let receipt = record.receipt.as_ref();
+            receipt.is_some_and(|receipt| self.tables.receipt(receipt.id(), record.event.at).is_some())
         };
         let current = |sku: &Sku| self.ahead.get(sku).copied().unwrap_or_else(|| self.tables.version(sku));
         if append.grounds.iter().any(|(sku, version)| current(sku) != *version) || append.records.iter().any(is_known) {

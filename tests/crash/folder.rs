@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast::domain::command::{ReorderPoint, Reserve};
+use holdfast::domain::command::{ReorderPoint, Reserve, Resource, Set};
 use holdfast::domain::{
     Action, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, Sku, Stock, StoreId, Timestamp,
     decide,
@@ -169,11 +169,11 @@ impl Shop {
         let store = STORES[(n % 2) as usize];
         let has_level = stock.level(&StoreId::parse(store).unwrap()).is_some();
         let action = match n % 4 {
-            _ if !has_level => Action::Set {
+            _ if !has_level => Action::Set(Set {
                 quantity: 1000 + n,
                 reorder_point: ReorderPoint::At(5),
-                note: None,
-            },
+                ..Set::default()
+            }),
             0 | 1 => Action::Reserve(Reserve {
                 quantity: 2,
                 reservation_id: reservation(n),
@@ -209,6 +209,7 @@ impl Shop {
             sku: sku.clone(),
             store_id,
             action,
+            resource: Resource::Level,
             expected: Default::default(),
             origin,
         };
@@ -219,6 +220,8 @@ impl Shop {
             key: key(n),
             fingerprint: Digest::of(&[b"request"]),
             status: 200,
+            operation: None,
+            item: None,
         };
         Record {
             event,

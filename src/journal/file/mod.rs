@@ -30,13 +30,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use futures_util::FutureExt;
-use futures_util::future;
+use futures_util::future::{self, BoxFuture};
 use tokio::sync::oneshot;
 
 use self::segment::{Head, SegmentMap};
 use self::writer::{Job, Queued, Writer};
 use super::tables::Tables;
-use super::{Answer, Append, Appended, Journal, JournalError, KeyHash, LevelView, ReceiptView};
+use super::{
+    Answer, Append, Appended, HistoryFilter, ItemFilter, ItemView, Journal, JournalError, KeyHash, LevelView,
+    ReceiptView, Record,
+};
 use crate::domain::{Event, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
 
 #[cfg(test)]
@@ -224,6 +227,14 @@ impl FileJournal {
         Ok(outcome)
     }
 
+    /// Reads the log, off the threads that serve.
+    fn read<T: Send + 'static>(&self, read: impl FnOnce(&Shared) -> Result<T, String> + Send + 'static) -> Answer<T> {
+        let shared = self.shared.clone();
+        let task = tokio::task::spawn_blocking(move || read(&shared).map_err(JournalError::Damaged));
+        task.map(|read| read.unwrap_or_else(|error| Err(JournalError::Damaged(error.to_string()))))
+            .boxed()
+    }
+
     fn join_threads(&self) {
         for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             if thread.join().is_err() {
@@ -266,6 +277,14 @@ impl Journal for FileJournal {
         ready(self.shared.tables.levels_in(store, after, limit))
     }
 
+    fn item(&self, sku: &Sku) -> Answer<Option<ItemView>> {
+        ready(self.shared.tables.item(sku))
+    }
+
+    fn items(&self, filter: &ItemFilter, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, ItemView)>> {
+        ready(self.shared.tables.items(filter, after, limit))
+    }
+
     fn reservation(&self, id: &ReservationId) -> Answer<Option<ReservationStatus>> {
         ready(self.shared.tables.reservation(id))
     }
@@ -275,16 +294,45 @@ impl Journal for FileJournal {
     }
 
     fn events(&self, after: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
-        let shared = self.shared.clone();
-        let read = move || {
-            shared
-                .segments
-                .read(after, shared.tables.visible(), limit)
-                .map_err(JournalError::Damaged)
-        };
-        let task = tokio::task::spawn_blocking(read);
-        task.map(|read| read.unwrap_or_else(|error| Err(JournalError::Damaged(error.to_string()))))
-            .boxed()
+        let owned = |(seq, record): (u64, Record)| (seq, Arc::unwrap_or_clone(record.event));
+        self.read(move |shared| {
+            let found = shared.segments.read(after, shared.tables.visible(), limit)?;
+            Ok(found.into_iter().map(owned).collect())
+        })
+    }
+
+    fn record(&self, seq: u64) -> Answer<Option<Record>> {
+        self.read(move |shared| {
+            let Some(after) = seq.checked_sub(1) else {
+                return Ok(None);
+            };
+            let found = shared.segments.read(after, shared.tables.visible(), 1)?;
+            Ok(found.into_iter().next().map(|(_, record)| record))
+        })
+    }
+
+    fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
+        self.read(move |shared| {
+            let mut end = before.min(shared.tables.visible() + 1);
+            let mut found = Vec::new();
+            while end > filter.after + 1 && found.len() < limit {
+                let start = end.saturating_sub(1000).max(filter.after + 1);
+                let part = shared.segments.read(start - 1, end - 1, (end - start) as usize)?;
+                let fitting = part.into_iter().rev().filter(|(_, record)| filter.takes(&record.event));
+                found.extend(fitting.map(|(seq, record)| (seq, Arc::unwrap_or_clone(record.event))));
+                end = start;
+            }
+            found.truncate(limit);
+            Ok(found)
+        })
+    }
+
+    fn visible(&self) -> u64 {
+        self.shared.tables.visible()
+    }
+
+    fn news(&self, after: u64) -> BoxFuture<'static, ()> {
+        self.shared.tables.news(after)
     }
 
     fn deadlines(&self) -> Answer<Vec<(Timestamp, Sku)>> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::line::{self, LineFault, LogLine};
-use crate::domain::Event;
+use crate::journal::Record;
 use crate::journal::tables::Published;
 
 /// A mark is kept for about every so many records: what is read at most to find one.
@@ -303,7 +303,7 @@ impl Segment {
     }
 
     /// Reads records behind `after` up to `visible` into `found`, until it holds `limit`.
-    fn read(&self, after: u64, visible: u64, limit: usize, found: &mut Vec<(u64, Event)>) -> Result<(), String> {
+    fn read(&self, after: u64, visible: u64, limit: usize, found: &mut Vec<(u64, Record)>) -> Result<(), String> {
         let context = |error: io::Error| format!("{}: {error}", self.path.display());
         let mut file = File::open(&self.path).map_err(context)?;
         file.seek(SeekFrom::Start(self.offset_of(after + 1).map_err(context)?))
@@ -322,7 +322,12 @@ impl Segment {
             if seq > after {
                 let line: LogLine = line::read(text.trim_ascii_end())
                     .map_err(|fault| format!("{}, record {seq}: {fault}", self.path.display()))?;
-                found.extend(line.event.map(|event| (seq, event)));
+                let receipt = line.receipt;
+                let record = line.event.map(|event| Record {
+                    event: Arc::new(event),
+                    receipt,
+                });
+                found.extend(record.map(|record| (seq, record)));
             }
             if seq == visible {
                 break;
@@ -351,7 +356,7 @@ impl SegmentMap {
     }
 
     /// Records behind `after` up to `visible`, in order.
-    pub fn read(&self, after: u64, visible: u64, limit: usize) -> Result<Vec<(u64, Event)>, String> {
+    pub fn read(&self, after: u64, visible: u64, limit: usize) -> Result<Vec<(u64, Record)>, String> {
         let segments = self.all();
         let first = segments
             .partition_point(|segment| segment.first_seq <= after + 1)

@@ -1,0 +1,206 @@
+//! Many writes in one request, each standing for itself: those on different SKUs run side by side, those
+//! on the same SKU in their order. Each has a receipt of its own, so that a repeat applies only what lacks one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+
+use super::sku::{Order, Task, Write};
+use super::{Claim, ExecuteError, Inventory, Keyed, Options, Outcome, actor_is_gone, claims};
+use crate::domain::{Request, Sku};
+use crate::journal::{JournalError, KeyHash};
+
+/// The most operations that a batch may have.
+pub const MAX_OPERATIONS: usize = 10_000;
+
+pub struct Operation {
+    /// Its place in the batch.
+    pub index: u32,
+    pub request: Request,
+    pub chose_reservation: bool,
+}
+
+/// One for each operation, with its place.
+pub type Outcomes = Vec<(u32, Result<Outcome, ExecuteError>)>;
+
+/// The operations on one SKU, on their way to its actor.
+#[derive(Default)]
+struct Share {
+    places: Vec<u32>,
+    writes: Vec<Write>,
+    id_claims: Vec<Claim>,
+}
+
+impl Inventory {
+    /// Carries out what has not been done under the same key before. It goes on when the caller goes away.
+    pub async fn execute_each(
+        self: &Arc<Self>,
+        operations: Vec<Operation>,
+        keyed: Option<Keyed>,
+        dry_run: bool,
+    ) -> Result<Outcomes, ExecuteError> {
+        let inventory = self.clone();
+        let task = async move {
+            inventory
+                .run_batch(operations, keyed.filter(|_| !dry_run), dry_run)
+                .await
+        };
+        actix_web::rt::spawn(task)
+            .await
+            .unwrap_or_else(|_| Err(actor_is_gone()))
+    }
+
+    async fn run_batch(
+        self: &Arc<Self>,
+        operations: Vec<Operation>,
+        keyed: Option<Keyed>,
+        dry_run: bool,
+    ) -> Result<Outcomes, ExecuteError> {
+        let mut outcomes = Outcomes::with_capacity(operations.len());
+        let (claim, operations) = match keyed {
+            None => (None, operations),
+            Some(keyed) => {
+                let claim = self.claim_batch(keyed).await?;
+                (Some(claim), self.take_done(operations, keyed, &mut outcomes).await?)
+            }
+        };
+        let shares = self.share_out(operations, keyed, &mut outcomes).await?;
+        let sent = shares
+            .into_iter()
+            .map(|(sku, share)| self.send_share(sku, share, dry_run));
+        for answered in join_all(sent).await {
+            for (place, answer) in answered {
+                outcomes.push((place, self.explained(answer).await));
+            }
+        }
+        outcomes.sort_unstable_by_key(|(place, _)| *place);
+        let is_unknown = |(_, outcome): &(u32, Result<Outcome, ExecuteError>)| {
+            matches!(outcome, Err(ExecuteError::Journal(JournalError::Unknown(_))))
+        };
+        if let Some(claim) = claim.filter(|_| outcomes.iter().any(is_unknown)) {
+            claim.becomes_unknown();
+        }
+        Ok(outcomes)
+    }
+
+    /// The key is this batch's alone until it is done, whether or not it has been run before.
+    async fn claim_batch(&self, keyed: Keyed) -> Result<Claim, ExecuteError> {
+        let claim = self.claims.claim(keyed.key).map_err(|state| match state {
+            claims::State::Running => ExecuteError::KeyInFlight,
+            claims::State::Unknown => {
+                let reason = "the first request with this key may or may not have taken effect".to_owned();
+                JournalError::Unknown(reason).into()
+            }
+        })?;
+        let receipt = self.journal.receipt(keyed.key, self.clock.now()).await?;
+        if receipt.is_some_and(|receipt| receipt.fingerprint != keyed.fingerprint) {
+            return Err(ExecuteError::KeyReused);
+        }
+        Ok(claim)
+    }
+
+    /// Answers what has been done before; returns the rest.
+    async fn take_done(
+        &self,
+        operations: Vec<Operation>,
+        keyed: Keyed,
+        outcomes: &mut Outcomes,
+    ) -> Result<Vec<Operation>, ExecuteError> {
+        let now = self.clock.now();
+        if self.journal.receipt(keyed.key, now).await?.is_none() {
+            return Ok(operations);
+        }
+        let mut rest = Vec::new();
+        for operation in operations {
+            match self
+                .journal
+                .receipt(keyed.key.of_operation(operation.index), now)
+                .await?
+            {
+                Some(receipt) => outcomes.push((operation.index, Ok(self.replay(receipt).await?))),
+                None => rest.push(operation),
+            }
+        }
+        Ok(rest)
+    }
+
+    async fn share_out(
+        self: &Arc<Self>,
+        operations: Vec<Operation>,
+        keyed: Option<Keyed>,
+        outcomes: &mut Outcomes,
+    ) -> Result<HashMap<Sku, Share, RandomState>, ExecuteError> {
+        let mut shares: HashMap<Sku, Share, RandomState> = HashMap::default();
+        for Operation {
+            index,
+            request,
+            chose_reservation,
+        } in operations
+        {
+            let options = Options {
+                chose_reservation,
+                ..Options::default()
+            };
+            let (request, id_claim) = match self.claim_reservation(request, options).await {
+                Ok(claimed) => claimed,
+                Err(refused) => {
+                    outcomes.push((index, Err(refused)));
+                    continue;
+                }
+            };
+            let moved = self.look_back(&request).await?;
+            let share = match shares.get_mut(&request.sku) {
+                Some(share) => share,
+                None => shares.entry(request.sku.clone()).or_default(),
+            };
+            share.places.push(index);
+            share.id_claims.extend(id_claim);
+            share.writes.push(Write {
+                request,
+                keyed,
+                operation: keyed.map(|_| index),
+                moved,
+            });
+        }
+        Ok(shares)
+    }
+
+    async fn send_share(self: &Arc<Self>, sku: Sku, share: Share, dry_run: bool) -> Outcomes {
+        let Share {
+            places,
+            writes,
+            id_claims,
+        } = share;
+        let (reply, answer) = oneshot::channel();
+        let order = Order {
+            writes,
+            dry_run,
+            key_claim: None,
+            id_claims,
+            reply,
+        };
+        let answers = match self.registry.send(self, &sku, Task::Write(Box::new(order))) {
+            Ok(()) => answer.await.map_err(|_| actor_is_gone()),
+            Err(error) => Err(error),
+        };
+        match answers {
+            Ok(answers) => places.into_iter().zip(answers).collect(),
+            Err(error) => places.into_iter().map(|place| (place, Err(error.clone()))).collect(),
+        }
+    }
+
+    /// The operations of a batch that took effect, found by its key.
+    pub(super) async fn replay_batch(&self, key: KeyHash) -> Result<Vec<(u32, Outcome)>, JournalError> {
+        let now = self.clock.now();
+        let mut done = Vec::new();
+        for index in 0..MAX_OPERATIONS as u32 {
+            if let Some(receipt) = self.journal.receipt(key.of_operation(index), now).await? {
+                done.push((index, self.replay(receipt).await?));
+            }
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,104 @@
+//! What a SKU is called and costs: the item's catalogue side.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::Timestamp;
+use super::stock::LevelImage;
+
+/// The longest name, in Unicode scalar values.
+pub const MAX_NAME_CHARS: usize = 255;
+/// The longest description, in Unicode scalar values.
+pub const MAX_DESCRIPTION_CHARS: usize = 4000;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Details {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+}
+
+/// Members that are given replace those of the item.
+pub type DetailsPatch = Details;
+
+impl Details {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These details with what `patch` gives put in their place.
+    pub fn patched(&self, patch: &DetailsPatch) -> Self {
+        Self {
+            name: patch.name.clone().or_else(|| self.name.clone()),
+            description: patch.description.clone().or_else(|| self.description.clone()),
+            price: patch.price.or(self.price),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// In minor units of the currency: cents, pence, yen.
+    pub amount: u64,
+    pub currency: Currency,
+}
+
+/// Three capital letters (ISO 4217).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Currency([u8; 3]);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be the three capital letters of a currency, such as EUR")]
+pub struct InvalidCurrency;
+
+impl Currency {
+    pub fn parse(text: &str) -> Result<Self, InvalidCurrency> {
+        let letters: [u8; 3] = text.as_bytes().try_into().map_err(|_| InvalidCurrency)?;
+        let fits = letters.iter().all(u8::is_ascii_uppercase);
+        if fits { Ok(Self(letters)) } else { Err(InvalidCurrency) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        // Capital letters are UTF-8.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Currency {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A SKU over all stores, as it stands at some moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Item {
+    pub version: u64,
+    #[serde(default, skip_serializing_if = "Details::is_empty")]
+    pub details: Details,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// In order of store.
+    pub levels: Vec<LevelImage>,
+}
