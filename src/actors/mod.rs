@@ -8,6 +8,7 @@ pub mod batch;
 mod claims;
 mod clock;
 mod expiry;
+mod gathering;
 mod history;
 mod registry;
 mod sku;
@@ -24,7 +25,7 @@ use self::claims::{Claim, Claims};
 use self::clock::Clock;
 use self::expiry::Deadlines;
 use self::registry::Registry;
-use self::sku::{Moved, Order, Task, Write};
+use self::sku::{Moved, Order, Reply, Task, Write};
 use crate::domain::{
     Action, Event, Item, Level, Movement, Reason, Refusal, Request, ReservationId, ReservationStatus, Sku, StoreId,
     Timestamp,
@@ -88,7 +89,7 @@ pub struct Outcome {
 /// Why a write has no outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecuteError {
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// The idempotency key stands for another request.
     KeyReused,
     /// The first request with this key is still running.
@@ -172,11 +173,12 @@ impl Inventory {
             dry_run: options.dry_run,
             key_claim,
             id_claims: id_claim.into_iter().collect(),
-            reply,
+            reply: Reply::One(reply),
         };
-        self.registry.send(self, &sku, Task::Write(Box::new(order)))?;
-        let answered = answer.await.unwrap_or_default().pop();
-        self.explained(answered.unwrap_or_else(|| Err(actor_is_gone()))).await
+        let sent = self.registry.send(self, &sku, Task::Write(Box::new(order)));
+        sent.map_err(|(error, _)| error)?;
+        self.explained(answer.await.unwrap_or_else(|_| Err(actor_is_gone())))
+            .await
     }
 
     pub async fn level(self: &Arc<Self>, sku: &Sku, store: &StoreId) -> Result<Option<Level>, ExecuteError> {
@@ -290,7 +292,8 @@ impl Inventory {
     /// Has the SKU's actor record the holds that are over.
     async fn touch(self: &Arc<Self>, sku: &Sku) -> Result<(), ExecuteError> {
         let (reply, answer) = oneshot::channel();
-        self.registry.send(self, sku, Task::Touch(reply))?;
+        let sent = self.registry.send(self, sku, Task::Touch(reply));
+        sent.map_err(|(error, _)| error)?;
         answer.await.unwrap_or_else(|_| Err(actor_is_gone()))
     }
 
@@ -403,17 +406,20 @@ impl Inventory {
         };
         let (sku, store_id) = (request.sku.clone(), request.store_id.clone());
         let resource = request.resource;
-        Err(ExecuteError::Refused(Refusal {
+        Err(ExecuteError::Refused(Box::new(Refusal {
             sku,
             store_id,
             resource,
             reason,
-        }))
+        })))
     }
 
     async fn explained(&self, answer: Result<Outcome, ExecuteError>) -> Result<Outcome, ExecuteError> {
         match answer {
-            Err(ExecuteError::Refused(refusal)) => Err(ExecuteError::Refused(self.explain(refusal).await?)),
+            Err(ExecuteError::Refused(refusal)) => {
+                let explained = self.explain(*refusal).await?;
+                Err(ExecuteError::Refused(Box::new(explained)))
+            }
             other => other,
         }
     }

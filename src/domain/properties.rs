@@ -209,10 +209,10 @@ fn id(id: u8) -> ReservationId {
 
 fn request(call: &Call, version: Option<u64>, is_taken: bool) -> Request {
     let action = match call.step.clone() {
-        Step::Set { quantity } => Action::Set(Set {
+        Step::Set { quantity } => Action::Set(Box::new(Set {
             quantity,
             ..Set::default()
-        }),
+        })),
         Step::Adjust { delta } => {
             let movement = if delta > 0 { Movement::StockIn } else { Movement::Sale };
             Action::Adjust {
