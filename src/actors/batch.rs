@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::gathering::Gathering;
 use super::sku::{Order, Reply, Task, Write};
-use super::{Claim, ExecuteError, Inventory, Keyed, Options, Outcome, actor_is_gone, claims};
+use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, actor_is_gone, claims};
 use crate::domain::{Request, Sku};
 use crate::journal::{JournalError, KeyHash};
 
@@ -131,18 +131,14 @@ impl Inventory {
         outcomes: &mut Outcomes,
     ) -> Result<HashMap<Sku, Share, RandomState>, ExecuteError> {
         let mut shares: HashMap<Sku, Share, RandomState> = HashMap::default();
-        for Operation {
-            index,
-            request,
-            chose_reservation,
-        } in operations
-        {
-            let options = Options {
+        for operation in operations {
+            let Operation {
+                index,
+                mut request,
                 chose_reservation,
-                ..Options::default()
-            };
-            let (request, id_claim) = match self.claim_reservation(request, options).await {
-                Ok(claimed) => claimed,
+            } = operation;
+            let id_claim = match self.claim_reservation(&mut request, chose_reservation).await {
+                Ok(claim) => claim,
                 Err(refused) => {
                     outcomes.push((index, Err(refused)));
                     continue;

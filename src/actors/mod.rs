@@ -149,7 +149,7 @@ impl Inventory {
     }
 
     /// Carries a write out, or answers it from the receipt of its first time.
-    pub async fn execute(self: &Arc<Self>, request: Request, options: Options) -> Result<Outcome, ExecuteError> {
+    pub async fn execute(self: &Arc<Self>, mut request: Request, options: Options) -> Result<Outcome, ExecuteError> {
         let keyed = options.keyed.filter(|_| !options.dry_run);
         let key_claim = match keyed {
             Some(keyed) => match self.claim_key(keyed).await? {
@@ -159,7 +159,7 @@ impl Inventory {
             None => None,
         };
         self.check_reservation_exists(&request).await?;
-        let (request, id_claim) = self.claim_reservation(request, options).await?;
+        let id_claim = self.claim_reservation(&mut request, options.chose_reservation).await?;
         let moved = self.look_back(&request).await?;
         let (reply, answer) = oneshot::channel();
         let sku = request.sku.clone();
@@ -370,16 +370,12 @@ impl Inventory {
     }
 
     /// An id that a client chose is its own alone while the reservation is made; one of ours is new.
-    async fn claim_reservation(
-        &self,
-        mut request: Request,
-        options: Options,
-    ) -> Result<(Request, Option<Claim>), ExecuteError> {
+    async fn claim_reservation(&self, request: &mut Request, is_chosen: bool) -> Result<Option<Claim>, ExecuteError> {
         let Action::Reserve(reserve) = &mut request.action else {
-            return Ok((request, None));
+            return Ok(None);
         };
-        if !options.chose_reservation {
-            return Ok((request, None));
+        if !is_chosen {
+            return Ok(None);
         }
         let digest = Digest::of(&[b"reservation", reserve.reservation_id.as_str().as_bytes()]);
         let Ok(claim) = self.claims.claim(digest) else {
@@ -388,7 +384,7 @@ impl Inventory {
             });
         };
         reserve.is_taken = self.journal.reservation(&reserve.reservation_id).await?.is_some();
-        Ok((request, Some(claim)))
+        Ok(Some(claim))
     }
 
     /// Refuses at once what names a reservation that is nowhere; a SKU knows only its own. That there is no
