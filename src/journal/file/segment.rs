@@ -78,9 +78,17 @@ pub fn closing(path: &Path) -> io::Result<Option<u64>> {
     Ok(line::read::<LogLine>(last).ok().and_then(|line| line.next))
 }
 
-/// Stands for all of a closed segment, as the seal in its end does.
-pub fn ending(path: &Path) -> io::Result<blake3::Hash> {
-    Ok(blake3::hash(&read_end(path)?))
+/// The hash of a closed segment's last group, which stands for all before it: the line before the last states it.
+pub fn last_seal(path: &Path) -> io::Result<blake3::Hash> {
+    let bytes = read_end(path)?;
+    let line = bytes
+        .trim_ascii_end()
+        .rsplit(|b| *b == b'\n')
+        .nth(1)
+        .unwrap_or_default();
+    let seal = line::read::<LogLine>(line).ok().and_then(|line| line.seal);
+    let hash = seal.and_then(|seal| blake3::Hash::from_hex(seal).ok());
+    hash.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its end is missing"))
 }
 
 /// The end of what is written in a file, without the room behind it.

@@ -174,7 +174,7 @@ impl Log<'_> {
             }
             self.report.segments += 1;
             if matches!(end, End::Closed { .. }) {
-                self.check_index(path, *first_seq, &gathered);
+                self.check_index(path, *first_seq, &chain.head.hash, &gathered);
             }
         }
         self.finish(events, end, &chain.head);
@@ -182,8 +182,8 @@ impl Log<'_> {
     }
 
     /// An index that is missing is no fault: it is made when the folder is served.
-    fn check_index(&mut self, segment: &Path, first_seq: u64, gathered: &Gathered) {
-        let checked = index::fault_of_file(segment, first_seq, gathered);
+    fn check_index(&mut self, segment: &Path, first_seq: u64, seal: &blake3::Hash, gathered: &Gathered) {
+        let checked = index::fault_of_file(segment, first_seq, seal, gathered);
         if let Some(fault) = checked.unwrap_or_else(|error| Some(error.to_string())) {
             self.report.faults.push(format!(
                 "{}: {fault}; it can be deleted, and is then made again",

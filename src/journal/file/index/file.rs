@@ -10,8 +10,8 @@
 //!                    8..12     the version of this form: 1
 //!                   16..24     the number of entries
 //!                   24..40     the earliest and the latest time of the events, in milliseconds
-//!                   40..72     BLAKE3 of the last 256 bytes of the segment: they hold the seal of its last
-//!                              group, so that an index is not taken for that of another segment
+//!                   40..72     the hash of the segment's last group, as its seal states it: so an index is not
+//!                              taken for that of another segment
 //! block 1 and on     0..4080   255 entries each, in order of hash and record:
 //!                              8 bytes of hash, 4 the record's place in the segment, 4 its offset
 //! ```
@@ -39,11 +39,11 @@ const PER_BLOCK: u64 = (CONTENT / ENTRY) as u64;
 /// A search keeps so many blocks at most.
 const MAX_KEPT: usize = 64;
 
-pub fn write(path: &Path, first_seq: u64, ending: &blake3::Hash, gathered: &Gathered) -> io::Result<()> {
-    write_atomically(path, |out| encode(out, first_seq, ending, gathered))
+pub fn write(path: &Path, first_seq: u64, seal: &blake3::Hash, gathered: &Gathered) -> io::Result<()> {
+    write_atomically(path, |out| encode(out, first_seq, seal, gathered))
 }
 
-pub fn encode(out: &mut impl Write, first_seq: u64, ending: &blake3::Hash, gathered: &Gathered) -> io::Result<()> {
+pub fn encode(out: &mut impl Write, first_seq: u64, seal: &blake3::Hash, gathered: &Gathered) -> io::Result<()> {
     let entries = gathered.sorted();
     let Span { earliest, latest } = gathered.span();
     let mut header = Vec::with_capacity(BLOCK);
@@ -53,7 +53,7 @@ pub fn encode(out: &mut impl Write, first_seq: u64, ending: &blake3::Hash, gathe
     header.extend((entries.len() as u64).to_le_bytes());
     header.extend(earliest.as_millis().to_le_bytes());
     header.extend(latest.as_millis().to_le_bytes());
-    header.extend(ending.as_bytes());
+    header.extend(seal.as_bytes());
     out.write_all(&finish(header, first_seq, 0))?;
     for (entries, number) in entries.chunks(PER_BLOCK as usize).zip(1..) {
         let mut block = Vec::with_capacity(BLOCK);
@@ -85,8 +85,8 @@ pub struct IndexFile {
 }
 
 impl IndexFile {
-    /// Opens the index of a segment that begins and ends so.
-    pub fn open(path: &Path, first_seq: u64, ending: &blake3::Hash) -> Result<Self, IndexFault> {
+    /// Opens the index of a segment with this first sequence and last group.
+    pub fn open(path: &Path, first_seq: u64, seal: &blake3::Hash) -> Result<Self, IndexFault> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let header = read_block(&file, first_seq, 0)?;
@@ -94,7 +94,7 @@ impl IndexFile {
         if header[..8] != MAGIC || version != VERSION {
             return Err(IndexFault::Unusable(format!("it is of another form: {version}")));
         }
-        if header[40..72] != *ending.as_bytes() {
+        if header[40..72] != *seal.as_bytes() {
             return Err(IndexFault::Unusable("it is of another segment".to_owned()));
         }
         let time = |at| Timestamp::from_millis(i64::from_le_bytes(array(&header, at)));
@@ -183,18 +183,18 @@ mod tests {
         gathered
     }
 
-    fn ending() -> blake3::Hash {
-        blake3::hash(b"the end")
+    fn seal() -> blake3::Hash {
+        blake3::hash(b"the last group")
     }
 
     fn written(gathered: &Gathered) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        encode(&mut file.as_file(), FIRST_SEQ, &ending(), gathered).unwrap();
+        encode(&mut file.as_file(), FIRST_SEQ, &seal(), gathered).unwrap();
         file
     }
 
     fn read(path: &Path) -> Result<(Vec<Entry>, Span), IndexFault> {
-        let mut index = IndexFile::open(path, FIRST_SEQ, &ending())?;
+        let mut index = IndexFile::open(path, FIRST_SEQ, &seal())?;
         let entries: Result<Vec<Entry>, _> = (0..index.count()).map(|at| index.get(at)).collect();
         Ok((entries?, index.span()))
     }
@@ -241,8 +241,8 @@ mod tests {
     #[test]
     fn an_index_of_another_segment_or_form_is_noticed() {
         let file = written(&gathered(20));
-        assert!(IndexFile::open(file.path(), FIRST_SEQ + 1, &ending()).is_err());
-        assert!(IndexFile::open(file.path(), FIRST_SEQ, &blake3::hash(b"another end")).is_err());
+        assert!(IndexFile::open(file.path(), FIRST_SEQ + 1, &seal()).is_err());
+        assert!(IndexFile::open(file.path(), FIRST_SEQ, &blake3::hash(b"another")).is_err());
         let mut newer = std::fs::read(file.path()).unwrap();
         newer[8] += 1;
         let crc = crc32c::crc32c(&newer[..BLOCK - 4]).to_le_bytes();

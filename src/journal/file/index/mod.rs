@@ -42,7 +42,8 @@ pub struct Index {
     gathered: Mutex<Option<Gathered>>,
     /// Held while the file is made, so that not all who miss it make it.
     making: Mutex<()>,
-    ending: OnceLock<blake3::Hash>,
+    /// The hash of the segment's last group.
+    seal: OnceLock<blake3::Hash>,
 }
 
 /// An index at one moment, to look things up in.
@@ -80,7 +81,7 @@ impl Index {
             first_seq,
             gathered: Mutex::default(),
             making: Mutex::default(),
-            ending: OnceLock::new(),
+            seal: OnceLock::new(),
         }
     }
 
@@ -136,7 +137,7 @@ impl Index {
         if let Some(gathered) = &*self.gathered() {
             return Ok(View::Memory(gathered.clone()));
         }
-        let file = IndexFile::open(&path_of(&self.segment), self.first_seq, self.ending()?)?;
+        let file = IndexFile::open(&path_of(&self.segment), self.first_seq, self.seal()?)?;
         Ok(View::File(file))
     }
 
@@ -165,8 +166,8 @@ impl Index {
             return;
         };
         let written = self
-            .ending()
-            .and_then(|ending| file::write(&path_of(&self.segment), self.first_seq, ending, &gathered));
+            .seal()
+            .and_then(|seal| file::write(&path_of(&self.segment), self.first_seq, seal, &gathered));
         match written {
             Ok(()) => *self.gathered() = None,
             Err(error) => tracing::warn!(
@@ -178,12 +179,12 @@ impl Index {
     }
 
     /// A closed segment changes no more.
-    fn ending(&self) -> io::Result<&blake3::Hash> {
-        if let Some(ending) = self.ending.get() {
-            return Ok(ending);
+    fn seal(&self) -> io::Result<&blake3::Hash> {
+        if let Some(seal) = self.seal.get() {
+            return Ok(seal);
         }
-        let ending = segment::ending(&self.segment)?;
-        Ok(self.ending.get_or_init(|| ending))
+        let seal = segment::last_seal(&self.segment)?;
+        Ok(self.seal.get_or_init(|| seal))
     }
 
     fn gathered(&self) -> MutexGuard<'_, Option<Gathered>> {
@@ -196,13 +197,18 @@ impl Index {
 }
 
 /// What is wrong with the file, in the eyes of someone who has read the segment; nothing where there is none.
-pub fn fault_of_file(segment: &Path, first_seq: u64, gathered: &Gathered) -> io::Result<Option<String>> {
+pub fn fault_of_file(
+    segment: &Path,
+    first_seq: u64,
+    seal: &blake3::Hash,
+    gathered: &Gathered,
+) -> io::Result<Option<String>> {
     let found = match std::fs::read(path_of(segment)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read?,
     };
     let mut expected = Vec::new();
-    file::encode(&mut expected, first_seq, &segment::ending(segment)?, gathered)?;
+    file::encode(&mut expected, first_seq, seal, gathered)?;
     let common = found.iter().zip(&expected).take_while(|(a, b)| a == b).count();
     Ok((found != expected).then(|| format!("at byte {common} it is not what the segment makes it")))
 }
