@@ -53,8 +53,8 @@ pub use self::verify::{Report, verify};
 #[derive(Clone, Debug)]
 pub struct Options {
     pub folder: PathBuf,
-    /// A segment that would pass this is closed, and a new one begun. Less than 4096 MB, as far as an
-    /// index can point.
+    /// A segment that would pass this is closed, and a new one begun. An index points no further than
+    /// 4095 MB, which is taken for anything above.
     pub segment_bytes: u64,
     /// So much log is written between two checkpoints.
     pub checkpoint_bytes: u64,
@@ -193,7 +193,7 @@ impl FileJournal {
             indexes,
             disk,
             events: options.folder.join("events"),
-            segment_bytes: options.segment_bytes,
+            segment_bytes: options.segment_bytes.min(index::MAX_SEGMENT_BYTES),
             checkpoint_bytes: options.checkpoint_bytes,
             active: Arc::new(active),
             segment,

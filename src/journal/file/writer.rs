@@ -211,7 +211,7 @@ impl Writer {
     fn assemble(&self, queued: Vec<Queued>) -> Group {
         let mut admission = Admission::new(&self.shared.tables);
         let (mut lines, mut published, mut dones) = (Vec::new(), Vec::new(), Vec::new());
-        let mut postings = Vec::new();
+        let mut postings = Vec::with_capacity(queued.iter().map(|queued| queued.fragments.len()).sum());
         let group = self.head.group + 1;
         for Queued {
             append,

@@ -16,7 +16,7 @@ pub struct Entry {
     pub hash: u64,
     /// The record's place in its segment: its sequence is the segment's first one and this.
     pub nth: u32,
-    /// Where its line begins. A segment has at most 4095 MB.
+    /// Where its line begins.
     pub offset: u32,
 }
 

@@ -17,6 +17,9 @@ pub use self::entries::{Gathered, Newest, Posting, Sorted, Span, keys, keys_of};
 use self::file::IndexFile;
 use super::segment::{self, Chain, End};
 
+/// An entry says in four bytes where its record begins.
+pub const MAX_SEGMENT_BYTES: u64 = 4095 << 20;
+
 /// Why the index cannot be used as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexFault {
