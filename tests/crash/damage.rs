@@ -285,6 +285,31 @@ fn without_its_indexes_the_right_state_is_served_and_they_are_made_again() {
     }
 }
 
+/// Behind the back of the process, so that nothing but a search can notice.
+#[test]
+fn an_index_that_goes_bad_while_it_is_in_use_is_made_again() {
+    let whole = Whole::new();
+    let folder = whole.scratch.path();
+    write_files(folder, &whole.files);
+    let shop = Shop::open(folder);
+    assert_eq!(shop.state(), whole.state);
+    for (file, bytes) in whole.files.iter().filter(|(file, _)| is_index(file)) {
+        let path = folder.join(file);
+        for at in [0, 4096, bytes.len() - 1] {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            std::fs::write(&path, flipped).unwrap();
+            assert_eq!(shop.state(), whole.state, "byte {at} of {}", file.display());
+            assert_has_indexes_of(&whole, "a flipped bit");
+        }
+        std::fs::write(&path, &bytes[..4096]).unwrap();
+        assert_eq!(shop.state(), whole.state, "{} cut", file.display());
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(shop.state(), whole.state, "{} removed", file.display());
+        assert_has_indexes_of(&whole, "its removal");
+    }
+}
+
 /// After the folder was served.
 fn assert_has_indexes_of(whole: &Whole, damage: &str) {
     let served = read_files(whole.scratch.path());
