@@ -2,6 +2,10 @@
 //! something wrong, 2 that it could not be done.
 
 mod bench;
+mod client;
+mod folder;
+mod import;
+mod retry;
 mod serve;
 mod verify;
 
@@ -26,6 +30,8 @@ enum Command {
     Serve(Config),
     /// Proves a data folder whole
     Verify(verify::VerifyArgs),
+    /// Brings stock in from CSV, NDJSON, or the JSON files of older Node services
+    Import(import::ImportArgs),
     /// Measures a running service, or replays invoices against it and checks its books
     Bench(bench::BenchArgs),
 }
@@ -36,6 +42,7 @@ impl Cli {
             None => serve::run(&self.serve),
             Some(Command::Serve(config)) => serve::run(&config),
             Some(Command::Verify(args)) => verify::run(&args),
+            Some(Command::Import(args)) => import::run(&args),
             Some(Command::Bench(args)) => bench::run(args),
         };
         result.unwrap_or_else(|error| {

@@ -40,7 +40,7 @@ pub struct Service {
     prefix: String,
 }
 
-/// A request as the bench knows it; it is cheap to clone and may be sent again.
+/// A request as a command knows it; it is cheap to clone and may be sent again.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub method: Method,
@@ -105,10 +105,15 @@ impl Service {
         })
     }
 
+    /// The path of one of its routes.
+    pub fn path(&self, route: &str) -> String {
+        format!("{}{route}", self.prefix)
+    }
+
     /// The path of a store's list of levels.
     pub fn store_path(&self, store: &str) -> String {
         let store = utf8_percent_encode(store, RESERVED);
-        format!("{}/api/inventory/stores/{store}/inventory", self.prefix)
+        self.path(&format!("/api/inventory/stores/{store}/inventory"))
     }
 
     /// The path of a level.
