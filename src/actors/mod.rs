@@ -4,7 +4,7 @@
 //! the journal, which shows only what is durable. A read that comes after a deadline has the actor
 //! record the expiry first, so that what is shown is always what is recorded.
 
-mod batch;
+pub mod batch;
 mod claims;
 mod clock;
 mod expiry;
@@ -20,7 +20,6 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
-pub use self::batch::Operation as BatchOperation;
 use self::claims::{Claim, Claims};
 use self::clock::Clock;
 use self::expiry::Deadlines;
@@ -141,6 +140,11 @@ impl Inventory {
 
     pub fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
+    }
+
+    /// The time of reads and decisions.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Carries a write out, or answers it from the receipt of its first time.
@@ -398,7 +402,13 @@ impl Inventory {
             reservation_id: reservation_id.clone(),
         };
         let (sku, store_id) = (request.sku.clone(), request.store_id.clone());
-        Err(ExecuteError::Refused(Refusal { sku, store_id, reason }))
+        let resource = request.resource;
+        Err(ExecuteError::Refused(Refusal {
+            sku,
+            store_id,
+            resource,
+            reason,
+        }))
     }
 
     async fn explained(&self, answer: Result<Outcome, ExecuteError>) -> Result<Outcome, ExecuteError> {

@@ -116,6 +116,11 @@ impl Service {
         self.path(&format!("/api/inventory/stores/{store}/inventory"))
     }
 
+    /// The path of a route that begins with `/api`.
+    pub fn path(&self, route: &str) -> String {
+        format!("{}{route}", self.prefix)
+    }
+
     /// The path of a level.
     pub fn level_path(&self, store: &str, sku: &str) -> String {
         let sku = utf8_percent_encode(sku, RESERVED);

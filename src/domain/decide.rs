@@ -14,6 +14,8 @@ use super::{
 pub struct Refusal {
     pub sku: Sku,
     pub store_id: StoreId,
+    /// What the versions in the reason are those of.
+    pub resource: Resource,
     pub reason: Reason,
 }
 
@@ -71,6 +73,7 @@ pub fn decide(stock: &Stock, request: &Request, now: Timestamp) -> Result<Event,
     Decision { stock, request, now }.decide().map_err(|reason| Refusal {
         sku: request.sku.clone(),
         store_id: request.store_id.clone(),
+        resource: request.resource,
         reason,
     })
 }

@@ -53,6 +53,19 @@ pub enum EventKind {
     ReservationExpired,
 }
 
+impl EventKind {
+    pub const ALL: [Self; 8] = [
+        Self::ItemCreated,
+        Self::LevelCreated,
+        Self::LevelCounted,
+        Self::LevelAdjusted,
+        Self::LevelTransferred,
+        Self::ReservationCreated,
+        Self::ReservationReleased,
+        Self::ReservationExpired,
+    ];
+}
+
 /// A level as it stands after the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -86,6 +99,30 @@ pub enum Movement {
     TransferIn,
     TransferOut,
     Count,
+}
+
+impl Movement {
+    pub const ALL: [Self; 7] = [
+        Self::StockIn,
+        Self::Return,
+        Self::Sale,
+        Self::ManualRemove,
+        Self::TransferIn,
+        Self::TransferOut,
+        Self::Count,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StockIn => "STOCK_IN",
+            Self::Return => "RETURN",
+            Self::Sale => "SALE",
+            Self::ManualRemove => "MANUAL_REMOVE",
+            Self::TransferIn => "TRANSFER_IN",
+            Self::TransferOut => "TRANSFER_OUT",
+            Self::Count => "COUNT",
+        }
+    }
 }
 
 /// An item's details as they stand after the event.

@@ -29,6 +29,10 @@ pub enum ReservationStatus {
     Expired,
 }
 
+impl ReservationStatus {
+    pub const ALL: [Self; 3] = [Self::Active, Self::Released, Self::Expired];
+}
+
 /// Age first, then the store: a reservation may hold several levels of a SKU in one event.
 type Age = (u64, StoreId);
 

@@ -116,6 +116,13 @@ id!(
     Principal
 );
 
+impl StoreId {
+    /// Where stock is whose store nobody named.
+    pub fn default_store() -> Self {
+        Self("default".into())
+    }
+}
+
 impl Principal {
     pub fn anonymous() -> Self {
         Self("anonymous".into())

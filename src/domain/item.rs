@@ -9,9 +9,9 @@ use super::Timestamp;
 use super::stock::LevelImage;
 
 /// The longest name, in Unicode scalar values.
-pub const MAX_NAME_CHARS: usize = 255;
+pub const MAX_NAME_CHARS: u64 = 255;
 /// The longest description, in Unicode scalar values.
-pub const MAX_DESCRIPTION_CHARS: usize = 4000;
+pub const MAX_DESCRIPTION_CHARS: u64 = 4000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -101,4 +101,14 @@ pub struct Item {
     pub updated_at: Timestamp,
     /// In order of store.
     pub levels: Vec<LevelImage>,
+}
+
+impl Item {
+    /// What is on hand in all stores, and what of it is reserved.
+    pub fn totals(&self) -> (u64, u64) {
+        let levels = self.levels.iter().map(|image| &image.level);
+        levels.fold((0, 0), |(quantity, reserved), level| {
+            (quantity + level.quantity, reserved + level.reserved)
+        })
+    }
 }

@@ -18,6 +18,11 @@ impl Timestamp {
         self.0
     }
 
+    /// A time as RFC 3339 writes it, in any zone.
+    pub fn parse(text: &str) -> Result<Self, chrono::ParseError> {
+        Ok(Self(DateTime::parse_from_rfc3339(text)?.timestamp_millis()))
+    }
+
     pub fn plus_seconds(self, seconds: u64) -> Self {
         let millis = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000);
         Self(self.0.saturating_add(millis))
@@ -46,8 +51,7 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let time = DateTime::parse_from_rfc3339(&text).map_err(serde::de::Error::custom)?;
-        Ok(Self(time.timestamp_millis()))
+        Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }
 

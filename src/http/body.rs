@@ -7,8 +7,8 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, dev::Payload};
-use serde::de::DeserializeOwned;
-use validator::{Validate, ValidationErrors};
+use serde::Deserialize;
+use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
 use super::problem::{Code, Problem};
 
@@ -36,17 +36,25 @@ pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes,
         })
 }
 
-pub fn parse<T: DeserializeOwned + Validate>(request: &HttpRequest, body: &[u8]) -> Result<T, Problem> {
+pub fn parse<'a, T: Deserialize<'a> + Validate>(request: &HttpRequest, body: &'a [u8]) -> Result<T, Problem> {
     check_content_type(request)?;
+    let parsed = parse_object(body)?;
+    validate(&parsed)?;
+    Ok(parsed)
+}
+
+pub fn validate(parsed: &impl Validate) -> Result<(), Problem> {
+    parsed
+        .validate()
+        .map_err(|errors| Problem::invalid_fields(fields(&errors)))
+}
+
+pub fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     // A structure would also be read from an array of its members' values.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::invalid("body", "it must be a JSON object"));
     }
-    let parsed: T = serde_json::from_slice(body).map_err(|_| explain::<T>(body))?;
-    parsed
-        .validate()
-        .map_err(|errors| Problem::invalid_fields(fields(&errors)))?;
-    Ok(parsed)
+    serde_json::from_slice(body).map_err(|_| explain::<T>(body))
 }
 
 fn check_content_type(request: &HttpRequest) -> Result<(), Problem> {
@@ -64,7 +72,7 @@ fn check_content_type(request: &HttpRequest) -> Result<(), Problem> {
 }
 
 /// Reads a body that does not fit once more, to learn where it does not.
-fn explain<T: DeserializeOwned>(body: &[u8]) -> Problem {
+fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Problem {
     let mut json = serde_json::Deserializer::from_slice(body);
     let result = serde_path_to_error::deserialize::<_, T>(&mut json);
     match result {
@@ -85,14 +93,25 @@ fn explain<T: DeserializeOwned>(body: &[u8]) -> Problem {
 
 fn fields(errors: &ValidationErrors) -> Vec<(String, String)> {
     let mut fields = Vec::new();
-    for (field, errors) in errors.field_errors() {
-        for error in errors {
-            let message = error.message.as_deref().unwrap_or(&error.code);
-            fields.push((camel_case(&field), message.to_owned()));
-        }
-    }
+    collect(errors, "", &mut fields);
     fields.sort();
     fields
+}
+
+fn collect(errors: &ValidationErrors, path: &str, fields: &mut Vec<(String, String)>) {
+    for (field, kind) in errors.errors() {
+        let name = format!("{path}{}", camel_case(field));
+        match kind {
+            ValidationErrorsKind::Field(errors) => fields.extend(errors.iter().map(|error| {
+                let message = error.message.as_deref().unwrap_or(&error.code);
+                (name.clone(), message.to_owned())
+            })),
+            ValidationErrorsKind::Struct(errors) => collect(errors, &format!("{name}."), fields),
+            ValidationErrorsKind::List(entries) => entries
+                .iter()
+                .for_each(|(i, errors)| collect(errors, &format!("{name}[{i}]."), fields)),
+        }
+    }
 }
 
 /// A member's name as the client knows it.

@@ -3,10 +3,9 @@
 
 use actix_web::HttpRequest;
 
-use super::answers;
 use super::problem::Problem;
 use crate::actors::Keyed;
-use crate::domain::Principal;
+use crate::domain::{Event, Principal};
 use crate::journal::record::Digest;
 
 const HEADER: &str = "idempotency-key";
@@ -17,6 +16,7 @@ pub fn keyed(
     body: &[u8],
     in_body: Option<&str>,
     by: &Principal,
+    status: fn(&Event) -> u16,
 ) -> Result<Option<Keyed>, Problem> {
     let mut headers = request.headers().get_all(HEADER);
     let in_header = match headers.next() {
@@ -53,7 +53,7 @@ pub fn keyed(
     Ok(Some(Keyed {
         key: Digest::of_key(by, key),
         fingerprint,
-        status: answers::status,
+        status,
     }))
 }
 

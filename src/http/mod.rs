@@ -3,14 +3,19 @@
 //! `routes.rs` is the table of every URL. A handler parses (by extractors, which refuse what does not
 //! fit), sends, and shapes; every error becomes a [`problem::Problem`] and is written by `edge.rs`.
 
-mod answers;
+mod batch;
+mod bodies;
 mod body;
 mod caller;
 mod cursor;
 pub mod edge;
+mod events;
+pub mod forms;
 mod health;
 mod idempotency;
-mod inventory;
+mod items;
+mod levels;
+mod lists;
 mod operations;
 mod path;
 mod precondition;
@@ -18,6 +23,9 @@ pub mod problem;
 mod query;
 mod root;
 pub mod routes;
+mod schemas;
+mod transfers;
+mod write;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use crate::domain::{InvalidId, Sku, StoreId};
 
 /// Everything but the unreserved characters of RFC 3986.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// `/api/inventory/stores/{storeId}`…
 pub struct StorePath(pub StoreId);
@@ -23,6 +23,34 @@ pub struct StorePath(pub StoreId);
 pub struct LevelPath {
     pub store_id: StoreId,
     pub sku: Sku,
+}
+
+/// `/api/inventory/items/{sku}`…
+#[derive(Clone)]
+pub struct ItemPath {
+    pub sku: Sku,
+}
+
+impl FromRequest for ItemPath {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(id(request, 4, "sku", Sku::parse).map(|sku| Self { sku }))
+    }
+}
+
+impl ItemPath {
+    pub fn url(&self) -> String {
+        let sku = utf8_percent_encode(self.sku.as_str(), SEGMENT);
+        format!("/api/inventory/items/{sku}")
+    }
+}
+
+impl fmt::Display for ItemPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "item {:?}", self.sku)
+    }
 }
 
 impl FromRequest for StorePath {
@@ -44,6 +72,12 @@ impl LevelPath {
     pub fn url(&self) -> String {
         let [store, sku] = [self.store_id.as_str(), self.sku.as_str()].map(|id| utf8_percent_encode(id, SEGMENT));
         format!("/api/inventory/stores/{store}/inventory/{sku}")
+    }
+}
+
+impl From<LevelPath> for (Sku, StoreId) {
+    fn from(LevelPath { store_id, sku }: LevelPath) -> Self {
+        (sku, store_id)
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::actors::ExecuteError;
-use crate::domain::{MAX_QUANTITY, Reason, Refusal, RequestId, ReservationId, ReservationStatus, Timestamp};
+use crate::domain::{MAX_QUANTITY, Reason, Refusal, RequestId, ReservationId, ReservationStatus, Resource, Timestamp};
 use crate::journal::JournalError;
 
 /// Every code that an answer may carry.
@@ -132,13 +132,20 @@ impl Problem {
         Self::new(Code::InvalidRequest, details.join("; ")).with("fields", fields)
     }
 
+    /// What a refusal consists of where it is a part of another answer.
+    pub fn into_parts(self) -> (Code, String, Map<String, Value>) {
+        (self.code, self.detail, self.members)
+    }
+
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
         self.members.insert(member.to_owned(), value.into());
         self
     }
 
-    pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.push((name, HeaderValue::from_static(value)));
+    pub fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        // Only values of our own making come here.
+        self.headers
+            .extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
         self
     }
 
@@ -263,27 +270,41 @@ impl From<JournalError> for Problem {
 }
 
 impl From<Refusal> for Problem {
-    fn from(Refusal { sku, store_id, reason }: Refusal) -> Self {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal {
+            sku,
+            store_id,
+            resource,
+            reason,
+        } = refusal;
         let level = format!("SKU {sku:?} in store {store_id:?}");
-        Self::of_reason(reason, &level)
+        let item = format!("item {sku:?}");
+        let versioned = match resource {
+            Resource::Level => &level,
+            Resource::Item => &item,
+        };
+        Self::of_reason(reason, &level, &item, versioned)
             .with("sku", sku.as_str())
             .with("storeId", store_id.as_str())
     }
 }
 
 impl Problem {
-    fn of_reason(reason: Reason, level: &str) -> Self {
+    fn of_reason(reason: Reason, level: &str, item: &str, versioned: &str) -> Self {
         match reason {
             Reason::NoLevel => Self::new(Code::NotFound, format!("There is no {level}.")),
-            Reason::NoItem => Self::new(Code::NotFound, format!("There is no item of {level}.")),
-            Reason::ItemExists => Self::new(Code::AlreadyExists, format!("There is an item of {level} already.")),
+            Reason::NoItem => Self::new(Code::NotFound, format!("There is no {item}.")),
+            Reason::ItemExists => Self::new(Code::AlreadyExists, format!("There is an {item} already.")),
             Reason::VersionMismatch { expected, current } => {
-                let detail = format!("expectedVersion is {expected}, but {level} {}.", at_version(current));
+                let detail = format!(
+                    "expectedVersion is {expected}, but {versioned} {}.",
+                    at_version(current)
+                );
                 Self::new(Code::VersionMismatch, detail).with("currentVersion", current)
             }
             Reason::PreconditionFailed { current } => {
                 let headers = "The precondition (If-Match, If-None-Match) fails";
-                let detail = format!("{headers}: {level} {}.", at_version(current));
+                let detail = format!("{headers}: {versioned} {}.", at_version(current));
                 Self::new(Code::PreconditionFailed, detail).with("currentVersion", current)
             }
             Reason::InsufficientStock {

@@ -6,17 +6,44 @@ use actix_web::HttpRequest;
 use percent_encoding::percent_decode;
 
 use super::problem::Problem;
+use crate::domain::{InvalidId, Movement, Timestamp};
+
+/// A query parameter that a route knows.
+pub struct Parameter {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub kind: Kind,
+}
+
+/// What a parameter's value looks like.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// With an example.
+    Text(&'static str),
+    Cursor,
+    /// The size of a page.
+    Limit,
+    /// A whole number from 0 on.
+    Count,
+    /// `true` or `false`.
+    Flag,
+    /// A moment as RFC 3339 writes it.
+    Time,
+    Movement,
+    /// One that must be given.
+    Required(&'static Kind),
+}
 
 /// The parameters of a request, each of which the route knows and which stands there once.
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
-    pub fn of(request: &'a HttpRequest, known: &[&str]) -> Result<Self, Problem> {
+    pub fn of(request: &'a HttpRequest, known: &[Parameter]) -> Result<Self, Problem> {
         let mut found: Vec<(Cow<str>, Cow<str>)> = Vec::new();
         for pair in request.query_string().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value)?);
-            if !known.contains(&&*name) {
+            if !known.iter().any(|parameter| parameter.name == name) {
                 return Err(Problem::invalid(&name, "this route does not know this query parameter"));
             }
             if found.iter().any(|(other, _)| *other == name) {
@@ -46,15 +73,59 @@ impl<'a> Query<'a> {
             .map(|(_, value)| &**value)
     }
 
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    pub fn id<T>(&self, name: &str, parse: impl Fn(&str) -> Result<T, InvalidId>) -> Result<Option<T>, Problem> {
+        let parsed = self.get(name).map(parse).transpose();
+        parsed.map_err(|error| Problem::invalid(name, error))
+    }
+
+    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::invalid(name, "it must be true or false")),
+        }
+    }
+
+    /// A whole number from 0 to `max`.
+    pub fn count(&self, name: &str, max: u64) -> Result<Option<u64>, Problem> {
+        let parse = |text| digits(text).filter(|count| *count <= max);
+        let invalid = || Problem::invalid(name, format!("it must be a whole number from 0 to {max}"));
+        self.get(name).map(|text| parse(text).ok_or_else(invalid)).transpose()
+    }
+
+    pub fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
+        // Of an offset such as +01:00 that was not percent-encoded, a form's decoding has made a space.
+        let parse = |text: &str| Timestamp::parse(&text.replace(' ', "+"));
+        let parsed = self.get(name).map(parse).transpose();
+        parsed.map_err(|error| Problem::invalid(name, format!("it is not a time as RFC 3339 writes it: {error}")))
+    }
+
+    pub fn movement(&self, name: &str) -> Result<Option<Movement>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let found = Movement::ALL.into_iter().find(|movement| movement.as_str() == text);
+        let names = Movement::ALL.map(Movement::as_str).join(", ");
+        found
+            .map(Some)
+            .ok_or_else(|| Problem::invalid(name, format!("it must be one of {names}")))
+    }
+
     /// The size of a page: 1 to 1000, 100 where it is not given.
     pub fn limit(&self) -> Result<usize, Problem> {
         let Some(text) = self.get("limit") else { return Ok(100) };
-        let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-        let limit = digits
-            .and_then(|text| text.parse().ok())
-            .filter(|limit| (1..=1000).contains(limit));
+        let limit = digits(text).filter(|limit| (1..=1000).contains(limit));
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok());
         limit.ok_or_else(|| Problem::invalid("limit", "it must be a whole number from 1 to 1000"))
     }
+}
+
+/// Nothing but digits: no sign, no space.
+fn digits(text: &str) -> Option<u64> {
+    let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    digits.and_then(|text| text.parse().ok())
 }
 
 /// As forms encode it: a plus is a space.

@@ -10,10 +10,12 @@ use super::routes;
 /// `GET /`
 pub async fn describe(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Query::none(&request)?;
-    let routes: Vec<_> = routes::TABLE
-        .iter()
-        .map(|(method, path, does)| json!({"method": method, "path": path, "does": does}))
-        .collect();
+    let resources = routes::table();
+    let routes = resources.iter().flat_map(|resource| {
+        let entries = resource.methods.iter();
+        entries.map(|entry| json!({"method": entry.method.as_str(), "path": resource.path, "does": entry.does}))
+    });
+    let routes: Vec<_> = routes.collect();
     Ok(HttpResponse::Ok().json(json!({
         "name": "Holdfast",
         "description": "A consistency-first inventory service: never oversold, never lost, never applied twice.",

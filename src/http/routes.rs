@@ -1,80 +1,145 @@
 //! Every URL that the service answers: start here.
 
+use actix_web::http::Method;
 use actix_web::http::header::ALLOW;
-use actix_web::web::{PayloadConfig, ServiceConfig, resource, to};
-use actix_web::{Route, web};
+use actix_web::web::{PayloadConfig, ServiceConfig, resource, route, to};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route};
 
 use super::body::MAX_BODY;
 use super::problem::{Code, Problem};
-use super::{health, inventory, operations, root};
+use super::{batch, events, health, items, levels, operations, root, transfers};
 
 const LEVELS: &str = "/api/inventory/stores/{storeId}/inventory";
 const LEVEL: &str = "/api/inventory/stores/{storeId}/inventory/{sku}";
 const ADJUST: &str = "/api/inventory/stores/{storeId}/inventory/{sku}/adjust";
 const RESERVE: &str = "/api/inventory/stores/{storeId}/inventory/{sku}/reserve";
 const RELEASE: &str = "/api/inventory/stores/{storeId}/inventory/{sku}/release";
-const OPERATION: &str = "/api/operations/{key}";
 
-/// Method, path, and what it does.
-pub const TABLE: &[(&str, &str, &str)] = &[
-    ("GET", LEVELS, "levels of a store, paged"),
-    ("GET", LEVEL, "one level, with ETag"),
-    (
-        "PUT",
-        LEVEL,
-        "a count: sets the quantity, and makes the level where there is none",
-    ),
-    ("POST", ADJUST, "adds to the quantity, or takes what is available"),
-    ("POST", RESERVE, "holds a quantity"),
-    (
-        "POST",
-        RELEASE,
-        "gives back what a reservation holds of this level, or a quantity of the caller's own holds",
-    ),
-    (
-        "GET",
-        OPERATION,
-        "what became of the caller's write with that idempotency key",
-    ),
-    ("GET", "/api/health", "that it is there, and since when"),
-    ("GET", "/api/health/live", "that it lives"),
-    ("GET", "/api/health/ready", "whether it takes writes, or why not"),
-    ("GET", "/", "this description"),
-];
+/// A URL, and what it does by which method.
+pub struct Resource {
+    pub path: &'static str,
+    pub methods: Vec<Entry>,
+    routes: Vec<Route>,
+}
+
+pub struct Entry {
+    pub method: Method,
+    pub does: &'static str,
+}
+
+fn at(path: &'static str) -> Resource {
+    Resource {
+        path,
+        methods: Vec::new(),
+        routes: Vec::new(),
+    }
+}
+
+impl Resource {
+    fn on<F, A>(mut self, method: Method, does: &'static str, handler: F) -> Self
+    where
+        F: Handler<A>,
+        A: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.routes.push(route().method(method.clone()).to(handler));
+        self.methods.push(Entry { method, does });
+        self
+    }
+
+    /// HEAD is answered as well: as GET, without the body.
+    fn get<F, A>(mut self, does: &'static str, handler: F) -> Self
+    where
+        F: Handler<A>,
+        A: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.routes.push(route().method(Method::HEAD).to(handler.clone()));
+        self.on(Method::GET, does, handler)
+    }
+
+    fn post<F, A>(self, does: &'static str, handler: F) -> Self
+    where
+        F: Handler<A>,
+        A: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::POST, does, handler)
+    }
+
+    fn put<F, A>(self, does: &'static str, handler: F) -> Self
+    where
+        F: Handler<A>,
+        A: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::PUT, does, handler)
+    }
+}
+
+/// Every resource. Routing tries them in this order, each by a regular expression: what must be fastest comes first.
+pub fn table() -> Vec<Resource> {
+    vec![
+        at(LEVEL).get("one level, with its ETag", levels::get).put(
+            "a count: sets the quantity, and makes the level where there is none",
+            levels::set,
+        ),
+        at(ADJUST).post("adds to the quantity, or takes what is available", levels::adjust),
+        at(RESERVE).post("holds a quantity", levels::reserve),
+        at(RELEASE).post(
+            "gives back what a reservation holds of this level, or a quantity of the caller's own holds",
+            levels::release,
+        ),
+        at("/api/inventory/batch").post("many operations, each standing for itself", batch::run),
+        at("/api/transfers").post("moves stock of a SKU from one store to another", transfers::transfer),
+        at(LEVELS).get("levels of a store, paged", levels::list),
+        at("/api/inventory/items")
+            .get("items, paged, searched", items::list)
+            .post("creates an item", items::create),
+        at("/api/inventory/items/{sku}").get("an item with its totals and levels, with its ETag", items::get),
+        at("/api/inventory/items/{sku}/quantity").put("a count in one store", items::set),
+        at("/api/inventory/items/{sku}/reserve").post("holds a quantity in one store", items::reserve),
+        at("/api/inventory/items/{sku}/release").post("gives back what is held in one store", items::release),
+        at("/api/inventory/items/{sku}/history").get("the item as it stood at a time", items::history),
+        at("/api/events").get("the log in order, paged; waits for news if asked", events::events),
+        at("/api/movements").get("changes of quantities, newest first, paged", events::movements),
+        at("/api/operations/{key}").get(
+            "what became of the caller's write with that idempotency key",
+            operations::get,
+        ),
+        at("/api/health").get("that it is there, and since when", health::live),
+        at("/api/health/live").get("that it lives", health::live),
+        at("/api/health/ready").get("whether it takes writes, or why not", health::ready),
+        at("/").get("this description", root::describe),
+    ]
+}
 
 pub fn configure(config: &mut ServiceConfig) {
-    config
-        .app_data(PayloadConfig::new(MAX_BODY))
-        // Tried in this order, each by a regular expression: what must be fastest comes first.
-        .service(
-            resource(LEVEL)
-                .get(inventory::get)
-                .put(inventory::set)
-                .default_service(only("GET, PUT")),
-        )
-        .service(resource(ADJUST).post(inventory::adjust).default_service(only("POST")))
-        .service(resource(RESERVE).post(inventory::reserve).default_service(only("POST")))
-        .service(resource(RELEASE).post(inventory::release).default_service(only("POST")))
-        .service(resource(LEVELS).get(inventory::list).default_service(only("GET")))
-        .service(resource(OPERATION).get(operations::get).default_service(only("GET")))
-        .service(resource("/api/health").get(health::live).default_service(only("GET")))
-        .service(
-            resource("/api/health/live")
-                .get(health::live)
-                .default_service(only("GET")),
-        )
-        .service(
-            resource("/api/health/ready")
-                .get(health::ready)
-                .default_service(only("GET")),
-        )
-        .service(resource("/").get(root::describe).default_service(only("GET")));
+    config.app_data(PayloadConfig::new(MAX_BODY));
+    for Resource { path, methods, routes } in table() {
+        let mut allowed: Vec<&str> = methods.iter().map(|entry| entry.method.as_str()).collect();
+        if allowed.contains(&"GET") {
+            allowed.push("HEAD");
+        }
+        allowed.push("OPTIONS");
+        let allowed = allowed.join(", ");
+        let resource = routes
+            .into_iter()
+            .fold(resource(path), |resource, route| resource.route(route));
+        config.service(resource.default_service(others(allowed)));
+    }
 }
 
 /// What answers the methods that a resource does not have.
-fn only(allowed: &'static str) -> Route {
-    to(move || async move {
-        let problem = Problem::new(Code::MethodNotAllowed, format!("Only {allowed} can be asked here."));
-        Err::<web::Bytes, Problem>(problem.with_header(ALLOW, allowed))
+fn others(allowed: String) -> Route {
+    to(move |request: HttpRequest| {
+        let allowed = allowed.clone();
+        async move {
+            if request.method() == Method::OPTIONS {
+                return Ok(HttpResponse::NoContent().insert_header((ALLOW, allowed)).finish());
+            }
+            let problem = Problem::new(Code::MethodNotAllowed, format!("Only {allowed} can be asked here."));
+            Err(problem.with_header(ALLOW, &allowed))
+        }
     })
 }

@@ -118,6 +118,11 @@ pub struct HistoryFilter {
 }
 
 impl HistoryFilter {
+    /// Takes every event that changes a level.
+    pub fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
+
     pub fn takes(&self, event: &Event) -> bool {
         let in_time = self.from.is_none_or(|from| event.at >= from) && self.to.is_none_or(|to| event.at <= to);
         in_time && event.changes.iter().any(|change| self.takes_change(change))

@@ -1,0 +1,413 @@
+//! Batches: many operations in one request, each standing for itself.
+
+use std::borrow::Cow;
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use validator::Validate;
+
+use super::bodies::{
+    AdjustBody, AdjustType, Asked, PriceBody, ReleaseBody, ReserveBody, SetBody, StockBody, TransferBody, present,
+};
+use super::caller::Caller;
+use super::forms::{LevelForm, ReservationForm};
+use super::problem::{Code, Problem};
+use super::write::{self, Answer};
+use super::{State, body, forms, idempotency};
+use crate::actors::batch::{MAX_OPERATIONS, Operation, Outcomes};
+use crate::actors::{ExecuteError, Outcome};
+use crate::domain::item::{DetailsPatch, MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS};
+use crate::domain::{Expected, Origin, Request, ReservationId, Resource, Sku, StoreId, Timestamp};
+
+#[derive(Deserialize, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct BatchBody<'a> {
+    /// Read one by one, so that what is wrong with one of them does not stand in the way of the others.
+    #[serde(borrow)]
+    operations: Vec<&'a RawValue>,
+    #[serde(default)]
+    atomic: bool,
+    #[serde(default, deserialize_with = "present")]
+    idempotency_key: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `POST /api/inventory/batch`
+pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> Answer {
+    let bytes = write::read(&request, payload).await?;
+    write::refuse_preconditions(&request)?;
+    let batch: BatchBody = body::parse(&request, &bytes)?;
+    check(&batch)?;
+    let Caller(origin) = Caller::of(&request);
+    let key = batch.idempotency_key.as_deref();
+    let keyed = idempotency::keyed(&request, &bytes, key, &origin.by, forms::status(Resource::Level))?;
+    let inventory = state.inventory()?;
+    let now = inventory.now();
+    let (mut operations, mut refused) = (Vec::with_capacity(batch.operations.len()), Vec::new());
+    for (index, raw) in (0..).zip(&batch.operations) {
+        match read(raw.get(), &origin, now) {
+            Ok((request, chose_reservation)) => operations.push(Operation {
+                index,
+                request,
+                chose_reservation,
+            }),
+            Err(problem) => refused.push((index, problem)),
+        }
+    }
+    let outcomes = inventory.execute_each(operations, keyed, batch.dry_run).await?;
+    let replayed = !outcomes.is_empty() && outcomes.iter().all(|(_, outcome)| is_replayed(outcome));
+    let results = results(&outcomes, refused, write::wants_minimal(&request));
+    let mut response = HttpResponse::Ok();
+    if replayed {
+        response.insert_header(("idempotency-replayed", "true"));
+    }
+    let dry_run = batch.dry_run.then_some(true);
+    Ok(response.json(BatchForm { results, dry_run }))
+}
+
+fn check(batch: &BatchBody) -> Result<(), Problem> {
+    if batch.atomic {
+        let later = "only false is served: operations stand each for itself";
+        return Err(Problem::invalid("atomic", later));
+    }
+    if batch.operations.len() > MAX_OPERATIONS {
+        let detail = format!(
+            "A batch has at most {MAX_OPERATIONS} operations, not {}.",
+            batch.operations.len()
+        );
+        return Err(Problem::new(Code::PayloadTooLarge, detail).with("limit", MAX_OPERATIONS));
+    }
+    Ok(())
+}
+
+fn is_replayed(outcome: &Result<Outcome, ExecuteError>) -> bool {
+    outcome.as_ref().is_ok_and(|outcome| outcome.replayed.is_some())
+}
+
+/// An operation of a batch: a member for each that the single requests have.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OperationBody<'a> {
+    op: Op,
+    sku: Sku,
+    /// Where; for all but a transfer.
+    #[serde(default, deserialize_with = "present")]
+    store_id: Option<StoreId>,
+    /// Of a transfer.
+    #[serde(default, deserialize_with = "present")]
+    from_store_id: Option<StoreId>,
+    /// Of a transfer.
+    #[serde(default, deserialize_with = "present")]
+    to_store_id: Option<StoreId>,
+    /// Of all but an adjust; a release has this or `reservationId`.
+    #[serde(default, alias = "qty", deserialize_with = "present")]
+    quantity: Option<u64>,
+    /// Of an adjust.
+    #[serde(default, deserialize_with = "present")]
+    delta: Option<i64>,
+    /// Of an adjust.
+    #[serde(rename = "type", default, deserialize_with = "present")]
+    movement: Option<AdjustType>,
+    /// Of a set, an adjust or a reserve.
+    #[serde(default, deserialize_with = "present")]
+    expected_version: Option<u64>,
+    /// Of a set.
+    #[serde(default, deserialize_with = "present")]
+    counted_at: Option<Timestamp>,
+    /// Of a set; null clears it.
+    #[serde(default, deserialize_with = "present")]
+    reorder_point: Option<Option<u64>>,
+    /// Of a set, an adjust or a transfer.
+    #[serde(default, borrow, deserialize_with = "present")]
+    note: Option<Cow<'a, str>>,
+    /// Of a reserve.
+    #[serde(default, deserialize_with = "present")]
+    ttl_seconds: Option<u64>,
+    /// Of a reserve or a release.
+    #[serde(default, deserialize_with = "present")]
+    reservation_id: Option<ReservationId>,
+    /// Of a reserve.
+    #[serde(default, borrow, deserialize_with = "present")]
+    reference: Option<Cow<'a, str>>,
+    /// Of a set: names the item.
+    #[serde(default, borrow, deserialize_with = "present")]
+    name: Option<Cow<'a, str>>,
+    /// Of a set: describes the item.
+    #[serde(default, borrow, deserialize_with = "present")]
+    description: Option<Cow<'a, str>>,
+    /// Of a set: prices the item.
+    #[serde(default, deserialize_with = "present")]
+    price: Option<PriceBody>,
+}
+
+/// Read by way of a string, as serde would take `{"set": null}` for the word too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String", rename_all = "lowercase")]
+#[schemars(!try_from)]
+enum Op {
+    Set,
+    Adjust,
+    Reserve,
+    Release,
+    Transfer,
+}
+
+impl TryFrom<String> for Op {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        match word.as_str() {
+            "set" => Ok(Self::Set),
+            "adjust" => Ok(Self::Adjust),
+            "reserve" => Ok(Self::Reserve),
+            "release" => Ok(Self::Release),
+            "transfer" => Ok(Self::Transfer),
+            _ => Err("it must be set, adjust, reserve, release or transfer"),
+        }
+    }
+}
+
+/// The operation as a command, and whether it chose the id of its reservation.
+fn read(raw: &str, origin: &Origin, now: Timestamp) -> Result<(Request, bool), Problem> {
+    let operation: OperationBody = body::parse_object(raw.as_bytes())?;
+    operation.check_members()?;
+    let (sku, store_id, asked) = operation.asks()?;
+    let request = Request {
+        sku,
+        store_id,
+        action: asked.action,
+        resource: Resource::Level,
+        expected: Expected {
+            version: asked.version,
+            ..Expected::default()
+        },
+        origin: origin.clone(),
+    };
+    if let Some(counted) = request.counted() {
+        write::check_counted_at(counted.at, now)?;
+    }
+    Ok((request, asked.chose_reservation))
+}
+
+impl OperationBody<'_> {
+    /// Refuses members that the single request would not know.
+    fn check_members(&self) -> Result<(), Problem> {
+        use Op::{Adjust, Release, Reserve, Set, Transfer};
+        let members: [(&str, bool, &[Op]); 16] = [
+            ("storeId", self.store_id.is_some(), &[Set, Adjust, Reserve, Release]),
+            ("fromStoreId", self.from_store_id.is_some(), &[Transfer]),
+            ("toStoreId", self.to_store_id.is_some(), &[Transfer]),
+            ("quantity", self.quantity.is_some(), &[Set, Reserve, Release, Transfer]),
+            ("delta", self.delta.is_some(), &[Adjust]),
+            ("type", self.movement.is_some(), &[Adjust]),
+            (
+                "expectedVersion",
+                self.expected_version.is_some(),
+                &[Set, Adjust, Reserve],
+            ),
+            ("countedAt", self.counted_at.is_some(), &[Set]),
+            ("reorderPoint", self.reorder_point.is_some(), &[Set]),
+            ("note", self.note.is_some(), &[Set, Adjust, Transfer]),
+            ("ttlSeconds", self.ttl_seconds.is_some(), &[Reserve]),
+            ("reservationId", self.reservation_id.is_some(), &[Reserve, Release]),
+            ("reference", self.reference.is_some(), &[Reserve]),
+            ("name", self.name.is_some(), &[Set]),
+            ("description", self.description.is_some(), &[Set]),
+            ("price", self.price.is_some(), &[Set]),
+        ];
+        let misplaced = members.iter().find(|(_, given, ops)| *given && !ops.contains(&self.op));
+        match misplaced {
+            None => Ok(()),
+            Some((member, ..)) => Err(Problem::invalid(member, "this operation does not know this member")),
+        }
+    }
+
+    fn asks(self) -> Result<(Sku, StoreId, Asked), Problem> {
+        let (sku, store_id) = (self.sku.clone(), self.store_id.clone());
+        let asked = match self.op {
+            Op::Transfer => return self.transfer(),
+            Op::Set => self.set()?,
+            Op::Adjust => asked(AdjustBody {
+                delta: given(self.delta, "delta")?,
+                movement: self.movement,
+                note: self.note.map(Cow::into_owned),
+                expected_version: self.expected_version,
+                idempotency_key: None,
+                dry_run: false,
+            })?,
+            Op::Reserve => asked(ReserveBody {
+                quantity: given(self.quantity, "quantity")?,
+                store_id: None,
+                ttl_seconds: self.ttl_seconds,
+                reservation_id: self.reservation_id,
+                reference: self.reference.map(Cow::into_owned),
+                expected_version: self.expected_version,
+                idempotency_key: None,
+                dry_run: false,
+            })?,
+            Op::Release => asked(ReleaseBody {
+                reservation_id: self.reservation_id,
+                quantity: self.quantity,
+                store_id: None,
+                idempotency_key: None,
+                dry_run: false,
+            })?,
+        };
+        Ok((sku, given(store_id, "storeId")?, asked))
+    }
+
+    fn set(self) -> Result<Asked, Problem> {
+        let check_length = |member: &str, text: &Option<Cow<str>>, max: u64| match text {
+            Some(text) if !(1..=max).contains(&(text.chars().count() as u64)) => {
+                Err(Problem::invalid(member, format!("must have 1 to {max} characters")))
+            }
+            _ => Ok(()),
+        };
+        check_length("name", &self.name, MAX_NAME_CHARS)?;
+        check_length("description", &self.description, MAX_DESCRIPTION_CHARS)?;
+        if let Some(price) = &self.price {
+            body::validate(price)?;
+        }
+        asked(SetBody {
+            quantity: given(self.quantity, "quantity")?,
+            counted_at: self.counted_at,
+            reorder_point: self.reorder_point,
+            note: self.note.map(Cow::into_owned),
+            expected_version: self.expected_version,
+            details: DetailsPatch {
+                name: self.name.map(Into::into),
+                description: self.description.map(Into::into),
+                price: self.price.map(Into::into),
+            },
+            ..SetBody::default()
+        })
+    }
+
+    fn transfer(self) -> Result<(Sku, StoreId, Asked), Problem> {
+        let transfer = TransferBody {
+            sku: self.sku,
+            from_store_id: given(self.from_store_id, "fromStoreId")?,
+            to_store_id: given(self.to_store_id, "toStoreId")?,
+            quantity: given(self.quantity, "quantity")?,
+            note: self.note.map(Cow::into_owned),
+            idempotency_key: None,
+            dry_run: false,
+        };
+        body::validate(&transfer)?;
+        transfer.asks()
+    }
+}
+
+fn asked(body: impl StockBody) -> Result<Asked, Problem> {
+    body::validate(&body)?;
+    body.asks()
+}
+
+fn given<T>(member: Option<T>, name: &str) -> Result<T, Problem> {
+    member.ok_or_else(|| Problem::invalid(name, "it is missing"))
+}
+
+/// The answer to a batch.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchForm<'a> {
+    /// One for each operation, in their order.
+    results: Vec<ResultForm<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
+}
+
+/// What became of an operation.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResultForm<'a> {
+    /// Its place among the operations, from 0.
+    index: u32,
+    /// The status with which the single request would have been answered.
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<LevelForm<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reservation: Option<ReservationForm<'a>>,
+    /// Of a transfer: the level from which the stock went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<LevelForm<'a>>,
+    /// Of a transfer: the level to which it went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<LevelForm<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    /// The code of the refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    /// The refusal, as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    /// What else a client needs to go on, as in the problem of the single request.
+    #[serde(flatten)]
+    members: Map<String, Value>,
+}
+
+fn results<'a>(outcomes: &'a Outcomes, refused: Vec<(u32, Problem)>, minimal: bool) -> Vec<ResultForm<'a>> {
+    let results = outcomes.iter().map(|(index, outcome)| match outcome {
+        Ok(outcome) => succeeded(*index, outcome, minimal),
+        Err(error) => failed(*index, error.clone().into()),
+    });
+    let mut results: Vec<_> = results.collect();
+    if !refused.is_empty() {
+        results.extend(refused.into_iter().map(|(index, problem)| failed(index, problem)));
+        results.sort_unstable_by_key(|result| result.index);
+    }
+    results
+}
+
+/// An operation that took effect, or would.
+pub fn succeeded(index: u32, outcome: &Outcome, minimal: bool) -> ResultForm<'_> {
+    let event = &*outcome.event;
+    let mut levels = event.changes.iter().map(|change| forms::changed(change, event.at));
+    let (first, second) = (levels.next(), levels.next());
+    let is_transfer = second.is_some();
+    let shows = |part| if minimal { None } else { part };
+    ResultForm {
+        status: forms::status_of(outcome),
+        level: shows(if is_transfer { None } else { first.clone() }),
+        reservation: forms::reservation(event),
+        from: shows(if is_transfer { first } else { None }),
+        to: shows(second),
+        seq: outcome.seq,
+        ..ResultForm::empty(index)
+    }
+}
+
+fn failed<'a>(index: u32, problem: Problem) -> ResultForm<'a> {
+    let (code, detail, members) = problem.into_parts();
+    ResultForm {
+        status: code.status().as_u16(),
+        error: Some(code.as_str()),
+        detail: Some(detail),
+        members,
+        ..ResultForm::empty(index)
+    }
+}
+
+impl ResultForm<'_> {
+    fn empty(index: u32) -> Self {
+        Self {
+            index,
+            status: 0,
+            level: None,
+            reservation: None,
+            from: None,
+            to: None,
+            seq: None,
+            error: None,
+            detail: None,
+            members: Map::new(),
+        }
+    }
+}

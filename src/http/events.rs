@@ -1,0 +1,242 @@
+//! The log as clients read it: events in order, and movements newest first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header::LINK;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+
+use super::forms::{self, EventForm};
+use super::lists::{AFTER, LIMIT, Page, link};
+use super::problem::Problem;
+use super::query::{Kind, Parameter, Query};
+use super::write::Answer;
+use super::{State, cursor};
+use crate::domain::{Event, Movement, Sku, StoreId, Timestamp};
+use crate::journal::{HistoryFilter, Journal, JournalError};
+
+const SKU: Parameter = Parameter {
+    name: "sku",
+    about: "Only what changed this SKU.",
+    kind: Kind::Text("85123A"),
+};
+
+const STORE: Parameter = Parameter {
+    name: "storeId",
+    about: "Only what changed this store.",
+    kind: Kind::Text("london"),
+};
+
+pub const EVENTS: &[Parameter] = &[
+    Parameter {
+        name: "after",
+        about: "The sequence behind which to begin; 0 or left out: from the beginning.",
+        kind: Kind::Count,
+    },
+    LIMIT,
+    Parameter {
+        name: "wait",
+        about: "So many seconds, up to 30, are waited for news where there is none.",
+        kind: Kind::Count,
+    },
+    SKU,
+    STORE,
+];
+
+/// A page of the log.
+#[derive(Serialize, JsonSchema)]
+pub struct EventsForm<'a> {
+    items: Vec<EventForm<'a>>,
+    /// Where the next page begins; null where there is nothing more at present.
+    next: Option<String>,
+    /// How far this page has looked: from here on nothing has been missed. Give it as `after` to go on later.
+    seq: u64,
+}
+
+/// `GET /api/events`
+pub async fn events(state: Data<State>, request: HttpRequest) -> Answer {
+    let query = Query::of(&request, EVENTS)?;
+    let limit = query.limit()?;
+    let after = query.count("after", u64::MAX)?.unwrap_or(0);
+    let wait = Duration::from_secs(query.count("wait", 30)?.unwrap_or(0));
+    let filter = HistoryFilter {
+        sku: query.id("sku", Sku::parse)?,
+        store: query.id("storeId", StoreId::parse)?,
+        ..HistoryFilter::default()
+    };
+    let journal = state.inventory()?.journal();
+    let deadline = Instant::now() + wait;
+    let mut found = look(journal.as_ref(), &filter, after, limit).await?;
+    while found.events.is_empty() && !found.has_more && timeout_at(deadline, journal.news(found.seq)).await.is_ok() {
+        found = look(journal.as_ref(), &filter, found.seq, limit).await?;
+    }
+    let next = found.has_more.then(|| found.seq.to_string());
+    let mut response = HttpResponse::Ok();
+    if let Some(next) = &next {
+        response.insert_header((LINK, link(&request, &query, next)));
+    }
+    Ok(response.json(EventsForm {
+        items: found
+            .events
+            .iter()
+            .map(|(seq, event)| forms::event(*seq, event))
+            .collect(),
+        next,
+        seq: found.seq,
+    }))
+}
+
+struct Found {
+    events: Vec<(u64, Event)>,
+    seq: u64,
+    has_more: bool,
+}
+
+/// Records that one request looks at, at most: a filter that fits little must not read the whole log at once.
+const LOOKED_AT: usize = 10_000;
+/// Records that are read at a time where not all of them may fit.
+const PAGE: usize = 1000;
+
+async fn look(journal: &dyn Journal, filter: &HistoryFilter, after: u64, limit: usize) -> Result<Found, JournalError> {
+    let mut found = Found {
+        events: Vec::new(),
+        seq: after,
+        has_more: false,
+    };
+    let mut looked_at = 0;
+    loop {
+        let visible = journal.visible();
+        let wanted = if filter.is_open() {
+            limit - found.events.len()
+        } else {
+            PAGE
+        };
+        let page = journal.events(found.seq, wanted).await?;
+        looked_at += page.len();
+        let is_last = page.is_empty();
+        for (seq, event) in page {
+            if found.events.len() == limit {
+                break;
+            }
+            found.seq = seq;
+            if !event.changes.is_empty() && filter.takes(&event) {
+                found.events.push((seq, event));
+            }
+        }
+        found.has_more = found.seq < visible;
+        if is_last || !found.has_more || found.events.len() == limit || looked_at >= LOOKED_AT {
+            return Ok(found);
+        }
+    }
+}
+
+pub const MOVEMENTS: &[Parameter] = &[
+    SKU,
+    STORE,
+    Parameter {
+        name: "type",
+        about: "Only movements of this type.",
+        kind: Kind::Movement,
+    },
+    Parameter {
+        name: "from",
+        about: "Not before this moment (RFC 3339).",
+        kind: Kind::Time,
+    },
+    Parameter {
+        name: "to",
+        about: "Not after this moment (RFC 3339).",
+        kind: Kind::Time,
+    },
+    LIMIT,
+    AFTER,
+];
+
+/// A movement: its event, and its place among the event's changes.
+struct Row {
+    seq: u64,
+    index: usize,
+    movement: Movement,
+    event: Arc<Event>,
+}
+
+/// `GET /api/movements`
+pub async fn movements(state: Data<State>, request: HttpRequest) -> Answer {
+    let query = Query::of(&request, MOVEMENTS)?;
+    let limit = query.limit()?;
+    let filter = HistoryFilter {
+        sku: query.id("sku", Sku::parse)?,
+        store: query.id("storeId", StoreId::parse)?,
+        moved: true,
+        movement: query.movement("type")?,
+        from: query.time("from")?,
+        to: query.time("to")?,
+        after: 0,
+    };
+    let name = name(&filter);
+    let name: Vec<&str> = name.iter().map(String::as_str).collect();
+    let after = query.get(AFTER.name).map(|after| place(&name, after)).transpose()?;
+    let journal = state.inventory()?.journal();
+    let rows = find(journal.as_ref(), filter, after, limit + 1).await?;
+    let page = Page::of(rows, limit, &name, |row| format!("{}:{}", row.seq, row.index));
+    page.answer(&request, &query, |row| {
+        forms::movement(row.seq, &row.event, &row.event.changes[row.index], row.movement)
+    })
+}
+
+/// The list with its filters, for its cursors.
+fn name(filter: &HistoryFilter) -> [String; 6] {
+    let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
+    [
+        "movements".to_owned(),
+        filter.sku.as_ref().map(Sku::to_string).unwrap_or_default(),
+        filter.store.as_ref().map(StoreId::to_string).unwrap_or_default(),
+        filter.movement.map(Movement::as_str).unwrap_or_default().to_owned(),
+        time(filter.from),
+        time(filter.to),
+    ]
+}
+
+fn place(name: &[&str], after: &str) -> Result<(u64, usize), Problem> {
+    let place = cursor::decode(name, after)?;
+    let parts = place
+        .split_once(':')
+        .and_then(|(seq, index)| Some((seq.parse().ok()?, index.parse().ok()?)));
+    parts.ok_or_else(|| Problem::invalid(AFTER.name, "it is not a cursor of this list"))
+}
+
+/// Movements behind `after`, newest first; of one event, the last of its changes first.
+async fn find(
+    journal: &dyn Journal,
+    filter: HistoryFilter,
+    after: Option<(u64, usize)>,
+    limit: usize,
+) -> Result<Vec<Row>, JournalError> {
+    let mut rows = Vec::new();
+    let mut before = after.map_or(u64::MAX, |(seq, _)| seq + 1);
+    while rows.len() < limit {
+        let events = journal.history(filter.clone(), before, limit - rows.len()).await?;
+        let Some((last, _)) = events.last() else { break };
+        before = *last;
+        for (seq, event) in events {
+            let event = Arc::new(event);
+            let changes = event.changes.iter().enumerate().rev();
+            let behind = changes.filter(|(index, _)| after.is_none_or(|(at, place)| seq < at || *index < place));
+            let fitting = behind.filter(|(_, change)| filter.takes_change(change));
+            rows.extend(fitting.filter_map(|(index, change)| {
+                Some(Row {
+                    seq,
+                    index,
+                    movement: change.movement?,
+                    event: event.clone(),
+                })
+            }));
+        }
+    }
+    rows.truncate(limit);
+    Ok(rows)
+}

@@ -1,0 +1,136 @@
+//! The way of every stock write: read the body, bind the key, carry it out, shape the answer.
+
+use actix_web::http::header::{IF_MATCH, IF_NONE_MATCH};
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::de::DeserializeOwned;
+
+use super::bodies::{Asked, StockBody};
+use super::caller::Caller;
+use super::problem::Problem;
+use super::query::Query;
+use super::{State, body, forms, idempotency, precondition};
+use crate::actors::Options;
+use crate::domain::{Request, Resource, Sku, StoreId, Timestamp};
+
+pub type Answer = Result<HttpResponse, Problem>;
+
+/// What a write is about.
+pub struct Target {
+    pub sku: Sku,
+    pub store_id: StoreId,
+    pub resource: Resource,
+}
+
+/// A write of one level, which its path names.
+pub async fn level<T: StockBody + DeserializeOwned>(
+    state: Data<State>,
+    request: HttpRequest,
+    (sku, store_id): (Sku, StoreId),
+    payload: Payload,
+) -> Answer {
+    let bytes = read(&request, payload).await?;
+    let asked = body::parse::<T>(&request, &bytes)?.asks()?;
+    if asked.store_id.is_some() {
+        return Err(Problem::invalid("storeId", "this route has the store in its path"));
+    }
+    let target = Target {
+        sku,
+        store_id,
+        resource: Resource::Level,
+    };
+    run(&state, &request, &bytes, target, asked).await
+}
+
+/// A write of an item, in the store that its body names or in `default`.
+pub async fn item<T: StockBody + DeserializeOwned>(
+    state: Data<State>,
+    request: HttpRequest,
+    sku: Sku,
+    payload: Payload,
+) -> Answer {
+    let bytes = read(&request, payload).await?;
+    let mut asked = body::parse::<T>(&request, &bytes)?.asks()?;
+    let target = Target {
+        sku,
+        store_id: asked.store_id.take().unwrap_or_else(StoreId::default_store),
+        resource: Resource::Item,
+    };
+    run(&state, &request, &bytes, target, asked).await
+}
+
+pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
+    Query::none(request)?;
+    body::read(request, &mut payload.into_inner()).await
+}
+
+pub async fn run(state: &State, request: &HttpRequest, bytes: &[u8], target: Target, asked: Asked) -> Answer {
+    let Caller(origin) = Caller::of(request);
+    let keyed = idempotency::keyed(
+        request,
+        bytes,
+        asked.key.as_deref(),
+        &origin.by,
+        forms::status(target.resource),
+    )?;
+    let expected = precondition::expected(request, asked.version)?;
+    let options = Options {
+        keyed,
+        dry_run: asked.dry_run,
+        chose_reservation: asked.chose_reservation,
+    };
+    let command = Request {
+        sku: target.sku,
+        store_id: target.store_id,
+        action: asked.action,
+        resource: target.resource,
+        expected,
+        origin,
+    };
+    let inventory = state.inventory()?;
+    if let Some(counted) = command.counted() {
+        check_counted_at(counted.at, inventory.now())?;
+    }
+    let outcome = inventory.execute(command, options).await?;
+    Ok(forms::written(&outcome, wants_minimal(request)))
+}
+
+/// How long ago a count may have been made, in milliseconds.
+const OLDEST_COUNT_MS: i64 = 24 * 3_600_000;
+
+pub fn check_counted_at(at: Timestamp, now: Timestamp) -> Result<(), Problem> {
+    let age_ms = now.as_millis().saturating_sub(at.as_millis());
+    if (0..=OLDEST_COUNT_MS).contains(&age_ms) {
+        return Ok(());
+    }
+    let message = format!("it must be at most 24 hours ago and not to come; here it is {now}");
+    Err(Problem::invalid("countedAt", message))
+}
+
+/// What changes no resource that has a version must not seem to heed one.
+pub fn refuse_preconditions(request: &HttpRequest) -> Result<(), Problem> {
+    let given = [IF_MATCH, IF_NONE_MATCH]
+        .into_iter()
+        .find(|name| request.headers().contains_key(name));
+    match given {
+        None => Ok(()),
+        Some(name) => Err(Problem::invalid(
+            name.as_str(),
+            "this route changes no single resource whose version it could be",
+        )),
+    }
+}
+
+/// `Prefer: return=minimal` (RFC 7240).
+pub fn wants_minimal(request: &HttpRequest) -> bool {
+    let preferences = request
+        .headers()
+        .get_all("prefer")
+        .filter_map(|value| value.to_str().ok());
+    let mut preferences = preferences.flat_map(|value| value.split(','));
+    preferences.any(|preference| {
+        let preference = preference.split(';').next().unwrap_or_default();
+        let stripped: String = preference.chars().filter(|c| !c.is_whitespace() && *c != '"').collect();
+        stripped.eq_ignore_ascii_case("return=minimal")
+    })
+}
