@@ -105,11 +105,6 @@ impl Service {
         })
     }
 
-    /// The path of one of its routes.
-    pub fn path(&self, route: &str) -> String {
-        format!("{}{route}", self.prefix)
-    }
-
     /// The path of a store's list of levels.
     pub fn store_path(&self, store: &str) -> String {
         let store = utf8_percent_encode(store, RESERVED);

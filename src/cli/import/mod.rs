@@ -145,7 +145,7 @@ impl ImportArgs {
         let named = self.store.as_deref().map(StoreId::parse).transpose();
         let named = named.map_err(|fault| anyhow!("--store {fault}"))?;
         let store = named.or_else(|| input::store_in_name(&self.file));
-        store.map_or_else(|| Ok(StoreId::parse("default")?), Ok)
+        Ok(store.unwrap_or_else(StoreId::default_store))
     }
 }
 

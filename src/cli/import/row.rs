@@ -206,8 +206,8 @@ fn optional_number(cells: &Cells, column: Column) -> Result<Option<u64>, Fault> 
 }
 
 fn details(cells: &Cells) -> Result<DetailsPatch, Fault> {
-    let text = |column: Column, longest: usize| match cells.get(column) {
-        Some(text) if text.len() > longest && text.chars().count() > longest => {
+    let text = |column: Column, longest: u64| match cells.get(column) {
+        Some(text) if text.chars().count() as u64 > longest => {
             Err(Fault::in_column(column, format!("has more than {longest} characters")))
         }
         text => Ok(text.map(Into::into)),
