@@ -122,6 +122,20 @@ impl Service {
         format!("{}/{sku}", self.store_path(store))
     }
 
+    /// Looks once whether there is a service, so that a wrong address shows at once.
+    pub async fn reach(self: &Arc<Self>) -> anyhow::Result<Client> {
+        let mut client = Client::new(self.clone());
+        let answer = client
+            .send(&Call::get(Uri::try_from(self.path("/api/health/live"))?))
+            .await?;
+        ensure!(
+            answer.status.is_success(),
+            "it does not answer as Holdfast does, but with {}",
+            answer.status
+        );
+        Ok(client)
+    }
+
     async fn connect(&self) -> Result<Connection, NoAnswer> {
         let stream = TcpStream::connect((self.host.as_str(), self.port))
             .await
@@ -243,6 +257,8 @@ impl NoAnswer {
         }
     }
 }
+
+impl std::error::Error for NoAnswer {}
 
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 
 mod bench;
 mod client;
+mod export;
 mod folder;
 mod import;
 mod retry;
@@ -32,6 +33,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Brings stock in from CSV, NDJSON, or the JSON files of older Node services
     Import(import::ImportArgs),
+    /// Writes stock, events or movements to a file of CSV or NDJSON
+    Export(export::ExportArgs),
     /// Measures a running service, or replays invoices against it and checks its books
     Bench(bench::BenchArgs),
 }
@@ -43,6 +46,7 @@ impl Cli {
             Some(Command::Serve(config)) => serve::run(&config),
             Some(Command::Verify(args)) => verify::run(&args),
             Some(Command::Import(args)) => import::run(&args),
+            Some(Command::Export(args)) => export::run(&args),
             Some(Command::Bench(args)) => bench::run(args),
         };
         result.unwrap_or_else(|error| {

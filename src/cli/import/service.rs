@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use foldhash::fast::FixedState;
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
@@ -50,14 +50,7 @@ impl ServiceTarget {
     /// Looks first whether there is a service: a wrong address shows at once.
     pub async fn reach(url: &str, dry_run: bool) -> anyhow::Result<Self> {
         let service = Arc::new(Service::parse(url)?);
-        let live = Call::get(Uri::try_from(service.path("/api/health/live"))?);
-        let answer = Client::new(service.clone()).send(&live).await;
-        let answer = answer.map_err(|none| anyhow!("{url}: {none}"))?;
-        ensure!(
-            answer.status.is_success(),
-            "{url} does not answer as Holdfast does: {}",
-            retry::describe(&answer)
-        );
+        service.reach().await.with_context(|| url.to_owned())?;
         Ok(Self {
             uri: Uri::try_from(service.path("/api/inventory/batch"))?,
             service,
