@@ -347,6 +347,8 @@ impl Splitter {
     fn end_cell(&mut self, is_last: bool) -> bool {
         if self.length <= MAX_LINE {
             self.ends.push(self.text.len());
+        } else {
+            self.fault = Some(RecordFault::TooLong);
         }
         self.line += u64::from(is_last);
         self.at = At::CellStart;
@@ -370,5 +372,155 @@ impl Splitter {
             self.end_cell(true);
         }
         self.length > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+    use std::ops::ControlFlow::Continue;
+
+    use super::*;
+    use crate::domain::StoreId;
+
+    /// What was read, a line each, with the input handed over in pieces of so many bytes.
+    fn read_in_pieces(text: &[u8], piece: usize) -> Result<Vec<String>, String> {
+        let mut lines = Vec::new();
+        let mut parser = Parser::new(StoreId::default_store());
+        let mut input = BufReader::with_capacity(piece, text);
+        let read = read(text, &mut input, &mut parser, &mut |line| {
+            lines.push(show(line));
+            Continue(())
+        });
+        read.map(|()| lines).map_err(|error| format!("{error:#}"))
+    }
+
+    fn show(Line { number, read }: Line) -> String {
+        match read {
+            Ok(row) => {
+                let name = row.details.name.as_deref().unwrap_or("-");
+                format!("{number}: {} {} {} {name:?}", row.sku, row.store_id, row.quantity)
+            }
+            Err(fault) => format!("{number}{fault}"),
+        }
+    }
+
+    fn check(text: impl AsRef<[u8]>, expected: &[&str]) {
+        for piece in [1, 2, 3, 7, 1 << 16] {
+            let lines = read_in_pieces(text.as_ref(), piece).unwrap();
+            assert_eq!(lines, expected, "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn lines_are_read_whatever_separates_their_cells() {
+        for delimiter in [",", ";", "\t"] {
+            let text = "sku,name,quantity\nA,Tea,1\r\nB,\"a, \"\"b\"\"\r\nc\",2\n\n,,\nC,,3";
+            check(
+                text.replace(',', delimiter),
+                &[
+                    "2: A default 1 \"Tea\"",
+                    &format!("3: B default 2 \"a{delimiter} \\\"b\\\"\\r\\nc\"").replace('\t', "\\t"),
+                    "7: C default 3 \"-\"",
+                ],
+            );
+        }
+    }
+
+    #[test]
+    fn a_header_may_be_quoted_and_spelt_in_other_ways() {
+        check(
+            "\"Store ID\",\"SKU\",QUANTITY,reserved\r\nx,A,1,9\r\n",
+            &["2: A x 1 \"-\""],
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_leaves_the_others_in() {
+        check(
+            b"sku,quantity,name\nA\nB,1\nC,1,x,y\nD,1,\xa3\nE,1,\"a\"b\nF,1,\nG,1,\"x\"\r\nH,1,a\"b\n",
+            &[
+                "2, column quantity: the line has 1 cells where the header has 3",
+                "3, column name: the line has 2 cells where the header has 3",
+                "4: the line has 4 cells where the header has 3",
+                "5, column name: is not UTF-8",
+                "6, column name: goes on behind its closing quote",
+                "7: F default 1 \"-\"",
+                "8: G default 1 \"x\"",
+                "9: H default 1 \"a\\\"b\"",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_character_is_not_put_together_from_two_cells() {
+        check(b"sku,quantity,name\n\xc3,1,\xa9\n", &["2, column sku: is not UTF-8"]);
+    }
+
+    #[test]
+    fn a_quote_that_nothing_closes_is_no_end() {
+        check(
+            "sku,quantity,name\nA,1,\nB,2,\"x\nC,3,\n",
+            &[
+                "2: A default 1 \"-\"",
+                "3: a quote is opened here that nothing closes: what follows was not read",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_line_is_not_taken_in_beyond_its_limit() {
+        let row = |length: usize| format!("A,1,\"{}\"\n", "x".repeat(length - 6));
+        for (length, says) in [
+            (MAX_LINE, "2, column description: has more than 4000 characters"),
+            (
+                MAX_LINE + 1,
+                "2: has more than 1048576 bytes, or a quote in it that is never closed",
+            ),
+            (
+                4 * MAX_LINE,
+                "2: has more than 1048576 bytes, or a quote in it that is never closed",
+            ),
+        ] {
+            let text = format!("sku,quantity,description\n{}B,2,\n", row(length));
+            let lines = read_in_pieces(text.as_bytes(), 1 << 16).unwrap();
+            assert_eq!(lines, [says, "3: B default 2 \"-\""]);
+        }
+    }
+
+    #[test]
+    fn a_long_line_takes_no_more_memory_than_a_line_may_have() {
+        for filler in ["x", "\"x\n\"", ",", "\"\""] {
+            let text = format!("{}\n", filler.repeat(3 * MAX_LINE / filler.len()));
+            let mut input = text.as_bytes();
+            let mut records = Records::new(&mut input, b',');
+            while records.read_record().unwrap() {}
+            let Splitter { text, ends, .. } = &records.splitter;
+            assert!(text.capacity() <= 2 * MAX_LINE, "{filler:?}: {}", text.capacity());
+            assert!(ends.capacity() <= 2 * MAX_LINE, "{filler:?}: {}", ends.capacity());
+        }
+    }
+
+    #[test]
+    fn a_header_that_does_not_fit_is_refused_by_name() {
+        for (header, says) in [
+            ("", "there is no header line"),
+            ("\n\n", "there is no header line"),
+            ("sku\n", "line 1: there is no column quantity"),
+            ("quantity,name\n", "line 1: there is no column sku"),
+            (
+                "sku,quantity,colour\n",
+                "line 1: column 3 is called \"colour\", which is not known here",
+            ),
+            (
+                "sku,quantity,SKU\n",
+                "line 1: column 3 is called \"SKU\", but there is such a column before it",
+            ),
+        ] {
+            assert_eq!(read_in_pieces(header.as_bytes(), 64).unwrap_err(), says);
+        }
+        let utf16: Vec<u8> = "sku,quantity\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let utf16 = [b"\xff\xfe", &utf16[..]].concat();
+        assert_eq!(read_in_pieces(&utf16, 64).unwrap_err(), "line 1: is not UTF-8");
     }
 }

@@ -103,3 +103,68 @@ pub fn store_in_name(file: &Path) -> Option<StoreId> {
     let store = name.strip_prefix("inventory_")?.strip_suffix(".json")?;
     StoreId::parse(store).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn the_format_is_known_by_name_or_by_how_a_file_begins() {
+        for (name, text, format) in [
+            ("a.csv", "{", Format::Csv),
+            ("a.CSV.gz", "", Format::Csv),
+            ("a.tsv", "", Format::Csv),
+            ("a.ndjson", "sku", Format::Ndjson),
+            ("a.jsonl.gz", "", Format::Ndjson),
+            ("a.json", " \n[{", Format::Json),
+            ("a.json", "{\"sku\":\"A\",\"quantity\":1}\n{\"sku\"", Format::Ndjson),
+            ("a.json", "{\"A\":{\"sku\":\"A\",\"quantity\":1}}", Format::Json),
+            ("a.json", "{\n\"sku\": 1", Format::Json),
+            ("-", "{\"sku\":5,\"quantity\":6}", Format::Json),
+            ("-", "sku,quantity", Format::Csv),
+            ("-", "", Format::Csv),
+        ] {
+            assert_eq!(Format::of(Path::new(name), text.as_bytes()), format, "{name} {text}");
+        }
+    }
+
+    #[test]
+    fn a_store_is_known_by_the_name_of_its_file() {
+        let store = |name: &str| store_in_name(Path::new(name)).map(|store| store.to_string());
+        assert_eq!(store("x/inventory_paris.json").as_deref(), Some("paris"));
+        assert_eq!(store("inventory_north_1.json.gz").as_deref(), Some("north_1"));
+        for name in [
+            "inventory.json",
+            "inventory_.json",
+            "inventory_paris.csv",
+            "stock_paris.json",
+            "-",
+        ] {
+            assert_eq!(store(name), None, "{name}");
+        }
+    }
+
+    fn read(bytes: &[u8]) -> anyhow::Result<String> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(&file, bytes)?;
+        let mut input = open(file.path(), &ProgressBar::hidden())?;
+        let mut text = String::new();
+        input.text.read_to_string(&mut text)?;
+        assert!(text.as_bytes().starts_with(&input.head));
+        Ok(text)
+    }
+
+    #[test]
+    fn gzip_and_a_byte_order_mark_are_known_by_their_bytes() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(b"\xef\xbb\xbfsku").unwrap();
+        let gzip = gzip.finish().unwrap();
+        assert_eq!(read(&gzip).unwrap(), "sku");
+        assert_eq!(read(b"\xef\xbb\xbfsku").unwrap(), "sku");
+        assert_eq!(read(b"s").unwrap(), "s");
+        assert_eq!(read(b"").unwrap(), "");
+        assert!(read(&gzip[..gzip.len() - 4]).is_err());
+    }
+}

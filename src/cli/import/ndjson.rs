@@ -122,3 +122,85 @@ pub fn put(cells: &mut Cells<'_>, column: Column, name: &str, value: &Value) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+    use std::ops::ControlFlow::Continue;
+
+    use super::*;
+    use crate::domain::StoreId;
+
+    fn lines(text: &[u8], piece: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut parser = Parser::new(StoreId::default_store());
+        let mut input = BufReader::with_capacity(piece, text);
+        let mut take = |Line { number, read }: Line| {
+            lines.push(match read {
+                Ok(row) => format!("{number}: {} {} {:?}", row.sku, row.quantity, row.details.price),
+                Err(fault) => format!("{number}{fault}"),
+            });
+            Continue(())
+        };
+        read(&mut input, &mut parser, &mut take).unwrap();
+        lines
+    }
+
+    fn check(text: impl AsRef<[u8]>, expected: &[&str]) {
+        for piece in [1, 3, 1 << 16] {
+            assert_eq!(lines(text.as_ref(), piece), expected, "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn a_price_is_an_object_or_stands_beside_its_currency() {
+        let price = "Some(Price { amount: 250, currency: EUR })";
+        check(
+            concat!(
+                "{\"sku\":\"A\",\"quantity\":1,\"price\":{\"amount\":250,\"currency\":\"EUR\"}}\r\n\n",
+                "{\"sku\":\"B\",\"quantity\":2,\"price\":250,\"currency\":\"EUR\",\"updatedAt\":\"now\",\"name\":null}\n",
+                "{\"sku\":\"C\",\"quantity\":3}",
+            ),
+            &[&format!("1: A 1 {price}"), &format!("3: B 2 {price}"), "4: C 3 None"],
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_leaves_the_others_in() {
+        check(
+            b"{\"sku\":\"A\",\"quantity\":1,\"colour\":1}\n{\"sku\":\n[1]\n{\"sku\":\"\xa3\"}\n{\"sku\":true,\"quantity\":1}\n\
+              {\"sku\":\"A\",\"quantity\":1.5}\n{\"sku\":\"A\",\"quantity\":1,\"Quantity\":2}\n\
+              {\"sku\":\"A\",\"quantity\":1,\"price\":{\"amount\":2,\"vat\":1}}\n{\"sku\":\"B\",\"quantity\":2}\n",
+            &[
+                "1, column colour: such a member is not known here",
+                "2: is not JSON: EOF while parsing a value (character 7)",
+                "3: is not a JSON object",
+                "4: is not UTF-8",
+                "5, column sku: is neither text nor a number",
+                "6, column quantity: \"1.5\" is not a whole number",
+                "7, column quantity: is given twice",
+                "8, column price: has a member \"vat\", which is not known here",
+                "9: B 2 None",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_line_is_not_taken_in_beyond_its_limit() {
+        let line = |length: usize| {
+            format!(
+                "{{\"sku\":\"A\",\"quantity\":1,\"name\":\"{}\"}}\n",
+                "x".repeat(length - 34)
+            )
+        };
+        for (length, says) in [
+            (MAX_LINE, "1, column name: has more than 255 characters"),
+            (MAX_LINE + 1, "1: has more than 1048576 bytes"),
+            (5 * MAX_LINE, "1: has more than 1048576 bytes"),
+        ] {
+            let text = line(length) + "{\"sku\":\"B\",\"quantity\":2}\n";
+            assert_eq!(text.lines().next().unwrap().len(), length);
+            assert_eq!(lines(text.as_bytes(), 1 << 16), [says, "2: B 2 None"]);
+        }
+    }
+}

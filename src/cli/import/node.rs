@@ -219,3 +219,129 @@ impl<'de> DeserializeSeed<'de> for Placed<'_> {
         Ok((line, value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow::{Break, Continue};
+
+    use super::*;
+    use crate::domain::StoreId;
+
+    fn check(text: &str, expected: &[&str]) {
+        let mut lines = Vec::new();
+        let mut parser = Parser::new(StoreId::parse("paris").unwrap());
+        let mut take = |Line { number, read }: Line| {
+            lines.push(match read {
+                Ok(row) => format!("{number}: {} {} {}", row.sku, row.store_id, row.quantity),
+                Err(fault) => format!("{number}{fault}"),
+            });
+            Continue(())
+        };
+        read(&mut text.as_bytes(), &mut parser, &mut take).unwrap();
+        assert_eq!(lines, expected, "{text}");
+    }
+
+    #[test]
+    fn an_array_of_items_is_read() {
+        check(
+            "[\n{\"sku\":\"A\",\"quantity\":1,\"last_updated\":{\"by\":[1]}},\n {\"productId\":7,\"qty\":\"2\",\"store_id\":\"x\"},\n\
+             {\"sku\":\"B\",\"productId\":9,\"stock\":3}]",
+            &["2: A paris 1", "3: 7 x 2", "4: B paris 3"],
+        );
+        check("[]", &[]);
+    }
+
+    #[test]
+    fn a_map_of_skus_is_read() {
+        check(
+            "{\"A\": {\"quantity\": 1, \"version\": 4},\n\"B\": 2,\n\"C\": {\"sku\": \"c\", \"quantity\": 3}, \"D\": -1}",
+            &[
+                "1: A paris 1",
+                "2: B paris 2",
+                "3: c paris 3",
+                "3, column quantity: \"-1\" is less than 0",
+            ],
+        );
+    }
+
+    #[test]
+    fn beside_items_nothing_is_stock() {
+        check(
+            "{\"version\": 3, \"synced\": {\"at\": 5}, \"items\": [{\"sku\": \"A\", \"quantity\": 1}], \"count\": 1}",
+            &["1: A paris 1"],
+        );
+        check(
+            "{\"items\": {\"A\": 1, \"B\": {\"stock\": 2}}}",
+            &["1: A paris 1", "1: B paris 2"],
+        );
+    }
+
+    #[test]
+    fn a_long_map_is_not_held_back() {
+        let members: Vec<String> = (0..3 * HELD_BACK).map(|i| format!("\"S{i}\": {i}")).collect();
+        let mut seen = 0;
+        let mut parser = Parser::new(StoreId::default_store());
+        let text = format!("{{{}, \"broken", members.join(",\n"));
+        let mut take = |line: Line| {
+            match line.read {
+                Ok(row) => assert_eq!((line.number, row.quantity), (seen + 1, seen)),
+                Err(fault) => assert!(fault.message.ends_with("what follows was not read"), "{fault}"),
+            }
+            seen += 1;
+            Continue(())
+        };
+        read(&mut text.as_bytes(), &mut parser, &mut take).unwrap();
+        assert!(seen > 2 * HELD_BACK as u64, "{seen}");
+    }
+
+    #[test]
+    fn what_is_no_document_is_said_with_its_line() {
+        check(
+            "[{\"sku\":\"A\",\"quantity\":1},\n5,\n{\"sku\":\"B\"},\n{]",
+            &[
+                "1: A paris 1",
+                "2: is not an item",
+                "3, column quantity: there must be one",
+                "4: key must be a string at line 4 column 2; what follows was not read",
+            ],
+        );
+        check(
+            "5",
+            &[
+                "1: invalid type: integer `5`, expected an array or a map of items at line 1 column 1; what follows was not read",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_item_is_not_taken_in_beyond_its_limit() {
+        let text = format!(
+            "[{{\"sku\":\"A\",\"quantity\":1}},\n{{\"sku\":\"{}\"}}]",
+            "x".repeat(2 * MAX_LINE)
+        );
+        let mut parser = Parser::new(StoreId::default_store());
+        let mut count = 0;
+        let result = read(&mut text.as_bytes(), &mut parser, &mut |_| {
+            count += 1;
+            Continue(())
+        });
+        let says = format!("{:#}", result.unwrap_err());
+        assert_eq!(
+            says,
+            "cannot be read behind line 2: an item has more than 1048576 bytes"
+        );
+        assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn it_stops_when_nobody_takes_lines_any_more() {
+        let mut parser = Parser::new(StoreId::default_store());
+        let mut count = 0;
+        let mut take = |_| {
+            count += 1;
+            Break(())
+        };
+        read(&mut "[1, 2, 3]".as_bytes(), &mut parser, &mut take).unwrap();
+        assert_eq!(count, 1);
+    }
+}

@@ -236,3 +236,126 @@ fn price(cells: &Cells) -> Result<Option<Price>, Fault> {
         (None, Some(_)) => Err(Fault::in_column(Column::Price, "a currency needs one")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(cells: &[(Column, &str)]) -> Result<Row, String> {
+        let mut line = Cells::default();
+        for (column, text) in cells {
+            line.put(*column, text.to_owned());
+        }
+        let mut parser = Parser::new(StoreId::default_store());
+        parser.row(&line).map_err(|fault| format!("line 17{fault}"))
+    }
+
+    #[test]
+    fn names_of_columns_are_found_exactly_or_by_what_they_sound_like() {
+        for name in ["storeId", "store_id", "Store ID", "STORE-ID", "storeid"] {
+            assert_eq!(Use::of(name), Some(Use::Take(Column::StoreId)), "{name}");
+        }
+        assert_eq!(Use::of("SKU"), Some(Use::Take(Column::Sku)));
+        assert_eq!(Use::of("updated_at"), Some(Use::PassOver));
+        for name in ["", "store", "qty", "sku2"] {
+            assert_eq!(Use::of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_empty_says_nothing() {
+        let row = row(&[(Column::Sku, "A"), (Column::Quantity, "0"), (Column::Name, "")]).unwrap();
+        assert_eq!(row.store_id, StoreId::default_store());
+        assert_eq!((row.quantity, row.reorder_point), (0, None));
+        assert_eq!(row.details, DetailsPatch::default());
+    }
+
+    #[test]
+    fn a_line_follows_the_store_that_it_names() {
+        let mut parser = Parser::new(StoreId::parse("paris").unwrap());
+        let mut stores = Vec::new();
+        for store in ["london", "london", "", "rome", "london"] {
+            let mut cells = Cells::default();
+            cells.put(Column::Sku, "A");
+            cells.put(Column::Quantity, "1");
+            cells.put(Column::StoreId, store);
+            stores.push(parser.row(&cells).unwrap().store_id.to_string());
+        }
+        assert_eq!(stores, ["london", "london", "paris", "rome", "london"]);
+    }
+
+    #[test]
+    fn a_fault_names_its_column() {
+        use Column::*;
+        let long = "x".repeat(256);
+        let longer = "x".repeat(4001);
+        let cases: [(&[(Column, &str)], &str); 17] = [
+            (&[(Quantity, "1")], "sku: there must be one"),
+            (&[(Sku, "A")], "quantity: there must be one"),
+            (
+                &[(Sku, " A"), (Quantity, "1")],
+                "sku: \" A\" must not begin or end with white space",
+            ),
+            (
+                &[(Sku, "A"), (StoreId, "."), (Quantity, "1")],
+                "storeId: \".\" must not be \".\"",
+            ),
+            (
+                &[(Sku, "A"), (Quantity, "12x")],
+                "quantity: \"12x\" is not a whole number",
+            ),
+            (
+                &[(Sku, "A"), (Quantity, "+1")],
+                "quantity: \"+1\" is not a whole number",
+            ),
+            (
+                &[(Sku, "A"), (Quantity, "1.0")],
+                "quantity: \"1.0\" is not a whole number",
+            ),
+            (&[(Sku, "A"), (Quantity, "-")], "quantity: \"-\" is not a whole number"),
+            (&[(Sku, "A"), (Quantity, "-1")], "quantity: \"-1\" is less than 0"),
+            (
+                &[(Sku, "A"), (Quantity, "9007199254740992")],
+                "quantity: \"9007199254740992\" is more than 9007199254740991",
+            ),
+            (
+                &[(Sku, "A"), (Quantity, "99999999999999999999999")],
+                "quantity: \"99999999999999999999999\" is more than 9007199254740991",
+            ),
+            (
+                &[(Sku, "A"), (Quantity, "1"), (ReorderPoint, "few")],
+                "reorderPoint: \"few\" is not a whole number",
+            ),
+            (
+                &[(Sku, "A"), (Quantity, "1"), (Name, &long)],
+                "name: has more than 255 characters",
+            ),
+            (
+                &[(Sku, "A"), (Quantity, "1"), (Description, &longer)],
+                "description: has more than 4000 characters",
+            ),
+            (
+                &[(Sku, "A"), (Quantity, "1"), (Price, "2.50"), (Currency, "EUR")],
+                "price: \"2.50\" is not a whole number; a price is given in minor units, such as cents",
+            ),
+            (
+                &[(Sku, "A"), (Quantity, "1"), (Price, "250")],
+                "currency: a price needs one",
+            ),
+            (
+                &[(Sku, "A"), (Quantity, "1"), (Price, "250"), (Currency, "eur")],
+                "currency: \"eur\" must be the three capital letters of a currency, such as EUR",
+            ),
+        ];
+        for (cells, says) in cases {
+            assert_eq!(row(cells).unwrap_err(), format!("line 17, column {says}"));
+        }
+        assert!(row(&[(Sku, "A"), (Quantity, "9007199254740991")]).is_ok());
+    }
+
+    #[test]
+    fn what_is_shown_of_a_cell_is_short() {
+        let said = row(&[(Column::Sku, "A"), (Column::Quantity, &"x".repeat(1 << 20))]).unwrap_err();
+        assert!(said.len() < 300, "{}", said.len());
+    }
+}
