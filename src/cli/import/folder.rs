@@ -18,10 +18,10 @@ use crate::domain::{Action, Event, Expected, Refusal, Request, Resource, Sku, St
 use crate::http::problem::Problem;
 use crate::journal::{Answer, Append, Appended, Journal, JournalError, Record};
 
-/// Lines in an append.
-const GROUP_LINES: u64 = 1000;
-/// Appends under way: while one is synced, the next are decided and encoded.
-const UNDER_WAY: usize = 4;
+/// Lines in an append. The log writes what is queued together; much larger ones only cost it fresh memory.
+const GROUP_LINES: u64 = 250;
+/// Appends under way: while some are synced, the next are decided and encoded.
+const UNDER_WAY: usize = 8;
 
 pub struct FolderTarget {
     folder: Folder,
