@@ -30,6 +30,8 @@ mod write;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use crate::actors::Inventory;
 use problem::{Code, Problem};
 
@@ -37,6 +39,7 @@ use problem::{Code, Problem};
 pub struct State {
     inventory: OnceLock<Arc<Inventory>>,
     started: Instant,
+    stopping: watch::Sender<bool>,
 }
 
 impl State {
@@ -45,7 +48,19 @@ impl State {
         Self {
             inventory: OnceLock::new(),
             started: Instant::now(),
+            stopping: watch::Sender::new(false),
         }
+    }
+
+    /// Lets those go who wait for news.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Ends when the service is to stop.
+    async fn stopping(&self) {
+        // It fails only when the state is gone.
+        drop(self.stopping.subscribe().wait_for(|stopping| *stopping).await);
     }
 
     pub fn serve(&self, inventory: Arc<Inventory>) {

@@ -218,10 +218,10 @@ impl Owner {
 }
 
 fn count(quantity: u64) -> Action {
-    Action::Set(Set {
+    Action::Set(Box::new(Set {
         quantity,
         ..Set::default()
-    })
+    }))
 }
 
 fn sell(quantity: i64) -> Action {

@@ -169,11 +169,11 @@ impl Shop {
         let store = STORES[(n % 2) as usize];
         let has_level = stock.level(&StoreId::parse(store).unwrap()).is_some();
         let action = match n % 4 {
-            _ if !has_level => Action::Set(Set {
+            _ if !has_level => Action::Set(Box::new(Set {
                 quantity: 1000 + n,
                 reorder_point: ReorderPoint::At(5),
                 ..Set::default()
-            }),
+            })),
             0 | 1 => Action::Reserve(Reserve {
                 quantity: 2,
                 reservation_id: reservation(n),

@@ -213,8 +213,11 @@ impl FileJournal {
     }
 
     fn enqueue(&self, append: Append) -> Result<oneshot::Receiver<Result<Appended, JournalError>>, JournalError> {
-        let encoded: Result<Vec<_>, _> = append.records.iter().map(line::encode_record).collect();
-        let fragments = encoded.map_err(|error| JournalError::Unavailable(format!("encoding an event: {error}")))?;
+        // The thread that sends a large append has more to do meanwhile than the log has.
+        let fragments = match append.records.len() {
+            0..=MAX_ENCODED_AHEAD => writer::encode(&append)?,
+            _ => Vec::new(),
+        };
         let (done, outcome) = oneshot::channel();
         let job = Job::Append(Queued {
             append,
@@ -248,6 +251,9 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
     thread.map_err(|error| OpenError(format!("cannot start the thread {name}: {error}")))
 }
+
+/// Appends of no more records are encoded before they are queued: the log thread is the one serial part.
+const MAX_ENCODED_AHEAD: usize = 64;
 
 fn ready<T: Send + 'static>(value: T) -> Answer<T> {
     future::ready(Ok(value)).boxed()

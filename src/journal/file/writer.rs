@@ -44,15 +44,27 @@ pub enum Job {
 
 impl Queued {
     fn size(&self) -> usize {
-        self.fragments.iter().map(Vec::len).sum()
+        match self.fragments.as_slice() {
+            [] => self.append.records.len() * TYPICAL_RECORD,
+            fragments => fragments.iter().map(Vec::len).sum(),
+        }
     }
 }
 
 type Closed = SyncSender<Result<(), JournalError>>;
 
-/// An append whose records are encoded but for their place in the log.
+/// What a record is taken to have before it is encoded, in bytes.
+const TYPICAL_RECORD: usize = 512;
+
+/// The records of an append but for their place in the log.
+pub fn encode(append: &Append) -> Result<Vec<Vec<u8>>, JournalError> {
+    let encoded: Result<Vec<_>, _> = append.records.iter().map(line::encode_record).collect();
+    encoded.map_err(|error| JournalError::Unavailable(format!("encoding an event: {error}")))
+}
+
 pub struct Queued {
     pub append: Append,
+    /// The append encoded; nothing where that is left to the log.
     pub fragments: Vec<Vec<u8>>,
     pub done: oneshot::Sender<Result<Appended, JournalError>>,
 }
@@ -195,10 +207,17 @@ impl Writer {
             done,
         } in queued
         {
-            if !admission.admit(&append) {
-                let _ = done.send(Err(JournalError::Conflict));
-                continue;
-            }
+            let encoded = match fragments.as_slice() {
+                [] => encode(&append),
+                _ => Ok(fragments),
+            };
+            let fragments = match encoded {
+                Ok(fragments) if admission.admit(&append) => fragments,
+                refused => {
+                    let _ = done.send(Err(refused.err().unwrap_or(JournalError::Conflict)));
+                    continue;
+                }
+            };
             dones.push((self.head.seq + published.len() as u64 + 1, done));
             for (record, fragment) in append.records.into_iter().zip(&fragments) {
                 let seq = self.head.seq + published.len() as u64 + 1;
