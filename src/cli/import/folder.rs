@@ -145,7 +145,7 @@ impl FolderTarget {
         let request = Request {
             sku: sku.clone(),
             store_id,
-            action: Action::Set(set),
+            action: Action::Set(set.into()),
             resource: Resource::Level,
             expected: Expected::default(),
             origin: self.folder.origin.clone(),
