@@ -2,6 +2,11 @@
 //! something wrong, 2 that it could not be done.
 
 mod bench;
+mod client;
+mod export;
+mod folder;
+mod import;
+mod retry;
 mod serve;
 mod verify;
 
@@ -26,6 +31,10 @@ enum Command {
     Serve(Config),
     /// Proves a data folder whole
     Verify(verify::VerifyArgs),
+    /// Brings stock in from CSV, NDJSON, or the JSON files of older Node services
+    Import(import::ImportArgs),
+    /// Writes stock, events or movements to a file of CSV or NDJSON
+    Export(export::ExportArgs),
     /// Measures a running service, or replays invoices against it and checks its books
     Bench(bench::BenchArgs),
 }
@@ -36,6 +45,8 @@ impl Cli {
             None => serve::run(&self.serve),
             Some(Command::Serve(config)) => serve::run(&config),
             Some(Command::Verify(args)) => verify::run(&args),
+            Some(Command::Import(args)) => import::run(&args),
+            Some(Command::Export(args)) => export::run(&args),
             Some(Command::Bench(args)) => bench::run(args),
         };
         result.unwrap_or_else(|error| {

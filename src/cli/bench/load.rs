@@ -32,10 +32,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::BenchArgs;
-use super::client::{Answer, Call, Client, NoAnswer, Service};
 use super::report::{self, Latency, LoadReport};
-use super::retry::Patience;
 use super::stock::{self, Count, LevelKey};
+use crate::cli::client::{Answer, Call, Client, NoAnswer, Service};
+use crate::cli::retry::Patience;
 
 /// What a level is stocked with, and what must still be available to leave it alone.
 const STOCK: i64 = 1_000_000_000;

@@ -2,20 +2,17 @@
 //!
 //! Load (`load`) measures how fast a service answers one kind of request. Replay (`replay`) sends a
 //! file of invoice lines, keeps its own ledger of what each line did, survives the service dying
-//! underneath it, and at the end compares every level with the ledger. Both share the client
-//! (`client`), the patience with a service that is away (`retry`), and how levels are listed and
-//! stocked (`stock`).
+//! underneath it, and at the end compares every level with the ledger. Both share how levels are
+//! listed and stocked (`stock`).
 //!
 //! Everything runs on one thread: the load shares its cores with the service it measures, so what
 //! counts is the generator's CPU time per request, not how many cores it can fill.
 
-mod client;
 mod invoices;
 mod ledger;
 mod load;
 mod replay;
 mod report;
-mod retry;
 mod stock;
 
 use std::path::PathBuf;

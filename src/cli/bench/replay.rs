@@ -16,12 +16,12 @@ use hyper::{Method, Uri};
 use uuid::Uuid;
 
 use super::BenchArgs;
-use super::client::{Call, Client, Service};
 use super::invoices::{Invoices, Kind, Operation};
 use super::ledger::{Difference, Ledger};
 use super::report::{self, FailedLine, ReplayReport};
-use super::retry::{self, Outcome, Patience};
 use super::stock::{self, Level, LevelKey};
+use crate::cli::client::{Call, Client, Service};
+use crate::cli::retry::{self, Outcome, Patience};
 
 /// Runs the replay and prints its report; true if nothing failed and the books agree.
 pub async fn run(args: &BenchArgs, file: &Path) -> anyhow::Result<bool> {

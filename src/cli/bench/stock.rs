@@ -10,8 +10,8 @@ use indicatif::ProgressBar;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::client::{Call, Client, Service};
-use super::retry::{self, Patience};
+use crate::cli::client::{Call, Client, Service};
+use crate::cli::retry::{self, Patience};
 
 /// A level's name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]

@@ -40,7 +40,7 @@ pub struct Service {
     prefix: String,
 }
 
-/// A request as the bench knows it; it is cheap to clone and may be sent again.
+/// A request as a command knows it; it is cheap to clone and may be sent again.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub method: Method,
@@ -108,7 +108,7 @@ impl Service {
     /// The path of a store's list of levels.
     pub fn store_path(&self, store: &str) -> String {
         let store = utf8_percent_encode(store, RESERVED);
-        format!("{}/api/inventory/stores/{store}/inventory", self.prefix)
+        self.path(&format!("/api/inventory/stores/{store}/inventory"))
     }
 
     /// The path of a route that begins with `/api`.
@@ -120,6 +120,20 @@ impl Service {
     pub fn level_path(&self, store: &str, sku: &str) -> String {
         let sku = utf8_percent_encode(sku, RESERVED);
         format!("{}/{sku}", self.store_path(store))
+    }
+
+    /// Looks once whether there is a service, so that a wrong address shows at once.
+    pub async fn reach(self: &Arc<Self>) -> anyhow::Result<Client> {
+        let mut client = Client::new(self.clone());
+        let answer = client
+            .send(&Call::get(Uri::try_from(self.path("/api/health/live"))?))
+            .await?;
+        ensure!(
+            answer.status.is_success(),
+            "it does not answer as Holdfast does, but with {}",
+            answer.status
+        );
+        Ok(client)
     }
 
     async fn connect(&self) -> Result<Connection, NoAnswer> {
@@ -243,6 +257,8 @@ impl NoAnswer {
         }
     }
 }
+
+impl std::error::Error for NoAnswer {}
 
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
