@@ -15,17 +15,45 @@ const PART: usize = 4096;
 
 /// An entry of a list, or a place in it where none need be.
 #[derive(Clone, PartialEq, Eq)]
-enum Listed {
+struct Listed {
+    /// How it begins in lower case: most comparisons end here, without a look at the text elsewhere in memory.
+    beginning: [u8; 16],
+    entry: Entry,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Entry {
     Sku(Sku),
     /// Before every SKU that reads so in some case.
     Place(Box<str>),
 }
 
 impl Listed {
+    fn sku(sku: &Sku) -> Self {
+        Self {
+            beginning: beginning(sku.as_str()),
+            entry: Entry::Sku(sku.clone()),
+        }
+    }
+
+    fn place(text: &str) -> Self {
+        Self {
+            beginning: beginning(text),
+            entry: Entry::Place(text.into()),
+        }
+    }
+
     fn text(&self) -> &str {
-        match self {
-            Self::Sku(sku) => sku.as_str(),
-            Self::Place(text) => text,
+        match &self.entry {
+            Entry::Sku(sku) => sku.as_str(),
+            Entry::Place(text) => text,
+        }
+    }
+
+    fn into_sku(self) -> Option<Sku> {
+        match self.entry {
+            Entry::Sku(sku) => Some(sku),
+            Entry::Place(_) => None,
         }
     }
 }
@@ -33,12 +61,16 @@ impl Listed {
 /// Without regard to case first, so that `85123a` stands beside `85123A`.
 impl Ord for Listed {
     fn cmp(&self, other: &Self) -> Ordering {
-        compare_folded(self.text(), other.text()).then_with(|| match (self, other) {
-            (Self::Sku(a), Self::Sku(b)) => a.cmp(b),
-            (Self::Place(_), Self::Place(_)) => Ordering::Equal,
-            (Self::Place(_), Self::Sku(_)) => Ordering::Less,
-            (Self::Sku(_), Self::Place(_)) => Ordering::Greater,
-        })
+        let by_beginning = self.beginning.cmp(&other.beginning);
+        let by_text = || compare_folded(self.text(), other.text());
+        by_beginning
+            .then_with(by_text)
+            .then_with(|| match (&self.entry, &other.entry) {
+                (Entry::Sku(a), Entry::Sku(b)) => a.cmp(b),
+                (Entry::Place(_), Entry::Place(_)) => Ordering::Equal,
+                (Entry::Place(_), Entry::Sku(_)) => Ordering::Less,
+                (Entry::Sku(_), Entry::Place(_)) => Ordering::Greater,
+            })
     }
 }
 
@@ -74,11 +106,8 @@ pub struct Part {
 impl Directory {
     pub fn add_level(&self, sku: &Sku, store: &StoreId) {
         self.write(|sets| {
-            sets.all.insert(Listed::Sku(sku.clone()));
-            sets.stores
-                .entry(store.clone())
-                .or_default()
-                .insert(Listed::Sku(sku.clone()));
+            sets.all.insert(Listed::sku(sku));
+            sets.stores.entry(store.clone()).or_default().insert(Listed::sku(sku));
         });
     }
 
@@ -89,29 +118,29 @@ impl Directory {
         self.write(|sets| {
             for word in before.into_iter().flat_map(words) {
                 if let Some(skus) = sets.words.get_mut(&*word) {
-                    skus.remove(&Listed::Sku(sku.clone()));
+                    skus.remove(&Listed::sku(sku));
                     if skus.is_empty() {
                         sets.words.remove(&*word);
                     }
                 }
             }
             for word in after.into_iter().flat_map(words) {
-                sets.words.entry(word).or_default().insert(Listed::Sku(sku.clone()));
+                sets.words.entry(word).or_default().insert(Listed::sku(sku));
             }
         });
     }
 
     pub fn set_low(&self, sku: &Sku, is_low: bool) {
         self.write(|sets| match is_low {
-            true => sets.low.insert(Listed::Sku(sku.clone())),
-            false => sets.low.remove(&Listed::Sku(sku.clone())),
+            true => sets.low.insert(Listed::sku(sku)),
+            false => sets.low.remove(&Listed::sku(sku)),
         });
     }
 
     /// SKUs behind `after` that may fit: whether a level in a store runs low is for the caller to see.
     pub fn find(&self, filter: &ItemFilter, after: Option<&Sku>) -> Part {
         let sets = self.sets.read().unwrap_or_else(PoisonError::into_inner);
-        let start = after.map_or(Bound::Unbounded, |sku| Bound::Excluded(Listed::Sku(sku.clone())));
+        let start = after.map_or(Bound::Unbounded, |sku| Bound::Excluded(Listed::sku(sku)));
         let empty = Skus::new();
         let in_store = filter
             .store
@@ -137,7 +166,7 @@ impl Directory {
 
 impl Sets {
     fn with_prefix(&self, q: &str, after: &Bound<Listed>, fits: impl Fn(&Listed) -> bool) -> Part {
-        let first = Listed::Place(q.into());
+        let first = Listed::place(q);
         let start = match after {
             Bound::Excluded(after) if *after > first => Bound::Excluded(after.clone()),
             _ => Bound::Included(first),
@@ -163,7 +192,7 @@ fn take<'a>(entries: impl Iterator<Item = &'a Listed>, fits: impl Fn(&Listed) ->
     let mut part = Part::default();
     let mut last: Option<&Sku> = None;
     for (i, entry) in entries.enumerate() {
-        let Listed::Sku(sku) = entry else { continue };
+        let Entry::Sku(sku) = &entry.entry else { continue };
         if i == PART {
             part.resume = last.cloned();
             break;
@@ -179,16 +208,12 @@ fn take<'a>(entries: impl Iterator<Item = &'a Listed>, fits: impl Fn(&Listed) ->
 /// Two parts of the same list, in its order; what lies behind the end of an unfinished one is left for the next part.
 fn merge(a: Part, b: Part) -> Part {
     let ends = [&a.resume, &b.resume].into_iter().flatten();
-    let end = ends.cloned().map(Listed::Sku).min();
-    let all: Skus = a.skus.into_iter().chain(b.skus).map(Listed::Sku).collect();
+    let end = ends.map(Listed::sku).min();
+    let all: Skus = a.skus.iter().chain(&b.skus).map(Listed::sku).collect();
     let within = all.into_iter().filter(|sku| end.as_ref().is_none_or(|end| sku <= end));
-    let to_sku = |listed| match listed {
-        Listed::Sku(sku) => Some(sku),
-        Listed::Place(_) => None,
-    };
     Part {
-        skus: within.filter_map(to_sku).collect(),
-        resume: end.and_then(to_sku),
+        skus: within.filter_map(Listed::into_sku).collect(),
+        resume: end.and_then(Listed::into_sku),
     }
 }
 
@@ -197,6 +222,19 @@ fn words(text: &str) -> impl Iterator<Item = Box<str>> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .map(|word| word.to_lowercase().into_boxed_str())
+}
+
+/// Zeros behind a shorter text come before every character that an id may have.
+fn beginning(text: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    if text.is_ascii() {
+        let folded = text.bytes().map(|byte| byte.to_ascii_lowercase());
+        bytes.iter_mut().zip(folded).for_each(|(at, byte)| *at = byte);
+    } else {
+        let folded: String = fold(text).take(16).collect();
+        bytes.iter_mut().zip(folded.bytes()).for_each(|(at, byte)| *at = byte);
+    }
+    bytes
 }
 
 fn fold(text: &str) -> impl Iterator<Item = char> {
