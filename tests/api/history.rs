@@ -222,3 +222,19 @@ fn the_far_past_of_a_long_log_is_found_in_good_time() {
     assert_eq!(then(&app, "A", &moment).expect(200).json, shown);
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
+
+#[test]
+fn what_was_told_only_at_the_beginning_is_remembered_however_much_came_since() {
+    let app = TestApp::start();
+    let body = json!({"sku": "A", "name": "first", "quantity": 9});
+    app.post("/api/inventory/items", body).expect(201);
+    app.stock("A", 7);
+    let mut samples = vec![sample(&app, "A")];
+    for i in 0..45 {
+        app.put(&at_in("s2", "A"), json!({"quantity": i}));
+        samples.push(sample(&app, "A"));
+    }
+    for (moment, shown) in &samples {
+        assert_eq!(then(&app, "A", moment).expect(200).json, *shown, "at {moment}");
+    }
+}
