@@ -741,3 +741,15 @@ fn sixty_four_batches_at_once_oversell_nothing_and_the_books_agree() {
         assert_eq!(app.get(&at_in(&store, &sku)).expect(200)["quantity"], sum);
     }
 }
+
+#[test]
+#[ignore = "bug: only the operation that is too deep is refused, at any depth"]
+fn a_batch_deeper_than_32_levels_is_refused_whole() {
+    let app = TestApp::start();
+    app.stock("A", 10);
+    let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
+    let body = format!("{{\"operations\":[{},{deep}]}}", adjust("A", 1));
+    app.send("POST", BATCH, &[JSON], Some(body.as_bytes()))
+        .refused(400, "invalid_request");
+    assert_eq!(app.state("A"), (10, 0, 1));
+}

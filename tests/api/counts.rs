@@ -314,3 +314,17 @@ fn a_repeat_of_a_count_is_answered_though_the_count_is_too_old_by_now() {
         assert_eq!((again.status, again.text()), (first.status, first.text()));
     }
 }
+
+#[test]
+#[ignore = "bug: each count reads the whole log twice, though only what came behind it matters"]
+fn counts_of_the_past_do_not_read_the_whole_log_each() {
+    let app = TestApp::start();
+    let operations = vec![json!({"op": "set", "sku": "OTHER", "storeId": "s1", "quantity": 1}); 10_000];
+    app.post("/api/inventory/batch", json!({"operations": operations}))
+        .expect(200);
+    let set = json!({"op": "set", "sku": "A", "storeId": "s1", "quantity": 1, "countedAt": moment()});
+    let started = std::time::Instant::now();
+    app.post("/api/inventory/batch", json!({"operations": vec![set; 50]}))
+        .expect(200);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}

@@ -268,3 +268,28 @@ fn the_movements_of_a_level_add_up_to_its_quantity() {
         assert_eq!(app.get(&at_in(store, sku)).expect(200)["quantity"], quantity);
     }
 }
+
+#[test]
+#[ignore = "bug: 500 internal where arithmetic is checked; the place one behind the last is computed"]
+fn a_cursor_that_was_forged_with_its_checksum_is_no_error_of_the_service() {
+    let app = busy();
+    app.get(&format!("{MOVEMENTS}?after={}", forged("7:1"))).expect(200);
+    for place in [
+        "18446744073709551615:0",
+        "18446744073709551614:0",
+        "0:0",
+        "7:18446744073709551615",
+    ] {
+        let answer = app.get(&format!("{MOVEMENTS}?after={}", forged(place)));
+        assert!([200, 400].contains(&answer.status), "{place}: {}", answer.text());
+    }
+}
+
+/// A cursor of the list without filters.
+fn forged(place: &str) -> String {
+    use base64::Engine;
+    let parts = ["movements", "", "", "", "", "", place];
+    let text = parts.map(|part| format!("{part}\0")).concat();
+    let bytes = [&crc32c::crc32c(text.as_bytes()).to_be_bytes()[..], place.as_bytes()].concat();
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
