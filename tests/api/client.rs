@@ -23,6 +23,10 @@ pub fn at_in(store: &str, sku: &str) -> String {
     format!("/api/inventory/stores/{store}/inventory/{sku}")
 }
 
+pub fn item(sku: &str) -> String {
+    format!("/api/inventory/items/{sku}")
+}
+
 pub fn operation(key: &str) -> String {
     format!("/api/operations/{key}")
 }
@@ -319,6 +323,43 @@ fn read_line(connection: &mut BufReader<TcpStream>) -> String {
     let mut line = String::new();
     connection.read_line(&mut line).unwrap();
     line.trim_end_matches(['\r', '\n']).to_owned()
+}
+
+/// Every row of a list, page by page along its `Link`s. Each page but the last must be full.
+#[track_caller]
+pub fn all_pages(app: &impl Client, path: &str, limit: usize) -> Vec<Value> {
+    let mark = if path.contains('?') { '&' } else { '?' };
+    let (mut rows, mut target) = (Vec::new(), format!("{path}{mark}limit={limit}"));
+    loop {
+        let page = app.get(&target).expect(200);
+        let items = page["items"]
+            .as_array()
+            .unwrap_or_else(|| panic!("no items: {}", page.text()));
+        rows.extend(items.iter().cloned());
+        let Some(link) = page.header("link") else {
+            assert_eq!(page["next"], Value::Null, "{}", page.text());
+            return rows;
+        };
+        assert_eq!(items.len(), limit, "{target}: {}", page.text());
+        let (next, rel) = link.strip_prefix('<').unwrap().split_once('>').unwrap();
+        assert_eq!(rel.replace(' ', ""), ";rel=\"next\"");
+        assert!(next.contains(page["next"].as_str().unwrap()), "{link}");
+        target = next.to_owned();
+    }
+}
+
+/// One member of each row.
+pub fn column(rows: &[Value], member: &str) -> Vec<String> {
+    let texts = rows
+        .iter()
+        .map(|row| row[member].as_str().map_or(row[member].to_string(), str::to_owned));
+    texts.collect()
+}
+
+/// A time as answers write it, so many milliseconds from now.
+pub fn from_now(millis: i64) -> String {
+    let time = chrono::Utc::now() + chrono::Duration::milliseconds(millis);
+    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 /// RFC 3339 in UTC with milliseconds.

@@ -10,7 +10,7 @@ use crate::log::events;
 use crate::support::TestApp;
 
 /// Lets every thread send its requests, and returns all answers.
-fn all_at_once(threads: usize, send: impl Fn(usize) -> Vec<Answer> + Sync) -> Vec<Answer> {
+pub fn all_at_once(threads: usize, send: impl Fn(usize) -> Vec<Answer> + Sync) -> Vec<Answer> {
     let start = Barrier::new(threads);
     let (start, send) = (&start, &send);
     std::thread::scope(|scope| {

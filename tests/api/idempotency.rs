@@ -4,7 +4,7 @@ use std::sync::Barrier;
 
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, JSON, at, is_time, operation};
+use crate::client::{Answer, Client, JSON, at, is_time, item, operation};
 use crate::log::events;
 use crate::support::TestApp;
 
@@ -270,5 +270,103 @@ fn sixteen_at_once_under_one_key_take_effect_once() {
         assert_eq!(first.count(), 1);
         assert!(done.iter().all(|answer| answer.body == done[0].body));
         assert_eq!(app.state("A"), (round + 1, 0, round + 2));
+    }
+}
+
+#[test]
+fn a_key_of_an_item_route_stands_for_that_route_only() {
+    let app = TestApp::start();
+    app.stock("A", 10);
+    let body = json!({"quantity": 7});
+    let key = [("idempotency-key", "k")];
+    let quantity = format!("{}/quantity", item("A"));
+    let first = app.put_with(&quantity, &key, body.clone()).expect(200);
+    for path in [at("A"), format!("{}/quantity", item("B"))] {
+        app.put_with(&path, &key, body.clone())
+            .refused(422, "idempotency_key_reused");
+    }
+    let reserve = format!("{}/reserve", item("A"));
+    app.post_with(&reserve, &key, body.clone())
+        .refused(422, "idempotency_key_reused");
+    app.put_with(&quantity, &key, json!({"quantity": 7, "storeId": "s1"}))
+        .refused(422, "idempotency_key_reused");
+    is_repeat_of(&first, &app.put_with(&quantity, &key, body));
+    assert_eq!(app.get(&item("A")).expect(200)["version"], 2);
+}
+
+#[test]
+fn a_batch_that_is_still_running_is_told_to_be_in_flight() {
+    let app = TestApp::start();
+    app.stock("A", 0);
+    let port = app.port;
+    let operations = vec![json!({"op": "adjust", "sku": "A", "storeId": "s1", "delta": 1}); 10_000];
+    let body = json!({"operations": operations});
+    let other = json!({"operations": [operations[0]]});
+    std::thread::scope(|scope| {
+        let batch = scope.spawn(|| keyed(&port, "k", "/api/inventory/batch", body).expect(200));
+        let mut seen = Vec::new();
+        while !batch.is_finished() {
+            let told = port.get(&operation("k"));
+            let told = match told.status {
+                404 => "not found".to_owned(),
+                _ => told.expect(200)["status"].as_str().unwrap().to_owned(),
+            };
+            let is_pending = told == "pending";
+            seen.push(told);
+            if is_pending {
+                let refused = keyed(&port, "k", "/api/inventory/batch", other.clone());
+                assert!(refused["error"] == "request_in_flight" || refused["error"] == "idempotency_key_reused");
+                break;
+            }
+        }
+        seen.dedup();
+        assert_eq!(seen.last().map(String::as_str), Some("pending"), "{seen:?}");
+        batch.join().unwrap();
+    });
+    keyed(&port, "k", "/api/inventory/batch", other).refused(422, "idempotency_key_reused");
+    assert_eq!(app.state("A").0, 10_000);
+}
+
+#[test]
+fn a_batch_that_was_cut_by_kill_9_is_completed_by_its_repeat() {
+    let folder = tempfile::tempdir().unwrap();
+    let skus: Vec<String> = (0..10).map(|i| format!("S{i}")).collect();
+    let mut app = TestApp::start_in(folder.path(), 0, &[]);
+    skus.iter().for_each(|sku| app.stock(sku, 100));
+    let operations: Vec<Value> = (0..400)
+        .map(|i| match i % 20 < 10 {
+            true => json!({"op": "adjust", "sku": (skus[i % 10]), "storeId": "s1", "delta": 1}),
+            false => {
+                json!({"op": "transfer", "sku": (skus[i % 10]), "fromStoreId": "s1", "toStoreId": "s2", "quantity": 1})
+            }
+        })
+        .collect();
+    let body = json!({"operations": operations});
+    for round in 0..6_u64 {
+        let (port, key) = (app.port, format!("k{round}"));
+        let sent = body.to_string();
+        let sending = std::thread::spawn(move || {
+            let headers = [JSON, ("idempotency-key", &*key)];
+            port.try_send("POST", "/api/inventory/batch", &headers, Some(sent.as_bytes()))
+        });
+        std::thread::sleep(std::time::Duration::from_millis(12 + 8 * round));
+        app.kill();
+        let first = sending.join().unwrap().ok().filter(|answer| answer.status == 200);
+        app = TestApp::start_in(folder.path(), 0, &[]);
+        let again = keyed(&app, &format!("k{round}"), "/api/inventory/batch", body.clone()).expect(200);
+        if let Some(first) = first {
+            is_repeat_of(&first, &again);
+        }
+        let results = again["results"].as_array().unwrap();
+        assert!(results.iter().all(|result| result["status"] == 200), "{}", again.text());
+        for sku in &skus {
+            let whole = app.get(&item(sku)).expect(200);
+            let (quantity, version) = (100 + 20 * (round + 1), 1 + 40 * (round + 1));
+            assert_eq!(
+                (&whole["quantity"], &whole["version"]),
+                (&json!(quantity), &json!(version)),
+                "round {round}"
+            );
+        }
     }
 }

@@ -5,15 +5,22 @@
 mod support;
 
 mod bad_input;
+mod batches;
 mod client;
 mod concurrency;
+mod counts;
+mod feed;
+mod history;
 mod idempotency;
 mod ids;
+mod items;
 mod levels;
 mod lists;
 mod log;
+mod movements;
 mod replies;
 mod reservations;
 mod serving;
 mod storage;
+mod transfers;
 mod versions;

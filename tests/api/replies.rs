@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::json;
 
-use crate::client::{Client, JSON, at, is_time, read_answer};
+use crate::client::{Answer, Client, JSON, at, is_time, item, read_answer};
 use crate::log::events;
 use crate::support::TestApp;
 
@@ -190,4 +190,216 @@ fn what_is_not_http_does_not_end_the_service() {
         let _ = connection.get_mut().write_all(bytes);
     }
     assert_eq!(app.state("A"), (5, 0, 1));
+}
+
+/// A path of each GET route that shows something.
+fn shown(app: &TestApp) -> Vec<String> {
+    app.put_with(&at("A"), &[("idempotency-key", "k")], json!({"quantity": 5}))
+        .expect(201);
+    app.put(&at("B"), json!({"quantity": 5})).expect(201);
+    let paths = [
+        at("A"),
+        format!("{}?limit=1", at("A").trim_end_matches("/A")),
+        item("A"),
+        "/api/inventory/items?limit=1".to_owned(),
+        format!(
+            "{}/history?at={}",
+            item("A"),
+            app.get(&item("A")).expect(200)["updatedAt"].as_str().unwrap()
+        ),
+        "/api/events?limit=1".to_owned(),
+        "/api/movements?limit=1".to_owned(),
+        "/api/operations/k".to_owned(),
+        "/api/health".to_owned(),
+        "/api/health/live".to_owned(),
+        "/api/health/ready".to_owned(),
+        "/".to_owned(),
+    ];
+    paths.to_vec()
+}
+
+#[test]
+fn head_is_answered_as_get_without_the_body() {
+    let app = TestApp::start();
+    let mut paths = shown(&app);
+    paths.extend([
+        at("NONE"),
+        item("NONE"),
+        "/x".to_owned(),
+        "/api/events?x=1".to_owned(),
+        "/api/operations/none".to_owned(),
+    ]);
+    for path in paths {
+        let id = [("x-request-id", "head-7")];
+        let (get, head) = (app.get_with(&path, &id), app.send("HEAD", &path, &id, None));
+        assert_eq!((head.status, head.body.len()), (get.status, 0), "{path}");
+        for header in [
+            "content-type",
+            "etag",
+            "link",
+            "cache-control",
+            "x-content-type-options",
+            "x-request-id",
+        ] {
+            assert_eq!(head.header(header), get.header(header), "{header} of {path}");
+        }
+    }
+    let tagged = app
+        .send("HEAD", &item("A"), &[("if-none-match", "\"1\"")], None)
+        .expect(304);
+    assert_eq!(tagged.header("etag"), Some("\"1\""));
+}
+
+#[test]
+fn options_are_told_with_204() {
+    let app = TestApp::start();
+    for (path, allowed) in [
+        (at("A"), "GET, HEAD, OPTIONS, PUT"),
+        (format!("{}/adjust", at("A")), "OPTIONS, POST"),
+        ("/api/inventory/stores/s1/inventory".to_owned(), "GET, HEAD, OPTIONS"),
+        ("/api/inventory/items".to_owned(), "GET, HEAD, OPTIONS, POST"),
+        (item("A"), "GET, HEAD, OPTIONS"),
+        (format!("{}/quantity", item("A")), "OPTIONS, PUT"),
+        (format!("{}/reserve", item("A")), "OPTIONS, POST"),
+        (format!("{}/release", item("A")), "OPTIONS, POST"),
+        (format!("{}/history", item("A")), "GET, HEAD, OPTIONS"),
+        ("/api/inventory/batch".to_owned(), "OPTIONS, POST"),
+        ("/api/transfers".to_owned(), "OPTIONS, POST"),
+        ("/api/events".to_owned(), "GET, HEAD, OPTIONS"),
+        ("/api/movements".to_owned(), "GET, HEAD, OPTIONS"),
+        ("/api/operations/k".to_owned(), "GET, HEAD, OPTIONS"),
+        ("/api/health".to_owned(), "GET, HEAD, OPTIONS"),
+        ("/".to_owned(), "GET, HEAD, OPTIONS"),
+    ] {
+        let answer = app.send("OPTIONS", &path, &[], None).expect(204);
+        let mut told: Vec<&str> = answer.header("allow").unwrap().split(", ").collect();
+        told.sort_unstable();
+        assert_eq!((told.join(", "), answer.body.len()), (allowed.to_owned(), 0), "{path}");
+        for method in ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH"]
+            .into_iter()
+            .filter(|method| !told.contains(method))
+        {
+            let refused = app.send(method, &path, &[], None).expect(405);
+            assert_eq!(refused.header("allow"), answer.header("allow"), "{method} {path}");
+        }
+    }
+    app.send("OPTIONS", "/x", &[], None).expect(404);
+}
+
+#[test]
+fn a_client_that_wants_little_is_told_what_it_cannot_find_by_itself() {
+    let app = TestApp::start();
+    let minimal = [("prefer", "return=minimal")];
+    let is_minimal = |answer: Answer, status: u16, etag: Option<&str>| {
+        let answer = answer.expect(status);
+        assert_eq!(
+            (
+                answer.body.len(),
+                answer.header("preference-applied"),
+                answer.header("etag")
+            ),
+            (0, Some("return=minimal"), etag)
+        );
+        answer
+    };
+    let made = is_minimal(
+        app.put_with(&at("A"), &minimal, json!({"quantity": 10})),
+        201,
+        Some("\"1\""),
+    );
+    assert_eq!(made.header("location"), Some(&*at("A")));
+    let made = is_minimal(
+        app.post_with("/api/inventory/items", &minimal, json!({"sku": "B"})),
+        201,
+        Some("\"1\""),
+    );
+    assert_eq!(made.header("location"), Some(&*item("B")));
+    is_minimal(
+        app.put_with(&at("A"), &minimal, json!({"quantity": 11})),
+        204,
+        Some("\"2\""),
+    );
+    is_minimal(
+        app.put_with(&format!("{}/quantity", item("A")), &minimal, json!({"quantity": 5})),
+        204,
+        Some("\"3\""),
+    );
+    is_minimal(
+        app.post_with(&format!("{}/adjust", at("A")), &minimal, json!({"delta": 1})),
+        204,
+        Some("\"3\""),
+    );
+    is_minimal(
+        app.post_with(
+            "/api/transfers",
+            &minimal,
+            json!({"sku": "A", "fromStoreId": "s1", "toStoreId": "s2", "quantity": 1}),
+        ),
+        204,
+        None,
+    );
+    let held = app
+        .post_with(&format!("{}/reserve", at("A")), &minimal, json!({"quantity": 2}))
+        .expect(201);
+    assert_eq!((held.state(), held.header("preference-applied")), ((11, 2, 5), None));
+    assert!(held["reservation"]["reservationId"].is_string());
+    is_minimal(
+        app.post_with(&format!("{}/release", at("A")), &minimal, json!({"quantity": 2})),
+        204,
+        Some("\"6\""),
+    );
+    app.post_with(&format!("{}/adjust", at("A")), &minimal, json!({"delta": -99}))
+        .refused(409, "insufficient_stock");
+    let dry = app
+        .put_with(&at("A"), &minimal, json!({"quantity": 1, "dryRun": true}))
+        .expect(200);
+    assert_eq!(dry["dryRun"], true);
+    for other in [
+        "return=representation",
+        "minimal",
+        "return",
+        "respond-async",
+        "x-return=minimal",
+        "",
+        "return=minimalist",
+    ] {
+        let told = app
+            .put_with(&at("A"), &[("prefer", other)], json!({"quantity": 7}))
+            .expect(200);
+        assert_eq!(told["quantity"], 7, "{other}");
+    }
+    for same in [
+        "return=\"minimal\"",
+        "respond-async, return=minimal",
+        "return=minimal; wait=1",
+        "RETURN=minimal",
+    ] {
+        app.put_with(&at("A"), &[("prefer", same)], json!({"quantity": 7}))
+            .expect(204);
+    }
+}
+
+#[test]
+fn a_repeat_is_told_as_much_as_it_wants() {
+    let app = TestApp::start();
+    app.stock("A", 10);
+    let send = |headers: &[(&str, &str)]| {
+        let path = format!("{}/adjust", at("A"));
+        app.post_with(
+            &path,
+            &[&[("idempotency-key", "k")], headers].concat(),
+            json!({"delta": 1}),
+        )
+    };
+    let little = send(&[("prefer", "return=minimal")]).expect(204);
+    let whole = send(&[]).expect(200);
+    assert_eq!(
+        (whole.state(), whole.header("etag")),
+        ((11, 0, 2), little.header("etag"))
+    );
+    let again = send(&[("prefer", "return=minimal")]).expect(204);
+    assert_eq!(
+        (again.header("idempotency-replayed"), again.header("etag")),
+        (Some("true"), Some("\"2\""))
+    );
 }
