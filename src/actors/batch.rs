@@ -1,7 +1,7 @@
 //! Many writes in one request, each standing for itself: those on different SKUs run side by side, those
 //! on the same SKU in their order. Each has a receipt of its own, so that a repeat applies only what lacks one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use super::gathering::Gathering;
 use super::sku::{Order, Reply, Task, Write};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, actor_is_gone, claims};
-use crate::domain::{Request, Sku};
+use crate::domain::{Action, Request, ReservationId, Sku};
 use crate::journal::{JournalError, KeyHash};
 
 /// The most operations that a batch may have.
@@ -24,6 +24,18 @@ pub struct Operation {
 
 /// One for each operation, with its place.
 pub type Outcomes = Vec<(u32, Result<Outcome, ExecuteError>)>;
+
+impl Operation {
+    /// The id that it has chosen for the reservation that it makes.
+    fn chosen_id(&self) -> Option<&ReservationId> {
+        match &self.request.action {
+            Action::Reserve(reserve) if self.chose_reservation => Some(&reserve.reservation_id),
+            _ => None,
+        }
+    }
+}
+
+type Shares = HashMap<Sku, Share, RandomState>;
 
 /// The operations on one SKU, on their way to its actor.
 #[derive(Default)]
@@ -66,9 +78,13 @@ impl Inventory {
                 (Some(claim), self.take_done(operations, keyed, &mut outcomes).await?)
             }
         };
-        let shares = self.share_out(operations, keyed, &mut outcomes).await?;
-        for (place, answer) in self.run_shares(shares, dry_run).await {
-            outcomes.push((place, self.explained(answer).await));
+        let mut left = operations;
+        while !left.is_empty() {
+            let (shares, later) = self.share_out(left, keyed, &mut outcomes).await;
+            for (place, answer) in self.run_shares(shares, dry_run).await {
+                outcomes.push((place, self.explained(answer).await));
+            }
+            left = later;
         }
         outcomes.sort_unstable_by_key(|(place, _)| *place);
         if outcomes.len() < asked.len() {
@@ -124,14 +140,23 @@ impl Inventory {
         Ok(rest)
     }
 
+    /// The operations by SKU, and those that must wait for others: what makes a reservation of the same id as an
+    /// earlier one is to see what came of that, and what follows it on its SKU keeps behind it.
     async fn share_out(
         self: &Arc<Self>,
         operations: Vec<Operation>,
         keyed: Option<Keyed>,
         outcomes: &mut Outcomes,
-    ) -> Result<HashMap<Sku, Share, RandomState>, ExecuteError> {
-        let mut shares: HashMap<Sku, Share, RandomState> = HashMap::default();
+    ) -> (Shares, Vec<Operation>) {
+        let (mut shares, mut later) = (Shares::default(), Vec::new());
+        let (mut chosen, mut held_back) = (HashSet::new(), HashSet::new());
         for operation in operations {
+            let is_chosen_again = operation.chosen_id().is_some_and(|id| !chosen.insert(id.clone()));
+            if is_chosen_again || held_back.contains(&operation.request.sku) {
+                held_back.insert(operation.request.sku.clone());
+                later.push(operation);
+                continue;
+            }
             let Operation {
                 index,
                 mut request,
@@ -144,7 +169,13 @@ impl Inventory {
                     continue;
                 }
             };
-            let moved = self.look_back(&request).await?;
+            let moved = match self.look_back(&request).await {
+                Ok(moved) => moved,
+                Err(refused) => {
+                    outcomes.push((index, Err(refused)));
+                    continue;
+                }
+            };
             let share = match shares.get_mut(&request.sku) {
                 Some(share) => share,
                 None => shares.entry(request.sku.clone()).or_default(),
@@ -157,10 +188,10 @@ impl Inventory {
                 moved,
             });
         }
-        Ok(shares)
+        (shares, later)
     }
 
-    async fn run_shares(self: &Arc<Self>, shares: HashMap<Sku, Share, RandomState>, dry_run: bool) -> Outcomes {
+    async fn run_shares(self: &Arc<Self>, shares: Shares, dry_run: bool) -> Outcomes {
         let orders = shares.len();
         let gathering = Gathering::of(orders);
         for (sku, share) in shares {

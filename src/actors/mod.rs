@@ -98,6 +98,10 @@ pub enum ExecuteError {
     ReservationInFlight {
         reservation_id: ReservationId,
     },
+    /// A count can be of the last day only.
+    CountedAt {
+        now: Timestamp,
+    },
     /// Too many commands wait for this SKU.
     Overloaded {
         sku: Sku,
@@ -209,17 +213,27 @@ impl Inventory {
         limit: usize,
     ) -> Result<Vec<(Sku, Item)>, ExecuteError> {
         let now = self.clock.now();
-        let mut items = Vec::new();
-        for (sku, view) in self.journal.items(filter, after, limit).await? {
-            let is_over = view.next_deadline.is_some_and(|at| at <= now);
-            let item = if is_over {
-                self.item(&sku).await?
-            } else {
-                Some(view.item)
-            };
-            items.extend(item.map(|item| (sku, item)));
+        let (mut items, mut after) = (Vec::new(), after.cloned());
+        loop {
+            let wanted = limit - items.len();
+            let found = self.journal.items(filter, after.as_ref(), wanted).await?;
+            after = found.last().map(|(sku, _)| sku.clone());
+            let is_last = found.len() < wanted;
+            for (sku, view) in found {
+                let is_over = view.next_deadline.is_some_and(|at| at <= now);
+                let item = if is_over {
+                    self.item(&sku).await?
+                } else {
+                    Some(view.item)
+                };
+                // What has expired meanwhile may have ended a shortage.
+                let item = item.filter(|item| !is_over || filter.takes_levels(item));
+                items.extend(item.map(|item| (sku, item)));
+            }
+            if is_last || items.len() == limit {
+                return Ok(items);
+            }
         }
-        Ok(items)
     }
 
     /// The item as it stood at a moment that is not to come; `None` where there was none.
@@ -334,6 +348,11 @@ impl Inventory {
         let Some(counted) = request.counted() else {
             return Ok(None);
         };
+        let now = self.clock.now();
+        let age_ms = now.as_millis().saturating_sub(counted.at.as_millis());
+        if !(0..=OLDEST_COUNT_MS).contains(&age_ms) {
+            return Err(ExecuteError::CountedAt { now });
+        }
         while self.clock.now() <= counted.at {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -346,6 +365,11 @@ impl Inventory {
         let Some(counted) = request.counted() else {
             return Ok(moved);
         };
+        let until = self.journal.visible();
+        let level = self.journal.level(&request.sku, &request.store_id).await?;
+        if level.is_none_or(|view| view.level.updated_at <= counted.at) {
+            return Ok(Moved { sum: 0, until });
+        }
         let filter = HistoryFilter {
             sku: Some(request.sku.clone()),
             store: Some(request.store_id.clone()),
@@ -354,7 +378,6 @@ impl Inventory {
             after: moved.until,
             ..HistoryFilter::default()
         };
-        let until = self.journal.visible();
         let (mut before, mut sum) = (until + 1, moved.sum);
         loop {
             let found = self.journal.history(filter.clone(), before, HISTORY_PAGE).await?;
@@ -437,6 +460,9 @@ impl Inventory {
 
 /// Events that are read at a time where a sum or a state is made from the log.
 const HISTORY_PAGE: usize = 1000;
+
+/// How long ago a count may have been made, in milliseconds.
+const OLDEST_COUNT_MS: i64 = 24 * 3_600_000;
 
 /// An id of our own making: UUIDv7 (RFC 9562), without the counter that threads would contend for.
 pub fn new_id() -> Uuid {

@@ -27,6 +27,11 @@ impl Level {
     pub fn available(&self) -> u64 {
         self.quantity.saturating_sub(self.reserved)
     }
+
+    /// It has no more available than its reorder point.
+    pub fn is_low(&self) -> bool {
+        self.reorder_point.is_some_and(|point| self.available() <= point)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

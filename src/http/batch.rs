@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 use validator::Validate;
 
 use super::bodies::{
-    AdjustBody, AdjustType, Asked, PriceBody, ReleaseBody, ReserveBody, SetBody, StockBody, TransferBody, present,
+    AdjustBody, AdjustType, Asked, PriceBody, ReleaseBody, ReserveBody, SetBody, StockBody, TransferBody, object,
+    present,
 };
 use super::caller::Caller;
 use super::forms::{LevelForm, ReservationForm};
@@ -41,16 +42,16 @@ struct BatchBody<'a> {
 pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> Answer {
     let bytes = write::read(&request, payload).await?;
     write::refuse_preconditions(&request)?;
+    body::check_depth(&bytes)?;
     let batch: BatchBody = body::parse(&request, &bytes)?;
     check(&batch)?;
     let Caller(origin) = Caller::of(&request);
     let key = batch.idempotency_key.as_deref();
     let keyed = idempotency::keyed(&request, &bytes, key, &origin.by, forms::status(Resource::Level))?;
     let inventory = state.inventory()?;
-    let now = inventory.now();
     let (mut operations, mut refused) = (Vec::with_capacity(batch.operations.len()), Vec::new());
     for (index, raw) in (0..).zip(&batch.operations) {
-        match read(raw.get(), &origin, now) {
+        match read(raw.get(), &origin) {
             Ok((request, chose_reservation)) => operations.push(Operation {
                 index,
                 request,
@@ -61,8 +62,12 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
     }
     let outcomes = inventory.execute_each(operations, keyed, batch.dry_run).await?;
     let replayed = !outcomes.is_empty() && outcomes.iter().all(|(_, outcome)| is_replayed(outcome));
-    let results = results(&outcomes, refused, write::wants_minimal(&request));
+    let is_minimal = write::wants_minimal(&request) && !batch.dry_run;
+    let results = results(&outcomes, refused, is_minimal);
     let mut response = HttpResponse::Ok();
+    if is_minimal {
+        response.insert_header(("preference-applied", "return=minimal"));
+    }
     if replayed {
         response.insert_header(("idempotency-replayed", "true"));
     }
@@ -114,8 +119,11 @@ pub struct OperationBody<'a> {
     #[serde(default, deserialize_with = "present")]
     to_store_id: Option<StoreId>,
     /// Of all but an adjust; a release has this or `reservationId`.
-    #[serde(default, alias = "qty", deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
     quantity: Option<u64>,
+    /// Of a reserve: the same as `quantity`.
+    #[serde(default, deserialize_with = "present")]
+    qty: Option<u64>,
     /// Of an adjust.
     #[serde(default, deserialize_with = "present")]
     delta: Option<i64>,
@@ -150,7 +158,7 @@ pub struct OperationBody<'a> {
     #[serde(default, borrow, deserialize_with = "present")]
     description: Option<Cow<'a, str>>,
     /// Of a set: prices the item.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "object")]
     price: Option<PriceBody>,
 }
 
@@ -182,7 +190,7 @@ impl TryFrom<String> for Op {
 }
 
 /// The operation as a command, and whether it chose the id of its reservation.
-fn read(raw: &str, origin: &Origin, now: Timestamp) -> Result<(Request, bool), Problem> {
+fn read(raw: &str, origin: &Origin) -> Result<(Request, bool), Problem> {
     let operation: OperationBody = body::parse_object(raw.as_bytes())?;
     operation.check_members()?;
     let (sku, store_id, asked) = operation.asks()?;
@@ -197,9 +205,6 @@ fn read(raw: &str, origin: &Origin, now: Timestamp) -> Result<(Request, bool), P
         },
         origin: origin.clone(),
     };
-    if let Some(counted) = request.counted() {
-        write::check_counted_at(counted.at, now)?;
-    }
     Ok((request, asked.chose_reservation))
 }
 
@@ -207,11 +212,12 @@ impl OperationBody<'_> {
     /// Refuses members that the single request would not know.
     fn check_members(&self) -> Result<(), Problem> {
         use Op::{Adjust, Release, Reserve, Set, Transfer};
-        let members: [(&str, bool, &[Op]); 16] = [
+        let members: [(&str, bool, &[Op]); 17] = [
             ("storeId", self.store_id.is_some(), &[Set, Adjust, Reserve, Release]),
             ("fromStoreId", self.from_store_id.is_some(), &[Transfer]),
             ("toStoreId", self.to_store_id.is_some(), &[Transfer]),
             ("quantity", self.quantity.is_some(), &[Set, Reserve, Release, Transfer]),
+            ("qty", self.qty.is_some(), &[Reserve]),
             ("delta", self.delta.is_some(), &[Adjust]),
             ("type", self.movement.is_some(), &[Adjust]),
             (
@@ -249,8 +255,14 @@ impl OperationBody<'_> {
                 idempotency_key: None,
                 dry_run: false,
             })?,
+            Op::Reserve if self.quantity.is_some() && self.qty.is_some() => {
+                return Err(Problem::invalid(
+                    "qty",
+                    "it stands for quantity, which is there as well",
+                ));
+            }
             Op::Reserve => asked(ReserveBody {
-                quantity: given(self.quantity, "quantity")?,
+                quantity: given(self.quantity.or(self.qty), "quantity")?,
                 store_id: None,
                 ttl_seconds: self.ttl_seconds,
                 reservation_id: self.reservation_id,

@@ -1,7 +1,12 @@
 //! The bodies of stock writes, and what they ask for. A member may be left out, but null is no value for
 //! it: a client that has lost its `expectedVersion` must not write blindly.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use validator::{Validate, ValidationError};
 
@@ -291,14 +296,14 @@ pub struct CreateBody {
     pub sku: Sku,
     /// What it is called.
     #[serde(default, deserialize_with = "present")]
-    #[validate(length(min = 1, max = MAX_NAME_CHARS, message = "must have 1 to 255 characters"))]
+    #[validate(length(min = 1, max = MAX_NAME_CHARS, message = "must have 1 to 255 characters"), custom(function = one_line))]
     pub name: Option<String>,
     /// What there is to say of it.
     #[serde(default, deserialize_with = "present")]
     #[validate(length(min = 1, max = MAX_DESCRIPTION_CHARS, message = "must have 1 to 4000 characters"))]
     pub description: Option<String>,
     /// What one of it costs.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "object")]
     #[validate(nested)]
     pub price: Option<PriceBody>,
     /// What is on hand at the beginning, in whole units.
@@ -399,6 +404,33 @@ impl TransferBody {
 
 pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// A member that is an object: serde would read a structure from an array of its members' values too.
+pub fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    struct Object<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(members))
+        }
+    }
+
+    deserializer.deserialize_map(Object(PhantomData)).map(Some)
+}
+
+/// Names are shown in one line.
+fn one_line(text: &str) -> Result<(), ValidationError> {
+    match text.chars().any(char::is_control) {
+        false => Ok(()),
+        true => Err(ValidationError::new("control").with_message("must not contain control characters".into())),
+    }
 }
 
 fn delta(delta: i64) -> Result<(), ValidationError> {

@@ -10,7 +10,7 @@ use actix_web::{FromRequest, dev::Payload};
 use serde::Deserialize;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
-use super::problem::{Code, Problem};
+use super::problem::{Code, Problem, shorten};
 
 /// The largest body, in bytes.
 pub const MAX_BODY: usize = 4 << 20;
@@ -57,6 +57,32 @@ pub fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
     serde_json::from_slice(body).map_err(|_| explain::<T>(body))
 }
 
+/// The deepest that a body may be nested.
+const MAX_DEPTH: usize = 32;
+
+/// Of a body that is not read whole at once.
+pub fn check_depth(body: &[u8]) -> Result<(), Problem> {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(Problem::invalid(
+                "body",
+                format!("it is nested deeper than {MAX_DEPTH} levels"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn check_content_type(request: &HttpRequest) -> Result<(), Problem> {
     let content_type = request
         .headers()
@@ -64,10 +90,21 @@ fn check_content_type(request: &HttpRequest) -> Result<(), Problem> {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    let mut parameters = content_type
+        .split(';')
+        .skip(1)
+        .filter_map(|parameter| parameter.split_once('='));
+    let is_utf_8 = parameters.all(|(name, value)| {
+        let is_charset = name.trim().eq_ignore_ascii_case("charset");
+        !is_charset || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    });
+    if essence.eq_ignore_ascii_case("application/json") && is_utf_8 {
         return Ok(());
     }
-    let detail = format!("The Content-Type must be application/json, not {essence:?}.");
+    let detail = format!(
+        "The Content-Type must be application/json in UTF-8, not {:?}.",
+        shorten(content_type)
+    );
     Err(Problem::new(Code::UnsupportedMediaType, detail))
 }
 
@@ -78,14 +115,19 @@ fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Problem {
     match result {
         Err(error) => {
             let path = error.path().to_string();
-            let field = if path == "." { "body" } else { &path };
+            let text = error.inner().to_string();
+            let missing = text
+                .strip_prefix("missing field `")
+                .and_then(|rest| rest.split('`').next());
+            let field = match (path.as_str(), missing) {
+                (".", Some(missing)) => missing.to_owned(),
+                (".", None) => "body".to_owned(),
+                (path, Some(missing)) => format!("{path}.{missing}"),
+                (path, None) => path.to_owned(),
+            };
             // The names that Rust has for types mean nothing to a client.
-            let message = error
-                .inner()
-                .to_string()
-                .replace("i64", "a whole number")
-                .replace("u64", "a whole number");
-            Problem::invalid(field, message)
+            let message = text.replace("i64", "a whole number").replace("u64", "a whole number");
+            Problem::invalid(&field, message)
         }
         Ok(_) => Problem::invalid("body", "there is more behind the JSON object"),
     }

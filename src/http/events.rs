@@ -118,6 +118,9 @@ async fn look(journal: &dyn Journal, filter: &HistoryFilter, after: u64, limit: 
     let mut looked_at = 0;
     loop {
         let visible = journal.visible();
+        if found.seq >= visible {
+            return Ok(found);
+        }
         let wanted = if filter.is_open() {
             limit - found.events.len()
         } else {
@@ -225,7 +228,7 @@ async fn find(
     limit: usize,
 ) -> Result<Vec<Row>, JournalError> {
     let mut rows = Vec::new();
-    let mut before = after.map_or(u64::MAX, |(seq, _)| seq + 1);
+    let mut before = after.map_or(u64::MAX, |(seq, _)| seq.saturating_add(1));
     while rows.len() < limit {
         let events = journal.history(filter.clone(), before, limit - rows.len()).await?;
         let Some((last, _)) = events.last() else { break };

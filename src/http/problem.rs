@@ -244,6 +244,10 @@ impl From<ExecuteError> for Problem {
                 let detail = format!("Another request is making a reservation {id:?}; ask again for what came of it.");
                 Self::of_reservation(Code::RequestInFlight, detail, &id)
             }
+            ExecuteError::CountedAt { now } => {
+                let message = format!("it must be at most 24 hours ago and not to come; here it is {now}");
+                Self::invalid("countedAt", message)
+            }
             ExecuteError::Overloaded { sku } => {
                 let detail = format!("Too many requests wait for SKU {sku:?}; nothing was changed, try again.");
                 Self::new(Code::Overloaded, detail).with("sku", sku.as_str())

@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::{State, body, forms, idempotency, precondition};
 use crate::actors::Options;
-use crate::domain::{Request, Resource, Sku, StoreId, Timestamp};
+use crate::domain::{Request, Resource, Sku, StoreId};
 
 pub type Answer = Result<HttpResponse, Problem>;
 
@@ -87,24 +87,8 @@ pub async fn run(state: &State, request: &HttpRequest, bytes: &[u8], target: Tar
         expected,
         origin,
     };
-    let inventory = state.inventory()?;
-    if let Some(counted) = command.counted() {
-        check_counted_at(counted.at, inventory.now())?;
-    }
-    let outcome = inventory.execute(command, options).await?;
+    let outcome = state.inventory()?.execute(command, options).await?;
     Ok(forms::written(&outcome, wants_minimal(request)))
-}
-
-/// How long ago a count may have been made, in milliseconds.
-const OLDEST_COUNT_MS: i64 = 24 * 3_600_000;
-
-pub fn check_counted_at(at: Timestamp, now: Timestamp) -> Result<(), Problem> {
-    let age_ms = now.as_millis().saturating_sub(at.as_millis());
-    if (0..=OLDEST_COUNT_MS).contains(&age_ms) {
-        return Ok(());
-    }
-    let message = format!("it must be at most 24 hours ago and not to come; here it is {now}");
-    Err(Problem::invalid("countedAt", message))
 }
 
 /// What changes no resource that has a version must not seem to heed one.
@@ -121,16 +105,17 @@ pub fn refuse_preconditions(request: &HttpRequest) -> Result<(), Problem> {
     }
 }
 
-/// `Prefer: return=minimal` (RFC 7240).
+/// `Prefer: return=minimal` (RFC 7240). Of a preference that is given more than once, the first counts.
 pub fn wants_minimal(request: &HttpRequest) -> bool {
     let preferences = request
         .headers()
         .get_all("prefer")
         .filter_map(|value| value.to_str().ok());
-    let mut preferences = preferences.flat_map(|value| value.split(','));
-    preferences.any(|preference| {
-        let preference = preference.split(';').next().unwrap_or_default();
-        let stripped: String = preference.chars().filter(|c| !c.is_whitespace() && *c != '"').collect();
-        stripped.eq_ignore_ascii_case("return=minimal")
-    })
+    let mut returns = preferences.flat_map(|value| value.split(',')).filter_map(|preference| {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("return").then(|| value.trim())
+    });
+    let first = returns.next().unwrap_or_default();
+    let unquoted = first.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    unquoted.unwrap_or(first).eq_ignore_ascii_case("minimal")
 }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::domain::stock::LevelImage;
 use crate::domain::{
     Change, Event, Item, Level, Movement, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
 };
@@ -99,6 +100,15 @@ pub struct ItemFilter {
     pub store: Option<StoreId>,
     /// With a level (in `store`, if that is given) that has no more available than its reorder point.
     pub low_stock: bool,
+}
+
+impl ItemFilter {
+    /// Whether the levels fit; that the SKU or the name does is for the list to see.
+    pub fn takes_levels(&self, item: &Item) -> bool {
+        let is_asked = |image: &&LevelImage| self.store.as_ref().is_none_or(|store| *store == image.store_id);
+        let mut levels = item.levels.iter().filter(is_asked);
+        levels.any(|image| !self.low_stock || image.level.is_low())
+    }
 }
 
 /// Which events a search in the log finds: those with a change that fits all that is given.

@@ -169,11 +169,7 @@ impl Tables {
     }
 
     pub fn items(&self, filter: &ItemFilter, after: Option<&Sku>, limit: usize) -> Vec<(Sku, ItemView)> {
-        let is_asked = |level: &&LevelImage| filter.store.as_ref().is_none_or(|store| *store == level.store_id);
-        let fits = |view: &ItemView| {
-            let mut levels = view.item.levels.iter().filter(is_asked);
-            !filter.low_stock || levels.any(|image| is_low(&image.level))
-        };
+        let fits = |view: &ItemView| filter.takes_levels(&view.item);
         self.list(filter, after, limit, |sku| self.item(sku).filter(fits))
     }
 
@@ -240,7 +236,7 @@ impl Tables {
         }
         self.directory
             .rename(&sku, None, stock.details().and_then(|details| details.name.as_deref()));
-        let is_low = stock.levels().any(|(_, level)| is_low(level));
+        let is_low = stock.levels().any(|(_, level)| level.is_low());
         if is_low {
             self.directory.set_low(&sku, true);
         }
@@ -294,7 +290,7 @@ impl Tables {
         row.stock.evolve(sku, event);
         row.seq = *seq;
         if row.is_low || event.changes.iter().any(|change| change.reorder_point.is_some()) {
-            let is_low = row.stock.levels().any(|(_, level)| is_low(level));
+            let is_low = row.stock.levels().any(|(_, level)| level.is_low());
             if std::mem::replace(&mut row.is_low, is_low) != is_low {
                 self.directory.set_low(sku, is_low);
             }
@@ -355,10 +351,12 @@ impl Tables {
             };
             self.receipts.insert(receipt.id(), entry(false));
             expiring.push((event.at, Expiring::Receipt(receipt.id())));
-            // The key of a batch stands for all of it, and is taken from its first operation on.
-            if receipt.operation.is_some() && self.receipt(receipt.key, event.at).is_none_or(|found| !found.of_batch) {
-                self.receipts.insert(receipt.key, entry(true));
-                expiring.push((event.at, Expiring::Receipt(receipt.key)));
+            // The key of a batch stands for all of it, as long as there is a receipt of any of its operations.
+            if receipt.operation.is_some() {
+                let before = self.receipts.insert(receipt.key, entry(true));
+                if before.is_none_or(|before| before.at != event.at) {
+                    expiring.push((event.at, Expiring::Receipt(receipt.key)));
+                }
             }
         }
         for hold in event.holds.iter().filter(|hold| hold.held == 0) {
@@ -463,10 +461,6 @@ impl Row {
             next_deadline: before.next_deadline,
         })
     }
-}
-
-fn is_low(level: &Level) -> bool {
-    level.reorder_point.is_some_and(|point| level.available() <= point)
 }
 
 /// Decides which appends of a group stand on the state that they were decided on.

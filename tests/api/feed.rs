@@ -136,7 +136,7 @@ fn a_place_beyond_the_end_shows_nothing_and_is_no_error() {
 }
 
 #[test]
-#[ignore = "bug: 500 internal, as the last place has none behind it"]
+
 fn the_last_place_that_can_be_named_is_beyond_the_end_too() {
     let app = TestApp::start();
     app.stock("A", 1);
