@@ -7,6 +7,7 @@ mod support;
 mod bad_input;
 mod client;
 mod concurrency;
+mod docs;
 mod idempotency;
 mod ids;
 mod levels;
