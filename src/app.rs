@@ -52,6 +52,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 
     stop.asked().await;
     tracing::info!("stopping: answering what is under way");
+    state.stop();
     drain(&handle, &gauges, Duration::from_secs(config.shutdown_seconds.into())).await;
     let closing = tokio::task::spawn_blocking(move || journal.close());
     closing

@@ -61,7 +61,7 @@ pub struct Config {
     pub snapshots_per_second: u32,
 
     /// Megabytes of log in a segment
-    #[arg(long, env = "HOLDFAST_SEGMENT_MB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, env = "HOLDFAST_SEGMENT_MB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4095))]
     pub segment_mb: u32,
 
     /// Megabytes of log between two checkpoints

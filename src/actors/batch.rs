@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use futures_util::future::join_all;
-use tokio::sync::oneshot;
 
-use super::sku::{Order, Task, Write};
-use super::{Claim, ExecuteError, Inventory, Keyed, Options, Outcome, actor_is_gone, claims};
+use super::gathering::Gathering;
+use super::sku::{Order, Reply, Task, Write};
+use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, actor_is_gone, claims};
 use crate::domain::{Request, Sku};
 use crate::journal::{JournalError, KeyHash};
 
@@ -29,7 +28,6 @@ pub type Outcomes = Vec<(u32, Result<Outcome, ExecuteError>)>;
 /// The operations on one SKU, on their way to its actor.
 #[derive(Default)]
 struct Share {
-    places: Vec<u32>,
     writes: Vec<Write>,
     id_claims: Vec<Claim>,
 }
@@ -59,6 +57,7 @@ impl Inventory {
         keyed: Option<Keyed>,
         dry_run: bool,
     ) -> Result<Outcomes, ExecuteError> {
+        let asked: Vec<u32> = operations.iter().map(|operation| operation.index).collect();
         let mut outcomes = Outcomes::with_capacity(operations.len());
         let (claim, operations) = match keyed {
             None => (None, operations),
@@ -68,15 +67,13 @@ impl Inventory {
             }
         };
         let shares = self.share_out(operations, keyed, &mut outcomes).await?;
-        let sent = shares
-            .into_iter()
-            .map(|(sku, share)| self.send_share(sku, share, dry_run));
-        for answered in join_all(sent).await {
-            for (place, answer) in answered {
-                outcomes.push((place, self.explained(answer).await));
-            }
+        for (place, answer) in self.run_shares(shares, dry_run).await {
+            outcomes.push((place, self.explained(answer).await));
         }
         outcomes.sort_unstable_by_key(|(place, _)| *place);
+        if outcomes.len() < asked.len() {
+            add_unanswered(&asked, &mut outcomes);
+        }
         let is_unknown = |(_, outcome): &(u32, Result<Outcome, ExecuteError>)| {
             matches!(outcome, Err(ExecuteError::Journal(JournalError::Unknown(_))))
         };
@@ -134,18 +131,14 @@ impl Inventory {
         outcomes: &mut Outcomes,
     ) -> Result<HashMap<Sku, Share, RandomState>, ExecuteError> {
         let mut shares: HashMap<Sku, Share, RandomState> = HashMap::default();
-        for Operation {
-            index,
-            request,
-            chose_reservation,
-        } in operations
-        {
-            let options = Options {
+        for operation in operations {
+            let Operation {
+                index,
+                mut request,
                 chose_reservation,
-                ..Options::default()
-            };
-            let (request, id_claim) = match self.claim_reservation(request, options).await {
-                Ok(claimed) => claimed,
+            } = operation;
+            let id_claim = match self.claim_reservation(&mut request, chose_reservation).await {
+                Ok(claim) => claim,
                 Err(refused) => {
                     outcomes.push((index, Err(refused)));
                     continue;
@@ -156,40 +149,43 @@ impl Inventory {
                 Some(share) => share,
                 None => shares.entry(request.sku.clone()).or_default(),
             };
-            share.places.push(index);
             share.id_claims.extend(id_claim);
             share.writes.push(Write {
                 request,
                 keyed,
-                operation: keyed.map(|_| index),
+                operation: Some(index),
                 moved,
             });
         }
         Ok(shares)
     }
 
-    async fn send_share(self: &Arc<Self>, sku: Sku, share: Share, dry_run: bool) -> Outcomes {
-        let Share {
-            places,
-            writes,
-            id_claims,
-        } = share;
-        let (reply, answer) = oneshot::channel();
-        let order = Order {
-            writes,
-            dry_run,
-            key_claim: None,
-            id_claims,
-            reply,
-        };
-        let answers = match self.registry.send(self, &sku, Task::Write(Box::new(order))) {
-            Ok(()) => answer.await.map_err(|_| actor_is_gone()),
-            Err(error) => Err(error),
-        };
-        match answers {
-            Ok(answers) => places.into_iter().zip(answers).collect(),
-            Err(error) => places.into_iter().map(|place| (place, Err(error.clone()))).collect(),
+    async fn run_shares(self: &Arc<Self>, shares: HashMap<Sku, Share, RandomState>, dry_run: bool) -> Outcomes {
+        let orders = shares.len();
+        let gathering = Gathering::of(orders);
+        for (sku, share) in shares {
+            let order = Order {
+                writes: share.writes,
+                dry_run,
+                key_claim: None,
+                id_claims: share.id_claims,
+                reply: Reply::Batch(gathering.slot()),
+            };
+            let sent = self.registry.send(self, &sku, Task::Write(Box::new(order)));
+            if let Err((error, Task::Write(order))) = sent {
+                order.answer_all(&error);
+            }
         }
+        // As long as actors of this thread come to decide, more is to be gathered.
+        let (mut heard, mut quiet) = (0, 0);
+        while heard < orders && quiet < 2 {
+            tokio::task::yield_now().await;
+            let now = gathering.heard();
+            quiet = if now > heard { 0 } else { quiet + 1 };
+            heard = now;
+        }
+        gathering.append(self.journal.as_ref()).await;
+        gathering.answers().await
     }
 
     /// The operations of a batch that took effect, found by its key.
@@ -203,4 +199,12 @@ impl Inventory {
         }
         Ok(done)
     }
+}
+
+/// What an actor that ended by a defect has not answered.
+fn add_unanswered(asked: &[u32], outcomes: &mut Outcomes) {
+    let answered: Vec<u32> = outcomes.iter().map(|(place, _)| *place).collect();
+    let missing = asked.iter().filter(|place| answered.binary_search(place).is_err());
+    outcomes.extend(missing.map(|place| (*place, Err(actor_is_gone()))));
+    outcomes.sort_unstable_by_key(|(place, _)| *place);
 }

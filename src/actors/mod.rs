@@ -8,6 +8,7 @@ pub mod batch;
 mod claims;
 mod clock;
 mod expiry;
+mod gathering;
 mod history;
 mod registry;
 mod sku;
@@ -24,7 +25,7 @@ use self::claims::{Claim, Claims};
 use self::clock::Clock;
 use self::expiry::Deadlines;
 use self::registry::Registry;
-use self::sku::{Moved, Order, Task, Write};
+use self::sku::{Moved, Order, Reply, Task, Write};
 use crate::domain::{
     Action, Event, Item, Level, Movement, Reason, Refusal, Request, ReservationId, ReservationStatus, Sku, StoreId,
     Timestamp,
@@ -88,7 +89,7 @@ pub struct Outcome {
 /// Why a write has no outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecuteError {
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// The idempotency key stands for another request.
     KeyReused,
     /// The first request with this key is still running.
@@ -148,7 +149,7 @@ impl Inventory {
     }
 
     /// Carries a write out, or answers it from the receipt of its first time.
-    pub async fn execute(self: &Arc<Self>, request: Request, options: Options) -> Result<Outcome, ExecuteError> {
+    pub async fn execute(self: &Arc<Self>, mut request: Request, options: Options) -> Result<Outcome, ExecuteError> {
         let keyed = options.keyed.filter(|_| !options.dry_run);
         let key_claim = match keyed {
             Some(keyed) => match self.claim_key(keyed).await? {
@@ -158,7 +159,7 @@ impl Inventory {
             None => None,
         };
         self.check_reservation_exists(&request).await?;
-        let (request, id_claim) = self.claim_reservation(request, options).await?;
+        let id_claim = self.claim_reservation(&mut request, options.chose_reservation).await?;
         let moved = self.look_back(&request).await?;
         let (reply, answer) = oneshot::channel();
         let sku = request.sku.clone();
@@ -172,11 +173,12 @@ impl Inventory {
             dry_run: options.dry_run,
             key_claim,
             id_claims: id_claim.into_iter().collect(),
-            reply,
+            reply: Reply::One(reply),
         };
-        self.registry.send(self, &sku, Task::Write(Box::new(order)))?;
-        let answered = answer.await.unwrap_or_default().pop();
-        self.explained(answered.unwrap_or_else(|| Err(actor_is_gone()))).await
+        let sent = self.registry.send(self, &sku, Task::Write(Box::new(order)));
+        sent.map_err(|(error, _)| error)?;
+        self.explained(answer.await.unwrap_or_else(|_| Err(actor_is_gone())))
+            .await
     }
 
     pub async fn level(self: &Arc<Self>, sku: &Sku, store: &StoreId) -> Result<Option<Level>, ExecuteError> {
@@ -290,7 +292,8 @@ impl Inventory {
     /// Has the SKU's actor record the holds that are over.
     async fn touch(self: &Arc<Self>, sku: &Sku) -> Result<(), ExecuteError> {
         let (reply, answer) = oneshot::channel();
-        self.registry.send(self, sku, Task::Touch(reply))?;
+        let sent = self.registry.send(self, sku, Task::Touch(reply));
+        sent.map_err(|(error, _)| error)?;
         answer.await.unwrap_or_else(|_| Err(actor_is_gone()))
     }
 
@@ -367,16 +370,12 @@ impl Inventory {
     }
 
     /// An id that a client chose is its own alone while the reservation is made; one of ours is new.
-    async fn claim_reservation(
-        &self,
-        mut request: Request,
-        options: Options,
-    ) -> Result<(Request, Option<Claim>), ExecuteError> {
+    async fn claim_reservation(&self, request: &mut Request, is_chosen: bool) -> Result<Option<Claim>, ExecuteError> {
         let Action::Reserve(reserve) = &mut request.action else {
-            return Ok((request, None));
+            return Ok(None);
         };
-        if !options.chose_reservation {
-            return Ok((request, None));
+        if !is_chosen {
+            return Ok(None);
         }
         let digest = Digest::of(&[b"reservation", reserve.reservation_id.as_str().as_bytes()]);
         let Ok(claim) = self.claims.claim(digest) else {
@@ -385,7 +384,7 @@ impl Inventory {
             });
         };
         reserve.is_taken = self.journal.reservation(&reserve.reservation_id).await?.is_some();
-        Ok((request, Some(claim)))
+        Ok(Some(claim))
     }
 
     /// Refuses at once what names a reservation that is nowhere; a SKU knows only its own. That there is no
@@ -403,17 +402,20 @@ impl Inventory {
         };
         let (sku, store_id) = (request.sku.clone(), request.store_id.clone());
         let resource = request.resource;
-        Err(ExecuteError::Refused(Refusal {
+        Err(ExecuteError::Refused(Box::new(Refusal {
             sku,
             store_id,
             resource,
             reason,
-        }))
+        })))
     }
 
     async fn explained(&self, answer: Result<Outcome, ExecuteError>) -> Result<Outcome, ExecuteError> {
         match answer {
-            Err(ExecuteError::Refused(refusal)) => Err(ExecuteError::Refused(self.explain(refusal).await?)),
+            Err(ExecuteError::Refused(refusal)) => {
+                let explained = self.explain(*refusal).await?;
+                Err(ExecuteError::Refused(Box::new(explained)))
+            }
             other => other,
         }
     }

@@ -34,7 +34,8 @@ impl Drop for Place {
 impl Registry {
     /// Puts a task into the queue of the SKU's actor. The map's entry is held meanwhile, so that the
     /// actor cannot be found idle and stopped between the look-up and the sending.
-    pub fn send(&self, inventory: &Arc<Inventory>, sku: &Sku, task: Task) -> Result<(), ExecuteError> {
+    /// A task that is not taken comes back.
+    pub fn send(&self, inventory: &Arc<Inventory>, sku: &Sku, task: Task) -> Result<(), (ExecuteError, Task)> {
         let mut message = match self.try_send(sku, task, inventory.settings.queue_limit)? {
             None => return Ok(()),
             Some(task) => task,
@@ -54,18 +55,18 @@ impl Registry {
     }
 
     /// Gives the task back where there is no actor to take it.
-    fn try_send(&self, sku: &Sku, task: Task, limit: usize) -> Result<Option<Task>, ExecuteError> {
+    fn try_send(&self, sku: &Sku, task: Task, limit: usize) -> Result<Option<Task>, (ExecuteError, Task)> {
         let Some(entry) = self.actors.get(sku) else {
             return Ok(Some(task));
         };
         let overloaded = || ExecuteError::Overloaded { sku: sku.clone() };
         let place = Place(entry.places.clone());
         if entry.places.fetch_add(1, Ordering::AcqRel) >= limit {
-            return Err(overloaded());
+            return Err((overloaded(), task));
         }
         match entry.address.try_send(Execute { task, place }) {
             Ok(()) => Ok(None),
-            Err(SendError::Full(_)) => Err(overloaded()),
+            Err(SendError::Full(message)) => Err((overloaded(), message.task)),
             Err(SendError::Closed(message)) => Ok(Some(message.task)),
         }
     }

@@ -14,6 +14,7 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::claims::Claim;
+use super::gathering::{Part, Slot};
 use super::registry::Place;
 use super::{ExecuteError, Inventory, Keyed, Outcome, new_id};
 use crate::domain::command::Counted;
@@ -44,13 +45,21 @@ pub struct Order {
     pub dry_run: bool,
     pub key_claim: Option<Claim>,
     pub id_claims: Vec<Claim>,
-    pub reply: oneshot::Sender<Vec<Result<Outcome, ExecuteError>>>,
+    pub reply: Reply,
+}
+
+/// Who is told what came of an order.
+pub enum Reply {
+    /// The caller of its only write.
+    One(oneshot::Sender<Result<Outcome, ExecuteError>>),
+    /// The batch that it is a part of.
+    Batch(Slot),
 }
 
 pub struct Write {
     pub request: Request,
     pub keyed: Option<Keyed>,
-    /// Its place in a batch, if it has one.
+    /// Its place in a batch, if it is in one.
     pub operation: Option<u32>,
     /// Of a count of the past: what has moved since, as far as the log was read before it was sent here.
     pub moved: Option<Moved>,
@@ -79,8 +88,13 @@ pub struct SkuActor {
     told_deadline: Option<Timestamp>,
 }
 
+/// Tells an actor whose decisions a batch has appended how that ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Settle(pub Result<(), JournalError>);
+
 /// A task and what was decided of it, until that is durable.
-struct Decided {
+pub struct Decided {
     message: Execute,
     /// One for each of its writes.
     decisions: Vec<Decision>,
@@ -206,6 +220,9 @@ impl SkuActor {
             records,
         };
         self.in_flight = true;
+        let Some((append, decided)) = gather(append, decided, context) else {
+            return;
+        };
         let appended = self.inventory.journal.append(append).into_actor(self);
         context.spawn(appended.map(|result, actor, context| actor.settle(result, decided, context)));
     }
@@ -215,9 +232,7 @@ impl SkuActor {
         match result {
             Ok(Appended { first_seq }) => {
                 decided.into_iter().for_each(|decided| decided.answer(first_seq));
-                self.tell_next_deadline();
-                self.dirty = true;
-                self.decide_waiting(context);
+                self.go_on(context);
             }
             Err(JournalError::Conflict) => {
                 for decided in decided.into_iter().rev() {
@@ -235,6 +250,13 @@ impl SkuActor {
                 self.load(context);
             }
         }
+    }
+
+    /// What was decided is durable.
+    fn go_on(&mut self, context: &mut Context<Self>) {
+        self.tell_next_deadline();
+        self.dirty = true;
+        self.decide_waiting(context);
     }
 
     /// What is over is recorded: a moment that has passed need not be told again. After a failure it is
@@ -295,6 +317,45 @@ impl Handler<Execute> for SkuActor {
         self.waiting.push_back(message);
         self.decide_waiting(context);
     }
+}
+
+impl Handler<Settle> for SkuActor {
+    type Result = ();
+
+    fn handle(&mut self, Settle(result): Settle, context: &mut Self::Context) {
+        self.in_flight = false;
+        match result {
+            Ok(()) => self.go_on(context),
+            Err(_) => self.load(context),
+        }
+    }
+}
+
+/// Leaves the append to the batch that it was decided for, if it was decided for nobody else.
+fn gather(append: Append, decided: Vec<Decided>, context: &mut Context<SkuActor>) -> Option<(Append, Vec<Decided>)> {
+    let [
+        Decided {
+            message: Execute {
+                task: Task::Write(order),
+                ..
+            },
+            ..
+        },
+    ] = decided.as_slice()
+    else {
+        return Some((append, decided));
+    };
+    let Reply::Batch(slot) = &order.reply else {
+        return Some((append, decided));
+    };
+    let gathering = slot.gathering();
+    let part = Part {
+        address: context.address(),
+        append,
+        decided,
+    };
+    let given_back = gathering.take_in(part).err()?;
+    Some((given_back.append, given_back.decided))
 }
 
 impl Execute {
@@ -370,15 +431,22 @@ impl Order {
     }
 
     /// The key is free again before the answer leaves: its receipt is there by now.
-    fn answer(self, answers: Vec<Result<Outcome, ExecuteError>>) {
+    fn answer(self, mut answers: impl Iterator<Item = Result<Outcome, ExecuteError>>) {
         drop((self.key_claim, self.id_claims));
-        // A client that is gone finds the outcome under its key.
-        let _ = self.reply.send(answers);
+        match self.reply {
+            Reply::One(reply) => {
+                // A client that is gone finds the outcome under its key.
+                let _ = answers.next().map(|answer| reply.send(answer));
+            }
+            Reply::Batch(slot) => {
+                let places = self.writes.iter().map(|write| write.operation.unwrap_or_default());
+                slot.answer(places.zip(answers));
+            }
+        }
     }
 
-    fn answer_all(self, error: &ExecuteError) {
-        let answers = self.writes.iter().map(|_| Err(error.clone())).collect();
-        self.answer(answers);
+    pub fn answer_all(self, error: &ExecuteError) {
+        self.answer(std::iter::repeat_with(|| Err(error.clone())));
     }
 }
 
@@ -449,7 +517,7 @@ impl MovedNow {
 
 impl Decided {
     /// What was decided is durable; the append began at `first_seq`.
-    fn answer(self, first_seq: u64) {
+    pub fn answer(self, first_seq: u64) {
         let Self {
             message: Execute { task, place },
             decisions,
@@ -470,9 +538,9 @@ impl Decided {
         let answers = decisions.into_iter().map(|decision| match decision {
             Decision::Recorded(i, event, item) => outcome(event, Some(first_seq + i as u64), item),
             Decision::DryRun(event, item) => outcome(Arc::new(event), None, item),
-            Decision::Refused(refusal) => Err(ExecuteError::Refused(refusal)),
+            Decision::Refused(refusal) => Err(ExecuteError::Refused(Box::new(refusal))),
         });
-        order.answer(answers.collect());
+        order.answer(answers);
     }
 
     fn has_key(&self) -> bool {
@@ -480,7 +548,7 @@ impl Decided {
     }
 
     /// Only a write that was under way may have happened; all else certainly did not.
-    fn fail(self, error: &JournalError) {
+    pub fn fail(self, error: &JournalError) {
         let Self {
             message: Execute { task, place },
             decisions,
@@ -505,7 +573,6 @@ impl Decided {
             let error = if was_written(decision) { error } else { &certain };
             Err(error.clone().into())
         });
-        let answers = answers.collect();
         order.answer(answers);
     }
 }

@@ -47,10 +47,10 @@ fn request(action: Action) -> Request {
 }
 
 fn count(quantity: u64) -> Request {
-    request(Action::Set(Set {
+    request(Action::Set(Box::new(Set {
         quantity,
         ..Set::default()
-    }))
+    })))
 }
 
 fn sell(quantity: i64) -> Request {

@@ -23,9 +23,8 @@ impl Request {
     }
 
     pub fn set_moved(&mut self, sum: i64) {
-        if let Action::Set(Set {
-            counted: Some(counted), ..
-        }) = &mut self.action
+        if let Action::Set(set) = &mut self.action
+            && let Some(counted) = &mut set.counted
         {
             counted.moved = sum;
         }
@@ -43,11 +42,11 @@ pub enum Resource {
 pub enum Action {
     /// Makes an item that is not there yet, with its first level.
     Create {
-        details: Details,
+        details: Box<Details>,
         quantity: u64,
     },
     /// A count: sets what is on hand, and makes the level where there is none.
-    Set(Set),
+    Set(Box<Set>),
     /// Adds `delta` (never 0) to what is on hand; takes only what is available.
     Adjust {
         delta: i64,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::command::{Reserve, Set};
+use super::command::{Counted, Reserve, Set};
 use super::*;
 
 const STORES: [&str; 3] = ["london", "paris", "PARIS"];
@@ -12,7 +12,18 @@ const CALLERS: [&str; 2] = ["till", "web"];
 
 #[derive(Clone, Debug)]
 enum Step {
+    Create {
+        quantity: u64,
+        name: Option<u8>,
+    },
     Set {
+        quantity: u64,
+        /// Of a count of the past: what has moved since.
+        moved: Option<i64>,
+        name: Option<u8>,
+    },
+    Transfer {
+        to: usize,
         quantity: u64,
     },
     Adjust {
@@ -38,6 +49,8 @@ struct Call {
     step: Step,
     /// What is added to, or taken from, the right version to expect.
     off_by: Option<i8>,
+    /// The version is that of the item.
+    of_item: bool,
     seconds_later: u64,
 }
 
@@ -45,7 +58,10 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
     let near_limit = prop_oneof![Just(MAX_QUANTITY), Just(MAX_QUANTITY - 5)];
     let quantity = prop_oneof![20 => 0..30_u64, 1 => near_limit];
     let step = prop_oneof![
-        3 => quantity.clone().prop_map(|quantity| Step::Set { quantity }),
+        1 => (quantity.clone(), proptest::option::of(0..3_u8)).prop_map(|(quantity, name)| Step::Create { quantity, name }),
+        3 => (quantity.clone(), proptest::option::of(-20..20_i64), proptest::option::of(0..3_u8))
+            .prop_map(|(quantity, moved, name)| Step::Set { quantity, moved, name }),
+        2 => (0..STORES.len(), 1..20_u64).prop_map(|(to, quantity)| Step::Transfer { to, quantity }),
         4 => (-20..20_i64).prop_filter("0 is no change", |delta| *delta != 0).prop_map(|delta| Step::Adjust { delta }),
         4 => (0..12_u8, 1..8_u64, proptest::option::of(1..6_u64))
             .prop_map(|(id, quantity, ttl_seconds)| Step::Reserve { id, quantity, ttl_seconds }),
@@ -53,14 +69,19 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
         2 => (1..10_u64).prop_map(|quantity| Step::ReleaseQuantity { quantity }),
     ];
     let off_by = prop_oneof![4 => Just(None), 2 => Just(Some(0)), 1 => (-1..2_i8).prop_map(Some)];
-    let call = (0..STORES.len(), 0..CALLERS.len(), step, off_by, 0..3_u64).prop_map(
-        |(store, caller, step, off_by, seconds_later)| Call {
+    let call = (0..STORES.len(), 0..CALLERS.len(), step, off_by, any::<bool>(), 0..3_u64).prop_map(
+        |(store, caller, step, off_by, of_item, seconds_later)| Call {
             store,
             caller,
             step,
             off_by,
+            of_item,
             seconds_later,
         },
+    );
+    let call = call.prop_filter(
+        "a transfer goes to another store",
+        |call| !matches!(call.step, Step::Transfer { to, .. } if to == call.store),
     );
     proptest::collection::vec(call, 1..80)
 }
@@ -69,6 +90,7 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
 #[derive(Default)]
 struct Model {
     item_version: u64,
+    name: Option<u8>,
     levels: BTreeMap<usize, ModelLevel>,
     /// In order of age.
     holds: Vec<ModelHold>,
@@ -128,14 +150,40 @@ impl Model {
         let available = level.quantity - self.reserved(call.store);
         let total: u64 = self.levels.values().map(|level| level.quantity).sum();
         let fits = |quantity: u64| quantity <= MAX_QUANTITY && total - level.quantity + quantity <= MAX_QUANTITY;
-        if expected.is_some_and(|expected| expected != level.version) {
+        let version = if call.of_item { self.item_version } else { level.version };
+        if expected.is_some_and(|expected| expected != version) {
             return false;
         }
-        if !exists && !matches!(call.step, Step::Set { .. }) {
+        let has_item = self.item_version > 0;
+        let is_there = match call.step {
+            Step::Create { .. } => !has_item,
+            Step::Set { .. } => has_item || !call.of_item,
+            _ => exists,
+        };
+        if !is_there {
             return false;
         }
         let quantity = match call.step {
-            Step::Set { quantity } if quantity >= self.reserved(call.store) && fits(quantity) => quantity,
+            Step::Create { quantity, name } if fits(quantity) => {
+                self.name = name;
+                quantity
+            }
+            Step::Set { quantity, moved, name } => {
+                let Some(quantity) = quantity.checked_add_signed(moved.unwrap_or(0)) else {
+                    return false;
+                };
+                if quantity < self.reserved(call.store) || !fits(quantity) {
+                    return false;
+                }
+                self.name = name.or(self.name);
+                quantity
+            }
+            Step::Transfer { to, quantity } if available >= quantity => {
+                self.levels.entry(to).or_default().quantity += quantity;
+                self.levels.entry(call.store).or_default().quantity -= quantity;
+                self.step(&[call.store, to]);
+                return true;
+            }
             Step::Adjust { delta } if delta > 0 && fits(level.quantity + delta.unsigned_abs()) => {
                 level.quantity + delta.unsigned_abs()
             }
@@ -209,10 +257,24 @@ fn id(id: u8) -> ReservationId {
 
 fn request(call: &Call, version: Option<u64>, is_taken: bool) -> Request {
     let action = match call.step.clone() {
-        Step::Set { quantity } => Action::Set(Set {
+        Step::Create { quantity, name } => Action::Create {
+            details: Box::new(named(name)),
             quantity,
+        },
+        Step::Set { quantity, moved, name } => Action::Set(Box::new(Set {
+            quantity,
+            counted: moved.map(|moved| Counted {
+                at: Timestamp::default(),
+                moved,
+            }),
+            details: named(name),
             ..Set::default()
-        }),
+        })),
+        Step::Transfer { to, quantity } => Action::Transfer {
+            to: store(to),
+            quantity,
+            note: None,
+        },
         Step::Adjust { delta } => {
             let movement = if delta > 0 { Movement::StockIn } else { Movement::Sale };
             Action::Adjust {
@@ -244,7 +306,7 @@ fn request(call: &Call, version: Option<u64>, is_taken: bool) -> Request {
         sku: sku(),
         store_id: store(call.store),
         action,
-        resource: Resource::Level,
+        resource: if call.of_item { Resource::Item } else { Resource::Level },
         expected: Expected {
             version,
             ..Expected::default()
@@ -257,6 +319,13 @@ fn origin(caller: usize) -> Origin {
     Origin {
         by: Principal::parse(CALLERS[caller]).unwrap(),
         request_id: RequestId::parse("r").unwrap(),
+    }
+}
+
+fn named(name: Option<u8>) -> Details {
+    Details {
+        name: name.map(|name| format!("name {name}").into()),
+        ..Details::default()
     }
 }
 
@@ -276,6 +345,11 @@ fn record(stock: &mut Stock, log: &mut Vec<Event>, event: Event) {
 fn assert_equal(stock: &Stock, model: &Model) {
     assert_eq!(stock.fault(), None);
     assert_eq!(stock.version(), model.item_version);
+    assert_eq!(stock.details().cloned().unwrap_or_default(), named(model.name));
+    let item = stock.item();
+    let total: u64 = model.levels.values().map(|level| level.quantity).sum();
+    assert_eq!(item.totals().0, total);
+    assert_eq!(stock.quantity(), total);
     assert_eq!(stock.levels().count(), model.levels.len());
     for (index, expected) in &model.levels {
         let level = stock.level(&store(*index)).unwrap();
@@ -302,7 +376,8 @@ proptest! {
             }
             model.expire(now);
             assert_equal(&stock, &model);
-            let current = model.levels.get(&call.store).map_or(0, |level| level.version);
+            let level_version = model.levels.get(&call.store).map_or(0, |level| level.version);
+            let current = if call.of_item { model.item_version } else { level_version };
             let expected = call.off_by.and_then(|off_by| current.checked_add_signed(off_by.into()));
             let is_taken = matches!(call.step, Step::Reserve { id, .. } if model.is_known(id));
             let decided = decide(&stock, &request(call, expected, is_taken), at);

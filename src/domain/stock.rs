@@ -232,11 +232,8 @@ pub struct StockImage {
     pub holds: Vec<Hold>,
     #[serde(default, skip_serializing_if = "Details::is_empty")]
     pub details: Details,
-    /// Absent in what was written before items had it; then the levels tell as much as is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_at: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub updated_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -259,8 +256,8 @@ impl From<&Stock> for StockImage {
                 .cloned()
                 .collect(),
             details: stock.details().cloned().unwrap_or_default(),
-            created_at: Some(stock.created_at),
-            updated_at: Some(stock.updated_at),
+            created_at: stock.created_at,
+            updated_at: stock.updated_at,
         }
     }
 }
@@ -269,9 +266,6 @@ impl From<StockImage> for Stock {
     fn from(image: StockImage) -> Self {
         let mut levels: Vec<_> = image.levels.into_iter().map(|l| (l.store_id, l.level)).collect();
         levels.sort_by(|a, b| a.0.cmp(&b.0));
-        let times = || levels.iter().map(|(_, level)| level.updated_at);
-        let created_at = image.created_at.or_else(|| times().min()).unwrap_or_default();
-        let updated_at = image.updated_at.or_else(|| times().max()).unwrap_or_default();
         let mut holds = Holds::default();
         for hold in image.holds {
             holds.place(hold);
@@ -281,8 +275,8 @@ impl From<StockImage> for Stock {
             quantity: levels.iter().map(|(_, level)| level.quantity).sum(),
             levels,
             details: (!image.details.is_empty()).then(|| Box::new(image.details)),
-            created_at,
-            updated_at,
+            created_at: image.created_at,
+            updated_at: image.updated_at,
             holds: (!holds.is_empty()).then(|| Box::new(holds)),
         }
     }

@@ -73,9 +73,18 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
     if replayed {
         response.insert_header(("idempotency-replayed", "true"));
     }
-    let dry_run = batch.dry_run.then_some(true);
-    Ok(response.json(BatchForm { results, dry_run }))
+    let form = BatchForm {
+        dry_run: batch.dry_run.then_some(true),
+        results,
+    };
+    // Made in one piece: a large answer would be copied each time that it outgrows its buffer.
+    let mut body = Vec::with_capacity(64 + TYPICAL_RESULT * form.results.len());
+    serde_json::to_writer(&mut body, &form).map_err(|error| Problem::internal(&error))?;
+    Ok(response.content_type("application/json").body(body))
 }
+
+/// What the answer to an operation has, in bytes.
+const TYPICAL_RESULT: usize = 320;
 
 fn check(batch: &BatchBody) -> Result<(), Problem> {
     if batch.atomic {
@@ -333,17 +342,31 @@ pub struct BatchForm<'a> {
     pub dry_run: Option<bool>,
 }
 
-/// What became of an operation.
+/// What became of an operation: `status` is that with which the single request would have been answered.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "BatchResult")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most operations are done, and a box for each would cost more than it saves"
+)]
+pub enum ResultForm<'a> {
+    Done(DoneForm<'a>),
+    Refused(RefusedForm),
+}
+
+/// It took effect, or would.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "BatchResult")]
-pub struct ResultForm<'a> {
+#[schemars(rename = "BatchDone")]
+pub struct DoneForm<'a> {
     /// Its place among the operations, from 0.
     index: u32,
-    /// The status with which the single request would have been answered.
     status: u16,
+    /// Of all but a transfer.
     #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<LevelForm<'a>>,
+    /// Of a reserve.
     #[serde(skip_serializing_if = "Option::is_none")]
     reservation: Option<ReservationForm<'a>>,
     /// Of a transfer: the level from which the stock went.
@@ -352,17 +375,34 @@ pub struct ResultForm<'a> {
     /// Of a transfer: the level to which it went.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<LevelForm<'a>>,
+    /// The event's place in the log; a dry run has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<u64>,
+}
+
+/// It was refused, and changed nothing.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "BatchRefusal")]
+pub struct RefusedForm {
+    /// Its place among the operations, from 0.
+    index: u32,
+    status: u16,
     /// The code of the refusal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
+    error: &'static str,
     /// The refusal, as a sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
+    detail: String,
     /// What else a client needs to go on, as in the problem of the single request.
     #[serde(flatten)]
     members: Map<String, Value>,
+}
+
+impl ResultForm<'_> {
+    fn index(&self) -> u32 {
+        match self {
+            Self::Done(DoneForm { index, .. }) | Self::Refused(RefusedForm { index, .. }) => *index,
+        }
+    }
 }
 
 fn results<'a>(outcomes: &'a Outcomes, refused: Vec<(u32, Problem)>, minimal: bool) -> Vec<ResultForm<'a>> {
@@ -373,7 +413,7 @@ fn results<'a>(outcomes: &'a Outcomes, refused: Vec<(u32, Problem)>, minimal: bo
     let mut results: Vec<_> = results.collect();
     if !refused.is_empty() {
         results.extend(refused.into_iter().map(|(index, problem)| failed(index, problem)));
-        results.sort_unstable_by_key(|result| result.index);
+        results.sort_unstable_by_key(ResultForm::index);
     }
     results
 }
@@ -385,41 +425,24 @@ pub fn succeeded(index: u32, outcome: &Outcome, minimal: bool) -> ResultForm<'_>
     let (first, second) = (levels.next(), levels.next());
     let is_transfer = second.is_some();
     let shows = |part| if minimal { None } else { part };
-    ResultForm {
+    ResultForm::Done(DoneForm {
+        index,
         status: forms::status_of(outcome),
         level: shows(if is_transfer { None } else { first.clone() }),
         reservation: forms::reservation(event),
         from: shows(if is_transfer { first } else { None }),
         to: shows(second),
         seq: outcome.seq,
-        ..ResultForm::empty(index)
-    }
+    })
 }
 
 fn failed<'a>(index: u32, problem: Problem) -> ResultForm<'a> {
     let (code, detail, members) = problem.into_parts();
-    ResultForm {
+    ResultForm::Refused(RefusedForm {
+        index,
         status: code.status().as_u16(),
-        error: Some(code.as_str()),
-        detail: Some(detail),
+        error: code.as_str(),
+        detail,
         members,
-        ..ResultForm::empty(index)
-    }
-}
-
-impl ResultForm<'_> {
-    fn empty(index: u32) -> Self {
-        Self {
-            index,
-            status: 0,
-            level: None,
-            reservation: None,
-            from: None,
-            to: None,
-            seq: None,
-            error: None,
-            detail: None,
-            members: Map::new(),
-        }
-    }
+    })
 }

@@ -98,7 +98,7 @@ impl StockBody for SetBody {
             version: self.expected_version,
             key: self.idempotency_key,
             dry_run: self.dry_run,
-            ..Asked::new(Action::Set(set))
+            ..Asked::new(Action::Set(Box::new(set)))
         })
     }
 }
@@ -359,7 +359,7 @@ impl CreateBody {
             price: self.price.map(Into::into),
         };
         let action = Action::Create {
-            details,
+            details: Box::new(details),
             quantity: self.quantity,
         };
         let asked = Asked {

@@ -100,7 +100,7 @@ async fn finish<B: MessageBody + 'static>(
     let _running = gauge.enter();
     let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(Ok(response)) => response.map_into_boxed_body(),
-        Ok(Err(error)) => return Err(Unanswered::new(unforeseen(&error), uri.path(), request_id).into()),
+        Ok(Err(error)) => return Err(Unanswered::new(Problem::internal(&error), uri.path(), request_id).into()),
         Err(panic) => return Err(Unanswered::new(panicked(panic.as_ref()), uri.path(), request_id).into()),
     };
     if response.status().is_client_error() || response.status().is_server_error() {
@@ -146,21 +146,13 @@ fn describe(response: ServiceResponse<BoxBody>, path: &str, request_id: &Request
 fn by_status(response: &HttpResponse, path: &str) -> Problem {
     match (Code::of_status(response.status()), response.error()) {
         (Code::NotFound, _) => Problem::new(Code::NotFound, format!("There is nothing at {:?}.", shorten(path))),
-        (Code::Internal, Some(error)) => unforeseen(error),
+        (Code::Internal, Some(error)) => Problem::internal(error),
         (code, Some(error)) => Problem::new(code, format!("{error}.")),
         (code, None) => Problem::new(
             code,
             format!("The request was refused with status {}.", response.status().as_u16()),
         ),
     }
-}
-
-fn unforeseen(error: &Error) -> Problem {
-    tracing::error!(%error, "an error that nobody has mapped");
-    Problem::new(
-        Code::Internal,
-        "An error that was not foreseen; the operator's log has it.",
-    )
 }
 
 /// No inner detail leaves: the panic's message is for the log, where the panic hook has put it too.

@@ -8,7 +8,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::forms::{self, EventForm};
 use super::lists::{AFTER, LIMIT, Page, link};
@@ -75,7 +75,15 @@ pub async fn events(state: Data<State>, request: HttpRequest) -> Answer {
     let journal = state.inventory()?.journal();
     let deadline = Instant::now() + wait;
     let mut found = look(journal.as_ref(), &filter, after, limit).await?;
-    while found.events.is_empty() && !found.has_more && timeout_at(deadline, journal.news(found.seq)).await.is_ok() {
+    while found.events.is_empty() && !found.has_more {
+        let news = tokio::select! {
+            () = journal.news(found.seq) => true,
+            () = sleep_until(deadline) => false,
+            () = state.stopping() => false,
+        };
+        if !news {
+            break;
+        }
         found = look(journal.as_ref(), &filter, found.seq, limit).await?;
     }
     let next = found.has_more.then(|| found.seq.to_string());

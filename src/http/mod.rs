@@ -33,6 +33,8 @@ mod write;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use crate::actors::Inventory;
 use problem::{Code, Problem};
 
@@ -40,6 +42,7 @@ use problem::{Code, Problem};
 pub struct State {
     inventory: OnceLock<Arc<Inventory>>,
     started: Instant,
+    stopping: watch::Sender<bool>,
 }
 
 impl State {
@@ -48,7 +51,19 @@ impl State {
         Self {
             inventory: OnceLock::new(),
             started: Instant::now(),
+            stopping: watch::Sender::new(false),
         }
+    }
+
+    /// Lets those go who wait for news.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Ends when the service is to stop.
+    async fn stopping(&self) {
+        // It fails only when the state is gone.
+        drop(self.stopping.subscribe().wait_for(|stopping| *stopping).await);
     }
 
     pub fn serve(&self, inventory: Arc<Inventory>) {

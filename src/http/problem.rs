@@ -142,6 +142,13 @@ impl Problem {
         .with_retry_after()
     }
 
+    /// Something is wrong on our side: what it is, the log has.
+    pub fn internal(error: &dyn fmt::Display) -> Self {
+        tracing::error!(%error, "an error that nobody has mapped");
+        let detail = "An error that was not foreseen; the operator's log has it.";
+        Self::new(Code::Internal, detail)
+    }
+
     /// A request that does not fit, with the field (or header, or part of the path) that does not.
     pub fn invalid(field: &str, message: impl fmt::Display) -> Self {
         Self::invalid_fields(vec![(field.to_owned(), message.to_string())])
@@ -263,7 +270,7 @@ impl ResponseError for Problem {
 impl From<ExecuteError> for Problem {
     fn from(error: ExecuteError) -> Self {
         match error {
-            ExecuteError::Refused(refusal) => refusal.into(),
+            ExecuteError::Refused(refusal) => (*refusal).into(),
             ExecuteError::KeyReused => Self::new(
                 Code::IdempotencyKeyReused,
                 "This Idempotency-Key stands for a request with another method, path, query or body; use a new key.",

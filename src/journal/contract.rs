@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::file::{FaultyFolder, Options};
 use super::memory::MemoryJournal;
-use super::{Append, Appended, Fingerprint, Journal, JournalError, Receipt, Record};
+use super::{Append, Appended, Fingerprint, HistoryFilter, Journal, JournalError, Receipt, Record};
 use crate::domain::command::{Reserve, Resource, Set};
 use crate::domain::{
     Action, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, ReservationStatus, Sku, Stock,
@@ -145,6 +145,8 @@ macro_rules! suites {
             without_room_appends_are_refused_for_certain_until_there_is_room,
             after_a_failed_sync_nothing_is_written_until_a_restart,
             events_are_read_in_order_without_gaps,
+            history_is_found_newest_first_by_all_that_a_filter_names,
+            a_record_is_read_with_its_receipt,
             levels_of_a_store_are_listed_in_order_behind_a_sku,
             deadlines_and_reservations_follow_the_holds,
         ]);)*
@@ -218,10 +220,10 @@ impl Owner {
 }
 
 fn count(quantity: u64) -> Action {
-    Action::Set(Set {
+    Action::Set(Box::new(Set {
         quantity,
         ..Set::default()
-    })
+    }))
 }
 
 fn sell(quantity: i64) -> Action {
@@ -471,6 +473,191 @@ async fn events_are_read_in_order_without_gaps(mut rig: Box<dyn Rig>) {
         after = *last;
     }
     assert_eq!(after, 501);
+}
+
+/// Owners with ten events each in turn, their times far apart, and now and then one event of two of them.
+async fn write_history(rig: &dyn Rig, owners: &mut [Owner]) {
+    for (i, owner) in owners.iter_mut().enumerate() {
+        owner.now = owner.now.plus_seconds(1000 * (1 + i as u64 % 3));
+        if owner.stock.version() == 0 {
+            owner.put(rig, count(1000)).await.unwrap();
+        }
+        for _ in 0..8 {
+            owner.put(rig, sell(1)).await.unwrap();
+        }
+        let found = Action::Adjust {
+            delta: 3,
+            movement: Movement::Return,
+            note: None,
+        };
+        owner.put(rig, found).await.unwrap();
+    }
+    let [a, b, ..] = owners else { return };
+    let grounds = vec![(a.sku.clone(), a.stock.version()), (b.sku.clone(), b.stock.version())];
+    let (mut joint, other) = ((*a.decide(sell(1))).clone(), b.decide(count(500)));
+    joint.changes.extend(other.changes.iter().cloned());
+    let record = Record {
+        event: Arc::new(joint),
+        receipt: None,
+    };
+    let append = Append {
+        grounds,
+        records: vec![record],
+    };
+    rig.journal().append(append).await.unwrap();
+}
+
+/// What histories are asked for, with how much each is to find at least.
+fn history_filters(events: &[(u64, Event)]) -> Vec<(HistoryFilter, usize)> {
+    let all = HistoryFilter::default;
+    let (early, late) = (Timestamp::from_millis(3_000_000), Timestamp::from_millis(5_000_000));
+    let middle = events.len() as u64 / 2;
+    let of_sku = |name| HistoryFilter {
+        sku: Some(sku(name)),
+        ..all()
+    };
+    let moved_by = |movement| HistoryFilter {
+        movement: Some(movement),
+        ..all()
+    };
+    let in_store = |name| HistoryFilter {
+        store: Some(store(name)),
+        ..all()
+    };
+    let within = |from, to| HistoryFilter { from, to, ..all() };
+    vec![
+        (all(), 50),
+        (of_sku("SKU 3"), 10),
+        (of_sku("sku 3"), 0),
+        (in_store("s"), 50),
+        (in_store("elsewhere"), 10),
+        (in_store("SKU 3"), 0),
+        (moved_by(Movement::Return), 6),
+        (moved_by(Movement::Count), 6),
+        (moved_by(Movement::TransferIn), 0),
+        (within(Some(early), None), 10),
+        (within(None, Some(early)), 10),
+        (within(Some(early), Some(late)), 10),
+        (within(Some(Timestamp::from_millis(i64::MAX)), None), 0),
+        (
+            HistoryFilter {
+                after: middle,
+                ..of_sku("SKU 1")
+            },
+            1,
+        ),
+        (HistoryFilter { after: middle, ..all() }, 30),
+        (
+            HistoryFilter {
+                after: u64::MAX,
+                ..of_sku("SKU 1")
+            },
+            0,
+        ),
+        (
+            HistoryFilter {
+                moved: true,
+                to: Some(early),
+                ..of_sku("SKU 0")
+            },
+            1,
+        ),
+        (
+            HistoryFilter {
+                store: Some(store("s")),
+                movement: Some(Movement::Return),
+                ..of_sku("SKU 4")
+            },
+            1,
+        ),
+        // SKU 0 was sold and SKU 1 was counted in one event: no change of it fits both.
+        (
+            HistoryFilter {
+                after: events.len() as u64 - 1,
+                movement: Some(Movement::Count),
+                ..of_sku("SKU 0")
+            },
+            0,
+        ),
+    ]
+}
+
+async fn assert_history(rig: &dyn Rig) {
+    let events = rig.journal().events(0, 10_000).await.unwrap();
+    for (filter, at_least) in history_filters(&events) {
+        let fitting = events.iter().rev().filter(|(seq, _)| *seq > filter.after);
+        let expected: Vec<_> = fitting.filter(|(_, event)| filter.takes(event)).cloned().collect();
+        assert!(expected.len() >= at_least, "{filter:?} finds too little to tell");
+        for (before, limit) in [
+            (u64::MAX, 10_000),
+            (u64::MAX, 1),
+            (97, 10_000),
+            (98, 3),
+            (1, 5),
+            (0, 5),
+            (50, 0),
+        ] {
+            let below = expected.iter().filter(|(seq, _)| *seq < before);
+            let expected: Vec<_> = below.take(limit).cloned().collect();
+            let found = rig.journal().history(filter.clone(), before, limit).await.unwrap();
+            assert_eq!(found, expected, "{filter:?} below {before}, {limit} at most");
+        }
+        let (mut before, mut paged) = (u64::MAX, Vec::new());
+        while let page = rig.journal().history(filter.clone(), before, 7).await.unwrap()
+            && let Some((last, _)) = page.last()
+        {
+            before = *last;
+            paged.extend(page);
+        }
+        assert_eq!(paged, expected, "{filter:?} by pages");
+    }
+}
+
+async fn history_is_found_newest_first_by_all_that_a_filter_names(mut rig: Box<dyn Rig>) {
+    let mut owners: Vec<Owner> = (0..6).map(|i| Owner::new(&format!("SKU {i}"))).collect();
+    owners[5].store = store("elsewhere");
+    for _ in 0..3 {
+        write_history(&*rig, &mut owners).await;
+        assert_history(&*rig).await;
+        rig = rig.crash();
+        assert_history(&*rig).await;
+    }
+}
+
+async fn a_record_is_read_with_its_receipt(mut rig: Box<dyn Rig>) {
+    let mut owner = Owner::new("A");
+    owner.put(&*rig, count(1000)).await.unwrap();
+    let grounds = vec![(owner.sku.clone(), owner.stock.version())];
+    let records: Vec<Record> = (0..300u32)
+        .map(|n| Record {
+            event: owner.decide(sell(1)),
+            receipt: (n % 2 == 0).then(|| Receipt {
+                key: Fingerprint::of(&[&n.to_le_bytes()]),
+                fingerprint: Fingerprint::of(&[b"body"]),
+                status: 200,
+                operation: None,
+                item: None,
+            }),
+        })
+        .collect();
+    let append = Append {
+        grounds,
+        records: records.clone(),
+    };
+    let Appended { first_seq } = rig.journal().append(append).await.unwrap();
+    for _ in 0..2 {
+        for (record, seq) in records.iter().zip(first_seq..) {
+            let found = rig.journal().record(seq).await.unwrap().unwrap();
+            assert_eq!(
+                (found.event, found.receipt),
+                (record.event.clone(), record.receipt.clone())
+            );
+        }
+        for seq in [0, first_seq + 300, u64::MAX] {
+            assert!(rig.journal().record(seq).await.unwrap().is_none(), "record {seq}");
+        }
+        rig = rig.crash();
+    }
 }
 
 async fn levels_of_a_store_are_listed_in_order_behind_a_sku(rig: Box<dyn Rig>) {

@@ -30,6 +30,10 @@ impl Digest {
         Self(digest)
     }
 
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     pub fn of_key(principal: &Principal, key: &str) -> KeyHash {
         Self::of(&[principal.as_str().as_bytes(), key.as_bytes()])
     }

@@ -7,7 +7,10 @@ use serde_json::Value;
 /// The segments, oldest first.
 pub fn segments(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.join("events")).unwrap();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .collect();
     paths.sort();
     paths
 }

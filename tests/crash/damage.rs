@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
-use super::folder::{A_DAY_MS, Files, Shop, State, faults, options, scratch, segments, serve, write_files};
+use super::folder::{
+    A_DAY_MS, Files, Shop, State, faults, filters, is_index, options, read_files, scratch, segments, serve, write_files,
+};
 
 /// A folder that was stopped in order, and copies of it to damage.
 struct Whole {
@@ -96,8 +98,14 @@ impl Whole {
     }
 }
 
-fn is_checkpoint_or_snapshot(file: &Path) -> bool {
-    !file.starts_with("events")
+/// All but the log itself: checkpoint, snapshots, indexes.
+fn can_be_made_again(file: &Path) -> bool {
+    !file.starts_with("events") || is_index(file)
+}
+
+/// An index is proved block by block, by a sum over each, and has its own tests of every bit.
+fn step_through(file: &Path, nth: usize) -> usize {
+    if is_index(file) { 40 * nth } else { nth }
 }
 
 /// A letter's case in a checksum of eight hexadecimal digits, `{"crc":"` before it. Of a record's line
@@ -131,8 +139,8 @@ fn flip_in_every(nth: usize) {
     let whole = Whole::new();
     let (mut tried, mut ignorable) = (0, 0);
     for (file, bytes) in &whole.files {
-        for at in (0..bytes.len()).step_by(nth) {
-            let bits = if bytes[at].is_ascii_alphabetic() {
+        for at in (0..bytes.len()).step_by(step_through(file, nth)) {
+            let bits = if bytes[at].is_ascii_alphabetic() && !is_index(file) {
                 vec![5, at as u32 % 5]
             } else {
                 vec![at as u32 % 8]
@@ -141,8 +149,8 @@ fn flip_in_every(nth: usize) {
                 let mut files = whole.files.clone();
                 files.get_mut(file).unwrap()[at] ^= 1 << bit;
                 let harmless = match () {
-                    () if is_case_of_checksum(bytes, at, bit) => Harmless::Same,
-                    () if is_checkpoint_or_snapshot(file) => Harmless::Served,
+                    () if is_case_of_checksum(bytes, at, bit) && !is_index(file) => Harmless::Same,
+                    () if can_be_made_again(file) => Harmless::Served,
                     () => Harmless::No,
                 };
                 let damage = format!("bit {bit} of byte {at} of {} flipped", file.display());
@@ -160,12 +168,12 @@ fn a_file_cut_short_anywhere_is_noticed() {
     let whole = Whole::new();
     for (file, bytes) in &whole.files {
         let borders = (0..bytes.len()).filter(|at| *at == 0 || bytes[at - 1] == b'\n');
-        let middles = (0..bytes.len()).filter(|at| at % 97 == 50);
+        let middles = (0..bytes.len()).filter(|at| at % step_through(file, 97) == 50);
         let newlines = (1..bytes.len()).filter(|at| bytes[*at] == b'\n' && at + 1 < bytes.len());
         for length in borders.chain(middles).chain(newlines) {
             let mut files = whole.files.clone();
             files.get_mut(file).unwrap().truncate(length);
-            let harmless = if is_checkpoint_or_snapshot(file) {
+            let harmless = if can_be_made_again(file) {
                 Harmless::Served
             } else {
                 Harmless::No
@@ -231,6 +239,83 @@ fn without_its_checkpoint_the_right_state_is_served() {
     let mut files = whole.files.clone();
     files.remove(Path::new("checkpoint.json")).unwrap();
     whole.check(&files, "the checkpoint removed", Path::new(""), Harmless::Same);
+}
+
+#[test]
+fn searches_find_what_the_log_holds() {
+    let whole = Whole::new();
+    let events = whole.state.events.clone().unwrap();
+    for (filter, found) in filters().iter().zip(whole.state.histories.clone().unwrap()) {
+        let fitting = events.iter().rev().filter(|(_, event)| filter.takes(event));
+        assert_eq!(found, fitting.cloned().collect::<Vec<_>>(), "{filter:?}");
+    }
+    let found = whole.state.histories.unwrap();
+    assert!(
+        found[1].len() > 5 && found[2].len() > 5 && found[3].len() > 1,
+        "{found:?}"
+    );
+}
+
+#[test]
+fn without_its_indexes_the_right_state_is_served_and_they_are_made_again() {
+    let whole = Whole::new();
+    let indexes: Vec<PathBuf> = whole.files.keys().filter(|file| is_index(file)).cloned().collect();
+    assert_eq!(indexes.len(), segments(&whole.files).len() - 1);
+    let mut files = whole.files.clone();
+    files.retain(|file, _| !is_index(file));
+    whole.check(&files, "all indexes removed", Path::new(""), Harmless::Same);
+    assert_has_indexes_of(&whole, "all indexes removed");
+    for (i, file) in indexes.iter().enumerate() {
+        let other = &indexes[(i + 1) % indexes.len()];
+        for (damage, bytes) in [
+            ("another in its place", whole.files[other].clone()),
+            ("garbage in its place", b"garbage".repeat(2000)),
+            ("nothing in it", Vec::new()),
+        ] {
+            let mut files = whole.files.clone();
+            files.insert(file.clone(), bytes);
+            let damage = format!("{}: {damage}", file.display());
+            whole.check(&files, &damage, file, Harmless::Served);
+            assert_has_indexes_of(&whole, &damage);
+            write_files(whole.scratch.path(), &files);
+            let found = faults(whole.scratch.path());
+            let names = |fault: &String| fault.contains(file.to_str().unwrap()) && fault.contains("can be deleted");
+            assert!(found.len() == 1 && found.iter().all(names), "{damage}: {found:?}");
+        }
+    }
+}
+
+/// Behind the back of the process, so that nothing but a search can notice.
+#[test]
+fn an_index_that_goes_bad_while_it_is_in_use_is_made_again() {
+    let whole = Whole::new();
+    let folder = whole.scratch.path();
+    write_files(folder, &whole.files);
+    let shop = Shop::open(folder);
+    assert_eq!(shop.state(), whole.state);
+    for (file, bytes) in whole.files.iter().filter(|(file, _)| is_index(file)) {
+        let path = folder.join(file);
+        for at in [0, 4096, bytes.len() - 1] {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            std::fs::write(&path, flipped).unwrap();
+            assert_eq!(shop.state(), whole.state, "byte {at} of {}", file.display());
+            assert_has_indexes_of(&whole, "a flipped bit");
+        }
+        std::fs::write(&path, &bytes[..4096]).unwrap();
+        assert_eq!(shop.state(), whole.state, "{} cut", file.display());
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(shop.state(), whole.state, "{} removed", file.display());
+        assert_has_indexes_of(&whole, "its removal");
+    }
+}
+
+/// After the folder was served.
+fn assert_has_indexes_of(whole: &Whole, damage: &str) {
+    let served = read_files(whole.scratch.path());
+    for (file, bytes) in whole.files.iter().filter(|(file, _)| is_index(file)) {
+        assert!(served.get(file) == Some(bytes), "{} after {damage}", file.display());
+    }
 }
 
 #[test]

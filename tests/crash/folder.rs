@@ -14,7 +14,7 @@ use holdfast::domain::{
 };
 use holdfast::journal::file::{FileJournal, OpenError, Options, Report, verify};
 use holdfast::journal::record::Digest;
-use holdfast::journal::{Append, Journal, LevelView, Receipt, Record};
+use holdfast::journal::{Append, HistoryFilter, Journal, LevelView, Receipt, Record};
 use tokio::runtime::Runtime;
 
 const SKUS: [&str; 3] = ["85123A", "85123a", "BANK CHARGES"];
@@ -31,6 +31,8 @@ pub struct State {
     receipts: Vec<u64>,
     /// `None` where the log says that a record cannot be read back.
     pub events: Option<Vec<(u64, Event)>>,
+    /// What searches find, where all of them do.
+    pub histories: Option<Vec<Vec<(u64, Event)>>>,
 }
 
 impl State {
@@ -45,7 +47,13 @@ impl State {
     /// Reading old records may be refused; what is shown must be right.
     pub fn is_truly(&self, expected: &Self) -> bool {
         let events = self.events.clone().or_else(|| expected.events.clone());
-        Self { events, ..self.clone() } == *expected
+        let histories = self.histories.clone().or_else(|| expected.histories.clone());
+        let state = Self {
+            events,
+            histories,
+            ..self.clone()
+        };
+        state == *expected
     }
 }
 
@@ -109,11 +117,15 @@ pub fn write_files(folder: &Path, files: &Files) {
 
 /// The segments, in order.
 pub fn segments(files: &Files) -> Vec<PathBuf> {
-    files
-        .keys()
-        .filter(|path| path.starts_with("events"))
-        .cloned()
-        .collect()
+    files.keys().filter(|path| is_segment(path)).cloned().collect()
+}
+
+pub fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "jsonl")
+}
+
+pub fn is_index(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "index")
 }
 
 /// A journal on a folder, and the states that its SKUs are in.
@@ -169,11 +181,11 @@ impl Shop {
         let store = STORES[(n % 2) as usize];
         let has_level = stock.level(&StoreId::parse(store).unwrap()).is_some();
         let action = match n % 4 {
-            _ if !has_level => Action::Set(Set {
+            _ if !has_level => Action::Set(Box::new(Set {
                 quantity: 1000 + n,
                 reorder_point: ReorderPoint::At(5),
                 ..Set::default()
-            }),
+            })),
             0 | 1 => Action::Reserve(Reserve {
                 quantity: 2,
                 reservation_id: reservation(n),
@@ -249,7 +261,7 @@ impl Shop {
     pub fn crash(self, folder: &Path) -> Files {
         drop(self);
         let mut files = read_files(folder);
-        for bytes in files.values_mut() {
+        for (_, bytes) in files.iter_mut().filter(|(path, _)| is_segment(path)) {
             let length = bytes.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last + 2);
             bytes.truncate(length + 300);
         }
@@ -296,8 +308,49 @@ fn state_of(runtime: &Runtime, journal: &FileJournal) -> State {
             reservations,
             receipts,
             events,
+            histories: histories(journal).await,
         }
     })
+}
+
+/// What is searched for: keys of every kind, alone and together, and times.
+pub fn filters() -> Vec<HistoryFilter> {
+    let sku = |name| Some(Sku::parse(name).unwrap());
+    let store = |name| Some(StoreId::parse(name).unwrap());
+    let all = HistoryFilter::default;
+    vec![
+        all(),
+        HistoryFilter {
+            sku: sku(SKUS[1]),
+            ..all()
+        },
+        HistoryFilter {
+            store: store(STORES[0]),
+            ..all()
+        },
+        HistoryFilter {
+            sku: sku(SKUS[0]),
+            store: store(STORES[0]),
+            movement: Some(Movement::Sale),
+            ..all()
+        },
+        HistoryFilter {
+            sku: sku("unknown"),
+            ..all()
+        },
+        HistoryFilter {
+            to: Some(Timestamp::from_millis(0)),
+            ..all()
+        },
+    ]
+}
+
+async fn histories(journal: &FileJournal) -> Option<Vec<Vec<(u64, Event)>>> {
+    let mut histories = Vec::new();
+    for filter in filters() {
+        histories.push(journal.history(filter, u64::MAX, 10_000).await.ok()?);
+    }
+    Some(histories)
 }
 
 /// What serving the folder comes to: a state, or why it is refused. A panic is neither.

@@ -13,7 +13,7 @@ const CHECKPOINT_V1: &str = include_str!("checkpoint-v1.json");
 const AB_12: &str = r#"{"version":11,"levels":[{"storeId":"london","quantity":15,"reserved":10,"version":11,
     "reorderPoint":4,"updatedAt":"UPDATED"}],"holds":[
     {"reservationId":"cart-1","storeId":"london","by":"anonymous","placedVersion":7,"held":2,"expiresAt":"EXPIRES"},
-    {"reservationId":"LONG","storeId":"london","by":"anonymous","placedVersion":8,"held":8}]}"#;
+    {"reservationId":"LONG","storeId":"london","by":"anonymous","placedVersion":8,"held":8}],"createdAt":"CREATED","updatedAt":"UPDATED"}"#;
 
 fn open(folder: &Path) -> FileJournal {
     let options = Options {
@@ -37,7 +37,9 @@ fn assert_state(folder: &Path) {
     let expected = AB_12
         .replace("UPDATED", &found.levels[0].level.updated_at.to_string())
         .replace("EXPIRES", &found.holds[0].expires_at.unwrap().to_string())
-        .replace("LONG", found.holds[1].reservation_id.as_str());
+        .replace("LONG", found.holds[1].reservation_id.as_str())
+        .replace("CREATED", &found.created_at.to_string());
+    assert!(found.created_at < found.updated_at);
     assert_eq!(found, serde_json::from_str(&expected).unwrap());
     assert_eq!(load(&journal, "85123a").levels[0].level.quantity, 1);
     assert_eq!(load(&journal, "85123A").version, 3);

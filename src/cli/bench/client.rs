@@ -111,6 +111,11 @@ impl Service {
         format!("{}/api/inventory/stores/{store}/inventory", self.prefix)
     }
 
+    /// The path of a route that begins with `/api`.
+    pub fn path(&self, route: &str) -> String {
+        format!("{}{route}", self.prefix)
+    }
+
     /// The path of a level.
     pub fn level_path(&self, store: &str, sku: &str) -> String {
         let sku = utf8_percent_encode(sku, RESERVED);

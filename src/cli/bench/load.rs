@@ -26,6 +26,7 @@ use hyper::header::HeaderValue;
 use hyper::{Method, Uri};
 use indicatif::ProgressBar;
 use serde::Serialize;
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -58,6 +59,8 @@ pub enum Mode {
     Adjust,
     /// Reserves one unit for a minute.
     Reserve,
+    /// Takes one unit off each of many levels.
+    Batch,
 }
 
 /// Stocks the levels, makes the load and prints its report; true if there was no error.
@@ -116,6 +119,15 @@ fn skus(args: &BenchArgs) -> impl Iterator<Item = String> {
     (0..count).map(|number| format!("bench-{number:04}"))
 }
 
+/// A batch that takes one unit off as many levels as it has operations.
+fn batch(args: &BenchArgs) -> anyhow::Result<Bytes> {
+    let skus: Vec<String> = skus(args).collect();
+    let skus = skus.iter().cycle().take(args.batch_size as usize);
+    let operation = |sku| json!({"op": "adjust", "sku": sku, "storeId": args.store, "delta": -1});
+    let operations: Vec<_> = skus.map(operation).collect();
+    Ok(serde_json::to_vec(&json!({"operations": operations}))?.into())
+}
+
 async fn tick(bar: ProgressBar, from: Instant) {
     while !bar.is_hidden() {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -141,14 +153,22 @@ struct Plan {
 impl Plan {
     fn new(args: &BenchArgs, service: Arc<Service>, run: String) -> anyhow::Result<Self> {
         let (method, verb, body) = match args.mode {
-            Mode::Read => (Method::GET, "", ""),
-            Mode::Adjust => (Method::POST, "/adjust", r#"{"delta":-1}"#),
+            Mode::Read => (Method::GET, "", Bytes::new()),
+            Mode::Adjust => (Method::POST, "/adjust", Bytes::from_static(br#"{"delta":-1}"#)),
             // The holds end by themselves, so that they do not pile up for ever.
-            Mode::Reserve => (Method::POST, "/reserve", r#"{"quantity":1,"ttlSeconds":60}"#),
+            Mode::Reserve => (
+                Method::POST,
+                "/reserve",
+                Bytes::from_static(br#"{"quantity":1,"ttlSeconds":60}"#),
+            ),
+            Mode::Batch => (Method::POST, "", batch(args)?),
         };
-        let uris = skus(args)
-            .map(|sku| Uri::try_from(service.level_path(&args.store, &sku) + verb))
-            .collect::<Result<_, _>>()?;
+        let uris = match args.mode {
+            Mode::Batch => vec![Uri::try_from(service.path("/api/inventory/batch"))?],
+            _ => skus(args)
+                .map(|sku| Uri::try_from(service.level_path(&args.store, &sku) + verb))
+                .collect::<Result<_, _>>()?,
+        };
         let started = Instant::now();
         let measured_from = started + Duration::from_secs(args.warmup);
         let schedule = args.rate.map(|rate| {
@@ -163,7 +183,7 @@ impl Plan {
             keys: (args.keys && method != Method::GET).then_some(run),
             method,
             uris,
-            body: Bytes::from_static(body.as_bytes()),
+            body,
             schedule,
             started,
             measured_from,
@@ -256,7 +276,7 @@ impl Tally {
     fn add(&mut self, begun: Instant, result: &Result<Answer, NoAnswer>) -> anyhow::Result<()> {
         self.last_answer = Instant::now();
         match result {
-            Ok(answer) if answer.status.is_success() => {
+            Ok(answer) if answer.status.is_success() && !has_refusals(answer) => {
                 let latency = self.last_answer.saturating_duration_since(begun);
                 self.histogram.record(latency.as_micros() as u64)?;
             }
@@ -264,6 +284,11 @@ impl Tally {
         }
         Ok(())
     }
+}
+
+/// A batch is answered 200 whatever became of its operations.
+fn has_refusals(answer: &Answer) -> bool {
+    memchr::memmem::find(&answer.body, br#""error":""#).is_some()
 }
 
 /// The name under which an error is counted.
@@ -320,6 +345,7 @@ fn summarise(args: &BenchArgs, plan: &Plan, tallies: &[Tally]) -> anyhow::Result
         seconds,
         count,
         requests_per_second: count as f64 / seconds,
+        operations_per_second: (args.mode == Mode::Batch).then(|| count as f64 * f64::from(args.batch_size) / seconds),
         latency: Latency::of(&histogram),
         unsent: tallies.iter().map(|tally| tally.unsent).sum(),
         error_count: errors.values().sum(),
@@ -348,6 +374,7 @@ impl fmt::Display for Mode {
             Self::Read => "read",
             Self::Adjust => "adjust",
             Self::Reserve => "reserve",
+            Self::Batch => "batch",
         })
     }
 }

@@ -32,7 +32,7 @@ pub struct BenchArgs {
     url: String,
 
     /// Replays this CSV file of invoice lines (gzip is recognised) instead of making load.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["mode", "skus", "hot", "seconds",
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mode", "skus", "batch_size", "hot", "seconds",
         "warmup", "rate", "keys", "store", "no_prepare"])]
     replay: Option<PathBuf>,
 
@@ -51,6 +51,10 @@ pub struct BenchArgs {
     /// Over how many SKUs the load is spread, uniformly at random.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     skus: u32,
+
+    /// Operations in a batch, spread over the SKUs in turn.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    batch_size: u32,
 
     /// Sends all the load to a single SKU.
     #[arg(long)]

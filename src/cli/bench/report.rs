@@ -26,6 +26,9 @@ pub struct LoadReport {
     /// Requests of the measurement that were answered 2xx.
     pub count: u64,
     pub requests_per_second: f64,
+    /// Of batches: requests times their operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations_per_second: Option<f64>,
     #[serde(flatten)]
     pub latency: Latency,
     /// Requests that were due in the measurement but found no client free before its end.
@@ -132,6 +135,9 @@ impl fmt::Display for LoadReport {
         }
         writeln!(f, ": {} requests in {:.1} s", self.count, self.seconds)?;
         writeln!(f, "requests/s  {:.0}", self.requests_per_second)?;
+        if let Some(operations) = self.operations_per_second {
+            writeln!(f, "operations/s  {operations:.0}")?;
+        }
         writeln!(
             f,
             "latency µs  p50 {p50_micros}  p90 {p90_micros}  p99 {p99_micros}  p99.9 {p99_9_micros}  max {max_micros}"
@@ -197,6 +203,7 @@ mod tests {
             seconds: 10.0,
             count: 100,
             requests_per_second: 10.0,
+            operations_per_second: None,
             latency: Latency::of(&histogram),
             unsent: 0,
             error_count: 2,

@@ -7,6 +7,7 @@
 //! data/
 //!   LOCK                            held by the process that serves the folder; holds its pid
 //!   events/0000000000000001.jsonl   a segment, named by its first sequence
+//!   events/0000000000000001.index   of a closed segment: where in it the records of a SKU, a store, … are
 //!   checkpoint.json                 every SKU's state at some sequence, so that startup need not read the whole log
 //!   skus/3f/<encoded sku>.json      a SKU's snapshot, written by its actor
 //! ```
@@ -16,16 +17,18 @@ mod checkpoint;
 mod disk;
 #[cfg(test)]
 mod faulty;
+mod index;
 mod line;
 mod lock;
 mod recovery;
+mod search;
 mod segment;
 mod snapshot;
 mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -50,7 +53,8 @@ pub use self::verify::{Report, verify};
 #[derive(Clone, Debug)]
 pub struct Options {
     pub folder: PathBuf,
-    /// A segment that would pass this is closed, and a new one begun.
+    /// A segment that would pass this is closed, and a new one begun. An index points no further than
+    /// 4095 MB, which is taken for anything above.
     pub segment_bytes: u64,
     /// So much log is written between two checkpoints.
     pub checkpoint_bytes: u64,
@@ -117,6 +121,20 @@ impl Shared {
         }
     }
 
+    /// Sees to index files: once of the segments that were there at the start, then whenever one is closed.
+    fn keep_indexes(&self, closed: &Receiver<()>) {
+        for segment in self.segments.closed() {
+            // A stop does not wait for what searches can make as well.
+            if self.poisoned().is_some() {
+                break;
+            }
+            segment.index.check();
+        }
+        for () in closed {
+            self.segments.closed().iter().for_each(|segment| segment.index.save());
+        }
+    }
+
     fn closed(&self) {
         self.health().poisoned.get_or_insert_with(|| "the log is closed".into());
     }
@@ -167,13 +185,15 @@ impl FileJournal {
         let (queue, jobs) = mpsc::channel();
         let (ahead, wanted_room) = mpsc::sync_channel::<Arc<active::ActiveSegment>>(1);
         let (checkpoints, wanted_checkpoints) = mpsc::sync_channel(1);
+        let (indexes, wanted_indexes) = mpsc::sync_channel(1);
         let mut writer = Writer {
             queue: jobs,
             ahead,
             checkpoints,
+            indexes,
             disk,
             events: options.folder.join("events"),
-            segment_bytes: options.segment_bytes,
+            segment_bytes: options.segment_bytes.min(index::MAX_SEGMENT_BYTES),
             checkpoint_bytes: options.checkpoint_bytes,
             active: Arc::new(active),
             segment,
@@ -187,7 +207,7 @@ impl FileJournal {
         };
         prepare(&mut writer);
         let folder = options.folder.clone();
-        let (checkpointed, grown) = (shared.clone(), shared.clone());
+        let (checkpointed, grown, indexed) = (shared.clone(), shared.clone(), shared.clone());
         let threads = vec![
             spawn("holdfast-log", move || writer.run())?,
             spawn("holdfast-room", move || {
@@ -198,6 +218,7 @@ impl FileJournal {
                     .iter()
                     .for_each(|()| checkpoint::write_or_warn(&folder, &checkpointed));
             })?,
+            spawn("holdfast-index", move || indexed.keep_indexes(&wanted_indexes))?,
         ];
         let folder = options.folder.clone();
         Ok((
@@ -213,8 +234,11 @@ impl FileJournal {
     }
 
     fn enqueue(&self, append: Append) -> Result<oneshot::Receiver<Result<Appended, JournalError>>, JournalError> {
-        let encoded: Result<Vec<_>, _> = append.records.iter().map(line::encode_record).collect();
-        let fragments = encoded.map_err(|error| JournalError::Unavailable(format!("encoding an event: {error}")))?;
+        // The thread that sends a large append has more to do meanwhile than the log has.
+        let fragments = match append.records.len() {
+            0..=MAX_ENCODED_AHEAD => writer::encode(&append)?,
+            _ => Vec::new(),
+        };
         let (done, outcome) = oneshot::channel();
         let job = Job::Append(Queued {
             append,
@@ -248,6 +272,9 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
     thread.map_err(|error| OpenError(format!("cannot start the thread {name}: {error}")))
 }
+
+/// Appends of no more records are encoded before they are queued: the log thread is the one serial part.
+const MAX_ENCODED_AHEAD: usize = 64;
 
 fn ready<T: Send + 'static>(value: T) -> Answer<T> {
     future::ready(Ok(value)).boxed()
@@ -313,17 +340,8 @@ impl Journal for FileJournal {
 
     fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
         self.read(move |shared| {
-            let mut end = before.min(shared.tables.visible() + 1);
-            let mut found = Vec::new();
-            while end > filter.after + 1 && found.len() < limit {
-                let start = end.saturating_sub(1000).max(filter.after + 1);
-                let part = shared.segments.read(start - 1, end - 1, (end - start) as usize)?;
-                let fitting = part.into_iter().rev().filter(|(_, record)| filter.takes(&record.event));
-                found.extend(fitting.map(|(seq, record)| (seq, Arc::unwrap_or_clone(record.event))));
-                end = start;
-            }
-            found.truncate(limit);
-            Ok(found)
+            let end = before.min(shared.tables.visible() + 1);
+            shared.segments.search(&filter, end, limit)
         })
     }
 

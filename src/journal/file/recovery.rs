@@ -41,7 +41,9 @@ pub fn open(options: &Options, disk: Arc<dyn Disk>) -> Result<Opened, OpenError>
         std::fs::create_dir_all(folder).map_err(|error| describe(folder, "make the folder", &error))?;
     }
     sync_folder(&options.folder).map_err(|error| describe(&options.folder, "sync", &error))?;
-    remove_leftovers(&options.folder).map_err(|error| describe(&options.folder, "clear away leftovers in", &error))?;
+    for folder in [&options.folder, &events] {
+        remove_leftovers(folder).map_err(|error| describe(folder, "clear away leftovers in", &error))?;
+    }
     let mut recovery = Recovery::new(options);
     recovery.load_checkpoint();
     let segments = recovery.find_segments(&events, &skus)?;
@@ -113,7 +115,7 @@ impl<'a> Recovery<'a> {
         self.drop_unused_last(&mut segments)?;
         let start = self.first_needed(&segments)?;
         for (first_seq, path) in &segments[..start] {
-            self.map.add(*first_seq, path.clone());
+            self.map.add_closed(*first_seq, path.clone());
         }
         let Some((first_seq, _)) = segments.get(start) else {
             return Ok(None);
@@ -127,8 +129,12 @@ impl<'a> Recovery<'a> {
                     &format!("the log before it ends at {}: a segment is missing", chain.head.seq),
                 ));
             }
-            let (found, end) = self.read_segment(*first_seq, path, &mut chain)?;
             let next = segments.get(i + 1).map(|(first_seq, _)| *first_seq);
+            let segment = match next {
+                Some(_) => self.map.add_closed(*first_seq, path.clone()),
+                None => self.map.add_active(*first_seq, path.clone()),
+            };
+            let (found, end) = self.read_segment(segment, next.is_none(), &mut chain)?;
             self.check_end(path, end, next, &found)?;
             last = Some(found);
         }
@@ -177,18 +183,25 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    fn read_segment(&mut self, first_seq: u64, path: &Path, chain: &mut Chain) -> Result<(Last, End), OpenError> {
-        let bytes = read_file(path)?;
-        let segment = self.map.add(first_seq, path.to_owned());
+    fn read_segment(
+        &mut self,
+        segment: Arc<Segment>,
+        is_active: bool,
+        chain: &mut Chain,
+    ) -> Result<(Last, End), OpenError> {
+        let bytes = read_file(&segment.path)?;
         let mut group = 0..0;
         let read = segment::read_groups(&bytes, chain, |found, head| {
             group = found.start..found.end;
-            if let Some(first) = found.records.first() {
-                segment.mark(first.seq, found.start as u64);
+            if is_active {
+                segment.add(&found.postings().collect::<Vec<_>>(), 0);
+            } else {
+                let offsets = found.offsets.iter().map(|offset| *offset as u64);
+                segment.mark(found.records.iter().map(|published| published.seq).zip(offsets));
             }
             self.take_in(&found, head)
         });
-        let (whole, end) = read.map_err(|damage| damaged(path, &damage.to_string()))?;
+        let (whole, end) = read.map_err(|damage| damaged(&segment.path, &damage.to_string()))?;
         group.end = group.end.min(whole);
         Ok((
             Last {
@@ -282,7 +295,7 @@ impl<'a> Recovery<'a> {
                 )),
             ),
             None => (
-                self.map.add(1, events.join(segment::file_name(1))),
+                self.map.add_active(1, events.join(segment::file_name(1))),
                 Head::genesis(),
                 0,
                 None,
@@ -348,45 +361,14 @@ fn before_last(map: &SegmentMap) -> Option<Arc<Segment>> {
     map.all().into_iter().rev().nth(1)
 }
 
+/// See [`segment::closing`].
+fn closing(path: &Path) -> Result<Option<u64>, OpenError> {
+    segment::closing(path).map_err(|error| describe(path, "read", &error))
+}
+
 pub fn read_file(path: &Path) -> Result<Vec<u8>, OpenError> {
     std::fs::read(path).map_err(|error| describe(path, "read", &error))
 }
-
-/// The first sequence of the next segment, as the last line of a closed one states it.
-fn closing(path: &Path) -> Result<Option<u64>, OpenError> {
-    let bytes = read_end(path).map_err(|error| describe(path, "read", &error))?;
-    let last = bytes
-        .trim_ascii_end()
-        .rsplit(|b| *b == b'\n')
-        .next()
-        .unwrap_or_default();
-    Ok(line::read::<line::LogLine>(last).ok().and_then(|line| line.next))
-}
-
-/// The end of what is written in a file, without the room behind it.
-fn read_end(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::os::unix::fs::FileExt;
-    let file = std::fs::File::open(path)?;
-    let mut end = file.metadata()?.len();
-    while end > 0 {
-        let start = end.saturating_sub(LOOK_BACK);
-        let mut bytes = vec![0; (end - start) as usize];
-        file.read_exact_at(&mut bytes, start)?;
-        if let Some(last) = bytes.iter().rposition(|b| !matches!(b, b'\n' | 0)) {
-            let written = start + last as u64 + 1;
-            let start = written.saturating_sub(MAX_CLOSING);
-            let mut bytes = vec![0; (written - start) as usize];
-            file.read_exact_at(&mut bytes, start)?;
-            return Ok(bytes);
-        }
-        end = start;
-    }
-    Ok(Vec::new())
-}
-
-const LOOK_BACK: u64 = 1 << 16;
-/// No line that closes a segment is longer.
-const MAX_CLOSING: u64 = 256;
 
 /// When the first record of a segment was written, in milliseconds.
 fn first_time(path: &Path) -> Result<Option<i64>, OpenError> {

@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::index::{self, Index, Posting};
 use super::line::{self, LineFault, LogLine};
 use crate::journal::Record;
 use crate::journal::tables::Published;
@@ -60,6 +62,55 @@ impl Head {
     }
 }
 
+/// How much of a segment's end is looked at: more than the seal of its last group and the line that closes it.
+const ENDING: u64 = 256;
+/// Room behind the end is passed over in steps of so many bytes.
+const LOOK_BACK: u64 = 1 << 16;
+
+/// The first sequence of the next segment, as the last line of a closed one states it.
+pub fn closing(path: &Path) -> io::Result<Option<u64>> {
+    let bytes = read_end(path)?;
+    let last = bytes
+        .trim_ascii_end()
+        .rsplit(|b| *b == b'\n')
+        .next()
+        .unwrap_or_default();
+    Ok(line::read::<LogLine>(last).ok().and_then(|line| line.next))
+}
+
+/// The hash of a closed segment's last group, which stands for all before it: the line before the last states it.
+pub fn last_seal(path: &Path) -> io::Result<blake3::Hash> {
+    let bytes = read_end(path)?;
+    let line = bytes
+        .trim_ascii_end()
+        .rsplit(|b| *b == b'\n')
+        .nth(1)
+        .unwrap_or_default();
+    let seal = line::read::<LogLine>(line).ok().and_then(|line| line.seal);
+    let hash = seal.and_then(|seal| blake3::Hash::from_hex(seal).ok());
+    hash.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its end is missing"))
+}
+
+/// The end of what is written in a file, without the room behind it.
+fn read_end(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let start = end.saturating_sub(LOOK_BACK);
+        let mut bytes = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut bytes, start)?;
+        if let Some(last) = bytes.iter().rposition(|b| !matches!(b, b'\n' | 0)) {
+            let written = start + last as u64 + 1;
+            let start = written.saturating_sub(ENDING);
+            let mut bytes = vec![0; (written - start) as usize];
+            file.read_exact_at(&mut bytes, start)?;
+            return Ok(bytes);
+        }
+        end = start;
+    }
+    Ok(Vec::new())
+}
+
 /// How a segment ended, as far as it could be read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
@@ -81,9 +132,21 @@ pub struct Damage {
 /// A whole group, read back.
 pub struct Group {
     pub records: Vec<Published>,
-    /// Where it begins and where the next one may.
+    /// Where each of them begins.
+    pub offsets: Vec<usize>,
+    /// Where the group begins and where the next one may.
     pub start: usize,
     pub end: usize,
+}
+
+impl Group {
+    /// The records as an index takes them in.
+    pub fn postings(&self) -> impl Iterator<Item = Posting> {
+        self.records.iter().zip(&self.offsets).map(|(published, offset)| {
+            let keys = index::keys(&published.event, published.receipt.as_ref());
+            Posting::new(published, *offset as u64, keys)
+        })
+    }
 }
 
 /// Reads the groups of a segment that follow `head`, checks every one of them, and moves `head` along.
@@ -94,25 +157,25 @@ pub fn read_groups(
     mut on_group: impl FnMut(Group, &Head) -> Result<(), String>,
 ) -> Result<(usize, End), Damage> {
     let mut records: Vec<Published> = Vec::new();
-    let mut start = None;
+    let mut offsets: Vec<usize> = Vec::new();
     let mut whole = 0;
     for (offset, text) in line::lines(bytes, 0) {
         let end = offset + text.len() + 1;
         match read_line(text, head, records.len() as u64) {
             Ok(Part::Record(published)) => {
-                start.get_or_insert(offset);
+                offsets.push(offset);
                 records.push(published);
             }
             Ok(Part::Seal { group, hash }) => {
-                let first = start.take().unwrap_or(offset);
+                let first = offsets.first().copied().unwrap_or(offset);
                 let sealed = head.advance(&bytes[first..offset], group, hash, records.last().map(|p| p.seq));
                 let sealed = match sealed {
                     Ok(sealed) => sealed,
                     Err(fault) => return torn(bytes, whole, first, head, fault),
                 };
-                let taken = std::mem::take(&mut records);
                 let found = Group {
-                    records: taken,
+                    records: std::mem::take(&mut records),
+                    offsets: std::mem::take(&mut offsets),
                     start: first,
                     end,
                 };
@@ -265,17 +328,26 @@ pub struct SegmentMap {
 pub struct Segment {
     pub first_seq: u64,
     pub path: PathBuf,
+    pub index: Index,
     /// Sequence and offset of some records; of a segment that was not read at startup, made on first use.
     marks: Mutex<Option<Vec<(u64, u64)>>>,
 }
 
 impl Segment {
-    /// Notes where a group begins, if the last mark is far enough away.
-    pub fn mark(&self, seq: u64, offset: u64) {
+    /// Takes in a group that is on stable storage, before it is shown; its offsets count from `start`.
+    pub fn add(&self, group: &[Posting], start: u64) {
+        self.mark(group.iter().map(|posting| (posting.seq, start + posting.offset)));
+        self.index.add(group, start);
+    }
+
+    /// Keeps sequence and offset of those records that are far enough from the last one kept.
+    pub fn mark(&self, records: impl Iterator<Item = (u64, u64)>) {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         let marks = marks.get_or_insert_default();
-        if marks.last().is_none_or(|(last, _)| seq >= last + MARK_EVERY) {
-            marks.push((seq, offset));
+        for (seq, offset) in records {
+            if marks.last().is_none_or(|(last, _)| seq >= last + MARK_EVERY) {
+                marks.push((seq, offset));
+            }
         }
     }
 
@@ -303,7 +375,7 @@ impl Segment {
     }
 
     /// Reads records behind `after` up to `visible` into `found`, until it holds `limit`.
-    fn read(&self, after: u64, visible: u64, limit: usize, found: &mut Vec<(u64, Record)>) -> Result<(), String> {
+    pub fn read(&self, after: u64, visible: u64, limit: usize, found: &mut Vec<(u64, Record)>) -> Result<(), String> {
         let context = |error: io::Error| format!("{}: {error}", self.path.display());
         let mut file = File::open(&self.path).map_err(context)?;
         file.seek(SeekFrom::Start(self.offset_of(after + 1).map_err(context)?))
@@ -338,10 +410,20 @@ impl Segment {
 }
 
 impl SegmentMap {
-    pub fn add(&self, first_seq: u64, path: PathBuf) -> Arc<Segment> {
+    /// Adds the segment that is written to from here on.
+    pub fn add_active(&self, first_seq: u64, path: PathBuf) -> Arc<Segment> {
+        self.add(Index::gathering(path.clone(), first_seq), first_seq, path)
+    }
+
+    pub fn add_closed(&self, first_seq: u64, path: PathBuf) -> Arc<Segment> {
+        self.add(Index::in_file(path.clone(), first_seq), first_seq, path)
+    }
+
+    fn add(&self, index: Index, first_seq: u64, path: PathBuf) -> Arc<Segment> {
         let segment = Arc::new(Segment {
             first_seq,
             path,
+            index,
             marks: Mutex::default(),
         });
         self.segments
@@ -353,6 +435,13 @@ impl SegmentMap {
 
     pub fn all(&self) -> Vec<Arc<Segment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All but the one that is written to.
+    pub fn closed(&self) -> Vec<Arc<Segment>> {
+        let mut segments = self.all();
+        segments.pop();
+        segments
     }
 
     /// Records behind `after` up to `visible`, in order.

@@ -1,11 +1,12 @@
 //! Proves a data folder whole: every checksum, the hash chain, sequences and versions, and that
-//! snapshots and checkpoint say what the log says. Changes nothing, but takes the folder's lock.
+//! snapshots, checkpoint and indexes say what the log says. Changes nothing, but takes the folder's lock.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::index::{self, Gathered};
 use super::segment::{self, Chain, End};
 use super::{OpenError, checkpoint, lock, recovery, snapshot};
 use crate::domain::{Sku, StockImage};
@@ -157,7 +158,14 @@ impl Log<'_> {
                     return Ok(());
                 }
             }
-            match segment::read_groups(&bytes, &mut chain, |group, head| self.take_in(&group.records, head)) {
+            let mut gathered = Gathered::default();
+            let read = segment::read_groups(&bytes, &mut chain, |group, head| {
+                for posting in group.postings() {
+                    gathered.add(&posting, *first_seq, 0);
+                }
+                self.take_in(&group.records, head)
+            });
+            match read {
                 Ok((_, found)) => end = found,
                 Err(damage) => {
                     self.report.faults.push(format!("{} {damage}", path.display()));
@@ -165,9 +173,23 @@ impl Log<'_> {
                 }
             }
             self.report.segments += 1;
+            if matches!(end, End::Closed { .. }) {
+                self.check_index(path, *first_seq, &chain.head.hash, &gathered);
+            }
         }
         self.finish(events, end, &chain.head);
         Ok(())
+    }
+
+    /// An index that is missing is no fault: it is made when the folder is served.
+    fn check_index(&mut self, segment: &Path, first_seq: u64, seal: &blake3::Hash, gathered: &Gathered) {
+        let checked = index::fault_of_file(segment, first_seq, seal, gathered);
+        if let Some(fault) = checked.unwrap_or_else(|error| Some(error.to_string())) {
+            self.report.faults.push(format!(
+                "{}: {fault}; it can be deleted, and is then made again",
+                index::path_of(segment).display()
+            ));
+        }
     }
 
     fn take_in(&mut self, records: &[Published], head: &segment::Head) -> Result<(), String> {

@@ -18,10 +18,11 @@ use tokio::sync::oneshot;
 
 use super::active::{ActiveSegment, ROOM_STEP};
 use super::disk::{Disk, is_full, sync_folder};
+use super::index::{self, Posting};
 use super::segment::{self, Head, Segment};
 use super::{Position, Shared, line};
 use crate::journal::tables::{Admission, Published};
-use crate::journal::{Append, Appended, JournalError};
+use crate::journal::{Append, Appended, JournalError, Record};
 
 /// A group is closed when it has so many bytes, however much is queued.
 const MAX_GROUP_BYTES: usize = 4 << 20;
@@ -44,17 +45,43 @@ pub enum Job {
 
 impl Queued {
     fn size(&self) -> usize {
-        self.fragments.iter().map(Vec::len).sum()
+        match self.fragments.as_slice() {
+            [] => self.append.records.len() * TYPICAL_RECORD,
+            fragments => fragments.iter().map(|fragment| fragment.text.len()).sum(),
+        }
     }
 }
 
+type Done = oneshot::Sender<Result<Appended, JournalError>>;
 type Closed = SyncSender<Result<(), JournalError>>;
 
-/// An append whose records are encoded but for their place in the log.
+/// What a record is taken to have before it is encoded, in bytes.
+const TYPICAL_RECORD: usize = 512;
+
 pub struct Queued {
     pub append: Append,
-    pub fragments: Vec<Vec<u8>>,
-    pub done: oneshot::Sender<Result<Appended, JournalError>>,
+    /// The append encoded; nothing where that is left to the log.
+    pub fragments: Vec<Fragment>,
+    pub done: Done,
+}
+
+/// What can be made of a record before it has its place in the log.
+pub struct Fragment {
+    text: Vec<u8>,
+    /// What the index finds it by.
+    keys: Vec<u64>,
+}
+
+/// The records of an append but for their place in the log.
+pub fn encode(append: &Append) -> Result<Vec<Fragment>, JournalError> {
+    let fragment = |record: &Record| {
+        Ok(Fragment {
+            text: line::encode_record(record)?,
+            keys: index::keys(&record.event, record.receipt.as_ref()),
+        })
+    };
+    let encoded: serde_json::Result<Vec<_>> = append.records.iter().map(fragment).collect();
+    encoded.map_err(|error| JournalError::Unavailable(format!("encoding an event: {error}")))
 }
 
 pub struct Writer {
@@ -63,6 +90,8 @@ pub struct Writer {
     /// Asks for a step of room; full while one is being made.
     pub ahead: SyncSender<Arc<ActiveSegment>>,
     pub checkpoints: SyncSender<()>,
+    /// Says that a segment was closed; full while an earlier one waits to be noticed.
+    pub indexes: SyncSender<()>,
     pub disk: Arc<dyn Disk>,
     pub events: PathBuf,
     pub segment_bytes: u64,
@@ -98,7 +127,9 @@ enum Failure {
 struct Group {
     lines: Vec<u8>,
     published: Vec<Published>,
-    dones: Vec<(u64, oneshot::Sender<Result<Appended, JournalError>>)>,
+    /// The same records for the index; offsets count from the group's first line.
+    postings: Vec<Posting>,
+    dones: Vec<(u64, Done)>,
     hash: blake3::Hash,
 }
 
@@ -178,7 +209,7 @@ impl Writer {
         match self.write(&group.lines) {
             Ok(start) => {
                 self.publish(&group, start);
-                group.acknowledge();
+                acknowledge(group.dones);
             }
             Err(failure) => self.fail(group, failure),
         }
@@ -188,6 +219,7 @@ impl Writer {
     fn assemble(&self, queued: Vec<Queued>) -> Group {
         let mut admission = Admission::new(&self.shared.tables);
         let (mut lines, mut published, mut dones) = (Vec::new(), Vec::new(), Vec::new());
+        let mut postings = Vec::with_capacity(queued.iter().map(|queued| queued.fragments.len()).sum());
         let group = self.head.group + 1;
         for Queued {
             append,
@@ -195,19 +227,27 @@ impl Writer {
             done,
         } in queued
         {
-            if !admission.admit(&append) {
-                let _ = done.send(Err(JournalError::Conflict));
-                continue;
-            }
+            let encoded = match fragments.as_slice() {
+                [] => encode(&append),
+                _ => Ok(fragments),
+            };
+            let fragments = match encoded {
+                Ok(fragments) if admission.admit(&append) => fragments,
+                refused => {
+                    let _ = done.send(Err(refused.err().unwrap_or(JournalError::Conflict)));
+                    continue;
+                }
+            };
             dones.push((self.head.seq + published.len() as u64 + 1, done));
-            for (record, fragment) in append.records.into_iter().zip(&fragments) {
-                let seq = self.head.seq + published.len() as u64 + 1;
-                line::push_record(&mut lines, group, seq, fragment);
-                published.push(Published {
-                    seq,
+            for (record, fragment) in append.records.into_iter().zip(fragments) {
+                let record = Published {
+                    seq: self.head.seq + published.len() as u64 + 1,
                     event: record.event,
                     receipt: record.receipt,
-                });
+                };
+                postings.push(Posting::new(&record, lines.len() as u64, fragment.keys));
+                line::push_record(&mut lines, group, record.seq, &fragment.text);
+                published.push(record);
             }
         }
         let hash = self.head.chain(&lines);
@@ -215,6 +255,7 @@ impl Writer {
         Group {
             lines,
             published,
+            postings,
             dones,
             hash,
         }
@@ -313,14 +354,16 @@ impl Writer {
                 Failure::NotWritten(reason)
             })?;
         self.active = Arc::new(active);
-        self.segment = self.shared.segments.add(first_seq, path);
+        self.segment = self.shared.segments.add_active(first_seq, path);
         self.offset = 0;
+        // Where one waits already, it stands for this one too.
+        let _ = self.indexes.try_send(());
         Ok(())
     }
 
     fn publish(&mut self, group: &Group, start: u64) {
         let Some(last) = group.published.last() else { return };
-        self.segment.mark(self.head.seq + 1, start);
+        self.segment.add(&group.postings, start);
         self.shared.tables.publish(&group.published);
         self.head = Head {
             seq: last.seq,
@@ -366,32 +409,14 @@ impl Writer {
 
     /// Does what a wrong order of steps would do, so that the contract suite can be seen to notice.
     #[cfg(test)]
-    fn act_on_planted_bug(&mut self, group: Group) -> Option<Group> {
+    fn act_on_planted_bug(&mut self, mut group: Group) -> Option<Group> {
         use crate::journal::contract::Bug;
         match self.planted {
             Some(Bug::AcknowledgeBeforeSync) => {
-                let Group {
-                    lines,
-                    published,
-                    dones,
-                    hash,
-                } = group;
+                acknowledge(std::mem::take(&mut group.dones));
                 let start = self.offset;
-                Group {
-                    lines: Vec::new(),
-                    published: Vec::new(),
-                    dones,
-                    hash,
-                }
-                .acknowledge();
-                let silent = Group {
-                    lines,
-                    published,
-                    dones: Vec::new(),
-                    hash,
-                };
-                if self.write(&silent.lines).is_ok() {
-                    self.publish(&silent, start);
+                if self.write(&group.lines).is_ok() {
+                    self.publish(&group, start);
                 }
                 None
             }
@@ -400,38 +425,33 @@ impl Writer {
                 Some(group)
             }
             Some(Bug::SkipReceipt) => {
-                let Group {
-                    mut published, dones, ..
-                } = group;
-                let mut lines = Vec::new();
-                for published in &mut published {
+                group.lines.clear();
+                for (published, posting) in group.published.iter_mut().zip(&mut group.postings) {
                     published.receipt = None;
-                    let record = crate::journal::Record {
+                    let record = Record {
                         event: published.event.clone(),
                         receipt: None,
                     };
-                    let fragment = line::encode_record(&record).expect("an event can be encoded");
-                    line::push_record(&mut lines, self.head.group + 1, published.seq, &fragment);
+                    let append = Append {
+                        grounds: Vec::new(),
+                        records: vec![record],
+                    };
+                    let fragment = encode(&append).expect("an event can be encoded").remove(0);
+                    *posting = Posting::new(published, group.lines.len() as u64, fragment.keys);
+                    line::push_record(&mut group.lines, self.head.group + 1, published.seq, &fragment.text);
                 }
-                let hash = self.head.chain(&lines);
-                line::push_seal(&mut lines, self.head.group + 1, hash);
-                Some(Group {
-                    lines,
-                    published,
-                    dones,
-                    hash,
-                })
+                group.hash = self.head.chain(&group.lines);
+                line::push_seal(&mut group.lines, self.head.group + 1, group.hash);
+                Some(group)
             }
             None => Some(group),
         }
     }
 }
 
-impl Group {
-    fn acknowledge(self) {
-        for (first_seq, done) in self.dones {
-            // The one who asked may be gone; what it asked for is done all the same.
-            let _ = done.send(Ok(Appended { first_seq }));
-        }
+fn acknowledge(dones: Vec<(u64, Done)>) {
+    for (first_seq, done) in dones {
+        // The one who asked may be gone; what it asked for is done all the same.
+        let _ = done.send(Ok(Appended { first_seq }));
     }
 }
