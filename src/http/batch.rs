@@ -24,16 +24,23 @@ use crate::actors::{ExecuteError, Outcome};
 use crate::domain::item::{DetailsPatch, MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS};
 use crate::domain::{Expected, Origin, Request, ReservationId, Resource, Sku, StoreId, Timestamp};
 
-#[derive(Deserialize, Validate)]
+/// Operations on any SKUs, each of which stands for itself.
+#[derive(Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct BatchBody<'a> {
+pub struct BatchBody<'a> {
     /// Read one by one, so that what is wrong with one of them does not stand in the way of the others.
     #[serde(borrow)]
+    #[schemars(with = "Vec<OperationBody>", length(max = MAX_OPERATIONS))]
     operations: Vec<&'a RawValue>,
+    /// Only false is served: operations stand each for itself.
     #[serde(default)]
+    #[schemars(extend("const" = false))]
     atomic: bool,
+    /// As the `Idempotency-Key` header.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = idempotency::KEY_PATTERN))]
     idempotency_key: Option<String>,
+    /// Decides and answers, and changes nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -106,6 +113,7 @@ fn is_replayed(outcome: &Result<Outcome, ExecuteError>) -> bool {
 /// An operation of a batch: a member for each that the single requests have.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "BatchOperation")]
 pub struct OperationBody<'a> {
     op: Op,
     sku: Sku,
@@ -138,6 +146,7 @@ pub struct OperationBody<'a> {
     counted_at: Option<Timestamp>,
     /// Of a set; null clears it.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(extend("x-nullable" = true))]
     reorder_point: Option<Option<u64>>,
     /// Of a set, an adjust or a transfer.
     #[serde(default, borrow, deserialize_with = "present")]
@@ -165,7 +174,7 @@ pub struct OperationBody<'a> {
 /// Read by way of a string, as serde would take `{"set": null}` for the word too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "String", rename_all = "lowercase")]
-#[schemars(!try_from)]
+#[schemars(!try_from, rename = "BatchOp")]
 enum Op {
     Set,
     Adjust,
@@ -336,16 +345,23 @@ fn given<T>(member: Option<T>, name: &str) -> Result<T, Problem> {
 /// The answer to a batch.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "BatchAnswer")]
 pub struct BatchForm<'a> {
     /// One for each operation, in their order.
-    results: Vec<ResultForm<'a>>,
+    pub results: Vec<ResultForm<'a>>,
+    /// True where nothing was changed, as asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    dry_run: Option<bool>,
+    pub dry_run: Option<bool>,
 }
 
 /// What became of an operation: `status` is that with which the single request would have been answered.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "BatchResult")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most operations are done, and a box for each would cost more than it saves"
+)]
 pub enum ResultForm<'a> {
     Done(DoneForm<'a>),
     Refused(RefusedForm),
@@ -354,6 +370,7 @@ pub enum ResultForm<'a> {
 /// It took effect, or would.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "BatchDone")]
 pub struct DoneForm<'a> {
     /// Its place among the operations, from 0.
     index: u32,
@@ -378,6 +395,7 @@ pub struct DoneForm<'a> {
 /// It was refused, and changed nothing.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "BatchRefusal")]
 pub struct RefusedForm {
     /// Its place among the operations, from 0.
     index: u32,

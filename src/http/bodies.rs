@@ -10,6 +10,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use validator::{Validate, ValidationError};
 
+use super::idempotency::KEY_PATTERN;
 use super::problem::Problem;
 use crate::actors::new_id;
 use crate::domain::command::{Counted, ReorderPoint, Reserve, Set};
@@ -61,6 +62,7 @@ pub struct SetBody {
     /// At or below so much available the level runs low; null clears it.
     #[serde(default, deserialize_with = "present")]
     #[validate(range(max = MAX_QUANTITY, message = "must be null or from 0 to 9007199254740991"))]
+    #[schemars(extend("x-nullable" = true))]
     pub reorder_point: Option<Option<u64>>,
     /// Why, for those who read the log.
     #[serde(default, deserialize_with = "present")]
@@ -72,6 +74,7 @@ pub struct SetBody {
     pub expected_version: Option<u64>,
     /// As the `Idempotency-Key` header.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
     pub idempotency_key: Option<String>,
     /// Decides and answers, and changes nothing.
     #[serde(default)]
@@ -108,10 +111,21 @@ impl StockBody for SetBody {
 /// A change of what is on hand.
 #[derive(Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("allOf" = [
+    {
+        "if": {"properties": {"type": {"enum": ["STOCK_IN", "RETURN"]}}, "required": ["type"]},
+        "then": {"properties": {"delta": {"minimum": 1}}},
+    },
+    {
+        "if": {"properties": {"type": {"enum": ["SALE", "MANUAL_REMOVE"]}}, "required": ["type"]},
+        "then": {"properties": {"delta": {"maximum": -1}}},
+    },
+]))]
 pub struct AdjustBody {
     /// What is added; below 0 it is taken, from what is available. Not 0.
     #[validate(custom(function = delta))]
     #[schemars(range(min = -9_007_199_254_740_991_i64, max = 9_007_199_254_740_991_i64))]
+    #[schemars(extend("not" = {"const": 0}))]
     pub delta: i64,
     /// Why it changes. The sign must fit: `STOCK_IN` and `RETURN` add, `SALE` and `MANUAL_REMOVE` take.
     #[serde(rename = "type", default, deserialize_with = "present")]
@@ -126,6 +140,7 @@ pub struct AdjustBody {
     pub expected_version: Option<u64>,
     /// As the `Idempotency-Key` header.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
     pub idempotency_key: Option<String>,
     /// Decides and answers, and changes nothing.
     #[serde(default)]
@@ -221,6 +236,7 @@ pub struct ReserveBody {
     pub expected_version: Option<u64>,
     /// As the `Idempotency-Key` header.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
     pub idempotency_key: Option<String>,
     /// Decides and answers, and changes nothing.
     #[serde(default)]
@@ -251,6 +267,7 @@ impl StockBody for ReserveBody {
 /// Gives back what is held: either all that a reservation holds here, or a quantity of the caller's own holds.
 #[derive(Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{"required": ["reservationId"]}, {"required": ["quantity"]}]))]
 pub struct ReleaseBody {
     /// What this reservation holds of the level.
     #[serde(default, deserialize_with = "present")]
@@ -264,6 +281,7 @@ pub struct ReleaseBody {
     pub store_id: Option<StoreId>,
     /// As the `Idempotency-Key` header.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
     pub idempotency_key: Option<String>,
     /// Decides and answers, and changes nothing.
     #[serde(default)]
@@ -315,6 +333,7 @@ pub struct CreateBody {
     pub store_id: Option<StoreId>,
     /// As the `Idempotency-Key` header.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
     pub idempotency_key: Option<String>,
     /// Decides and answers, and changes nothing.
     #[serde(default)]
@@ -375,6 +394,7 @@ pub struct TransferBody {
     pub note: Option<String>,
     /// As the `Idempotency-Key` header.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
     pub idempotency_key: Option<String>,
     /// Decides and answers, and changes nothing.
     #[serde(default)]

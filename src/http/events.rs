@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::query::{Kind, Parameter, Query};
 use super::write::Answer;
 use super::{State, cursor};
-use crate::domain::{Event, Movement, Sku, StoreId, Timestamp};
+use crate::domain::{Event, MAX_QUANTITY, Movement, Sku, StoreId, Timestamp};
 use crate::journal::{HistoryFilter, Journal, JournalError};
 
 const SKU: Parameter = Parameter {
@@ -31,17 +31,20 @@ const STORE: Parameter = Parameter {
     kind: Kind::Text("london"),
 };
 
+/// The longest that a request waits for news.
+const MAX_WAIT_SECONDS: u64 = 30;
+
 pub const EVENTS: &[Parameter] = &[
     Parameter {
         name: "after",
         about: "The sequence behind which to begin; 0 or left out: from the beginning.",
-        kind: Kind::Count,
+        kind: Kind::Count(MAX_QUANTITY),
     },
     LIMIT,
     Parameter {
         name: "wait",
         about: "So many seconds, up to 30, are waited for news where there is none.",
-        kind: Kind::Count,
+        kind: Kind::Count(MAX_WAIT_SECONDS),
     },
     SKU,
     STORE,
@@ -49,6 +52,7 @@ pub const EVENTS: &[Parameter] = &[
 
 /// A page of the log.
 #[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EventPage")]
 pub struct EventsForm<'a> {
     items: Vec<EventForm<'a>>,
     /// Where the next page begins; null where there is nothing more at present.
@@ -61,8 +65,8 @@ pub struct EventsForm<'a> {
 pub async fn events(state: Data<State>, request: HttpRequest) -> Answer {
     let query = Query::of(&request, EVENTS)?;
     let limit = query.limit()?;
-    let after = query.count("after", u64::MAX)?.unwrap_or(0);
-    let wait = Duration::from_secs(query.count("wait", 30)?.unwrap_or(0));
+    let after = query.count("after", MAX_QUANTITY)?.unwrap_or(0);
+    let wait = Duration::from_secs(query.count("wait", MAX_WAIT_SECONDS)?.unwrap_or(0));
     let filter = HistoryFilter {
         sku: query.id("sku", Sku::parse)?,
         store: query.id("storeId", StoreId::parse)?,

@@ -18,6 +18,7 @@ use crate::domain::{
 /// The stock of one SKU in one store.
 #[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Level")]
 pub struct LevelForm<'a> {
     sku: &'a Sku,
     store_id: &'a StoreId,
@@ -38,6 +39,7 @@ pub struct LevelForm<'a> {
 /// A SKU over all stores.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Item")]
 pub struct ItemForm<'a> {
     sku: &'a Sku,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +64,7 @@ pub struct ItemForm<'a> {
 /// The answer to a write of a level: the level after it.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "LevelAnswer")]
 pub struct LevelWriteForm<'a> {
     #[serde(flatten)]
     level: LevelForm<'a>,
@@ -72,6 +75,7 @@ pub struct LevelWriteForm<'a> {
 /// The answer to a write of an item: the item after it.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ItemAnswer")]
 pub struct ItemWriteForm<'a> {
     #[serde(flatten)]
     item: ItemForm<'a>,
@@ -82,6 +86,7 @@ pub struct ItemWriteForm<'a> {
 /// The answer to a transfer: both levels after it.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "TransferAnswer")]
 pub struct TransferForm<'a> {
     from: LevelForm<'a>,
     to: LevelForm<'a>,
@@ -107,6 +112,7 @@ struct WrittenForm<'a> {
 /// A hold on stock.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Reservation")]
 pub struct ReservationForm<'a> {
     reservation_id: &'a ReservationId,
     status: ReservationStatus,
@@ -122,6 +128,7 @@ pub struct ReservationForm<'a> {
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ReservationLine")]
 struct LineForm<'a> {
     sku: &'a Sku,
     store_id: &'a StoreId,
@@ -137,6 +144,7 @@ struct LineForm<'a> {
 /// One recorded command that changed something.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Event")]
 pub struct EventForm<'a> {
     /// Its place in the log, from 1, without gaps.
     seq: u64,
@@ -158,6 +166,7 @@ pub struct EventForm<'a> {
 /// A level as it stands after an event.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Change")]
 pub struct ChangeForm<'a> {
     sku: &'a Sku,
     store_id: &'a StoreId,
@@ -178,6 +187,7 @@ pub struct ChangeForm<'a> {
 /// A change of an on-hand quantity, as an auditor reads it.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "StockMovement")]
 pub struct MovementForm<'a> {
     seq: u64,
     #[serde(rename = "type")]
@@ -310,8 +320,9 @@ pub fn status_of(outcome: &Outcome) -> u16 {
 }
 
 /// The body of the answer to a write.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(inline)]
 pub enum Body<'a> {
     Level(LevelWriteForm<'a>),
     Item(ItemWriteForm<'a>),
@@ -337,13 +348,11 @@ pub fn body(outcome: &Outcome) -> Option<Body<'_>> {
     })
 }
 
-/// Answers a write; with `minimal`, without what the client would be told, where it can find that by itself.
+/// Answers a write; with `minimal`, without what the client would be told, unless it has made something new.
 pub fn written(outcome: &Outcome, minimal: bool) -> HttpResponse {
-    let event = &*outcome.event;
-    let is_minimal = minimal && outcome.seq.is_some() && event.kind != EventKind::ReservationCreated;
-    let status = match status_of(outcome) {
-        200 if is_minimal => 204,
-        status => status,
+    let (is_minimal, status) = match status_of(outcome) {
+        200 if minimal && outcome.seq.is_some() => (true, 204),
+        status => (false, status),
     };
     let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK));
     if outcome.seq.is_some() {

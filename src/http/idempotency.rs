@@ -10,6 +10,9 @@ use crate::journal::record::Digest;
 
 const HEADER: &str = "idempotency-key";
 
+/// What a key looks like, for those who read a schema; `check` is what decides.
+pub const KEY_PATTERN: &str = "^[!-~]+$";
+
 /// The key of a write, bound to its method, path, query and body as bytes.
 pub fn keyed(
     request: &HttpRequest,

@@ -27,6 +27,7 @@ pub const AFTER: Parameter = Parameter {
 
 /// A page as it is sent.
 #[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub struct PageForm<T> {
     pub items: Vec<T>,
     /// Where the next page begins; null on the last one.

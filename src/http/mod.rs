@@ -3,6 +3,7 @@
 //! `routes.rs` is the table of every URL. A handler parses (by extractors, which refuse what does not
 //! fit), sends, and shapes; every error becomes a [`problem::Problem`] and is written by `edge.rs`.
 
+mod advice;
 mod batch;
 mod bodies;
 mod body;
@@ -16,7 +17,9 @@ mod idempotency;
 mod items;
 mod levels;
 mod lists;
+mod openapi;
 mod operations;
+mod pages;
 mod path;
 mod precondition;
 pub mod problem;

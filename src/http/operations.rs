@@ -2,15 +2,52 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use super::batch::BatchForm;
 use super::caller::Caller;
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::{State, batch, forms, idempotency, path};
 use crate::actors::{Operation, Outcome};
+use crate::domain::Timestamp;
 use crate::journal::JournalError;
 use crate::journal::record::Digest;
+
+/// What became of a write.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "status", rename_all = "lowercase")]
+#[schemars(rename = "Operation")]
+pub enum OperationForm<'a> {
+    /// It took effect, and this is what it was answered.
+    Completed {
+        answer: AnswerForm<'a>,
+        /// The place of its event in the log; of a batch, of its last one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        at: Timestamp,
+    },
+    /// It is still running: ask again.
+    Pending,
+}
+
+/// The answer that the write got, or would have got had the connection held.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OperationAnswer")]
+pub struct AnswerForm<'a> {
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<BodyForm<'a>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+enum BodyForm<'a> {
+    Write(Box<forms::Body<'a>>),
+    Batch(BatchForm<'a>),
+}
 
 /// `GET /api/operations/{key}`
 pub async fn get(state: Data<State>, request: HttpRequest, Caller(origin): Caller) -> Result<HttpResponse, Problem> {
@@ -19,32 +56,33 @@ pub async fn get(state: Data<State>, request: HttpRequest, Caller(origin): Calle
     idempotency::check(&key, "key")?;
     match state.inventory()?.operation(Digest::of_key(&origin.by, &key)).await? {
         Operation::Completed(outcome) => {
-            let answer = json!({"status": forms::status_of(&outcome), "body": forms::body(&outcome)});
-            Ok(completed(answer, &outcome))
+            let body = forms::body(&outcome).map(|body| BodyForm::Write(Box::new(body)));
+            let status = forms::status_of(&outcome);
+            Ok(completed(AnswerForm { status, body }, &outcome))
         }
         Operation::CompletedBatch(outcomes) => {
             let results = outcomes
                 .iter()
                 .map(|(index, outcome)| batch::succeeded(*index, outcome, false));
             let results: Vec<_> = results.collect();
-            let answer = json!({"status": 200, "body": {"results": results}});
+            let body = Some(BodyForm::Batch(BatchForm { results, dry_run: None }));
+            let answer = AnswerForm { status: 200, body };
             let last = outcomes.iter().max_by_key(|(_, outcome)| outcome.seq);
             last.map(|(_, last)| completed(answer, last))
                 .ok_or_else(|| not_found(&key))
         }
-        Operation::Pending => Ok(HttpResponse::Ok().json(json!({"status": "pending"}))),
+        Operation::Pending => Ok(HttpResponse::Ok().json(OperationForm::Pending)),
         Operation::Unknown => Err(JournalError::Unknown(String::new()).into()),
         Operation::NotFound => Err(not_found(&key)),
     }
 }
 
-fn completed(answer: Value, last: &Outcome) -> HttpResponse {
-    HttpResponse::Ok().json(json!({
-        "status": "completed",
-        "answer": answer,
-        "seq": last.seq,
-        "at": last.event.at,
-    }))
+fn completed(answer: AnswerForm, last: &Outcome) -> HttpResponse {
+    HttpResponse::Ok().json(OperationForm::Completed {
+        answer,
+        seq: last.seq,
+        at: last.event.at,
+    })
 }
 
 fn not_found(key: &str) -> Problem {

@@ -5,6 +5,7 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -38,6 +39,29 @@ pub enum Code {
 }
 
 impl Code {
+    pub const ALL: [Self; 20] = [
+        Self::InvalidRequest,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::VersionMismatch,
+        Self::InsufficientStock,
+        Self::BelowReserved,
+        Self::NotReserved,
+        Self::QuantityLimit,
+        Self::AlreadyExists,
+        Self::ReservationNotActive,
+        Self::RequestInFlight,
+        Self::PreconditionFailed,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::IdempotencyKeyReused,
+        Self::Internal,
+        Self::Overloaded,
+        Self::StorageUnavailable,
+        Self::OutcomeUnknown,
+    ];
+
     /// The code, its status, and its title.
     fn row(self) -> (&'static str, u16, &'static str) {
         match self {
@@ -72,8 +96,16 @@ impl Code {
         self.row().0
     }
 
+    pub fn title(self) -> &'static str {
+        self.row().2
+    }
+
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.row().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    pub fn has_retry_after(self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE || self == Self::RequestInFlight
     }
 
     /// For what the framework refuses by itself, which has a status only.
@@ -158,8 +190,7 @@ impl Problem {
 
     /// Whoever may come again is told when.
     fn with_retry_after(self) -> Self {
-        let retries = self.code.status() == StatusCode::SERVICE_UNAVAILABLE || self.code == Code::RequestInFlight;
-        if retries {
+        if self.code.has_retry_after() {
             self.with_header(actix_web::http::header::RETRY_AFTER, "1")
         } else {
             self
@@ -199,17 +230,25 @@ impl Problem {
 }
 
 /// The document as it is sent, in the order in which a person reads it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Form<'a> {
+#[schemars(rename = "Problem")]
+pub struct Form<'a> {
+    /// A page that says what this code means and what to do about it.
     #[serde(rename = "type")]
     type_: String,
+    /// The code in words, always the same.
     title: &'static str,
+    /// The status of the answer.
     status: u16,
+    /// This refusal as a sentence, for a person.
     detail: &'a str,
+    /// The path of the request.
     instance: String,
+    /// The code, for a program: branch on this.
     error: &'static str,
     timestamp: Timestamp,
+    /// That of the `X-Request-Id` header; name it when you ask the operator.
     request_id: &'a RequestId,
     #[serde(flatten)]
     members: Map<String, Value>,

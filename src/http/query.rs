@@ -23,8 +23,8 @@ pub enum Kind {
     Cursor,
     /// The size of a page.
     Limit,
-    /// A whole number from 0 on.
-    Count,
+    /// A whole number from 0 to this.
+    Count(u64),
     /// `true` or `false`.
     Flag,
     /// A moment as RFC 3339 writes it.

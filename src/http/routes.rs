@@ -6,8 +6,10 @@ use actix_web::web::{PayloadConfig, ServiceConfig, resource, route, to};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route};
 
 use super::body::MAX_BODY;
+use super::openapi::doc::Doc;
+use super::openapi::docs;
 use super::problem::{Code, Problem};
-use super::{batch, events, health, items, levels, operations, root, transfers};
+use super::{batch, events, health, items, levels, openapi, operations, pages, root, transfers};
 
 const LEVELS: &str = "/api/inventory/stores/{storeId}/inventory";
 const LEVEL: &str = "/api/inventory/stores/{storeId}/inventory/{sku}";
@@ -24,7 +26,10 @@ pub struct Resource {
 
 pub struct Entry {
     pub method: Method,
+    /// In a few words.
     pub does: &'static str,
+    /// At length, for the OpenAPI document.
+    pub doc: fn() -> Doc,
 }
 
 fn at(path: &'static str) -> Resource {
@@ -36,81 +41,120 @@ fn at(path: &'static str) -> Resource {
 }
 
 impl Resource {
-    fn on<F, A>(mut self, method: Method, does: &'static str, handler: F) -> Self
+    fn on<F, A>(mut self, method: Method, does: &'static str, handler: F, doc: fn() -> Doc) -> Self
     where
         F: Handler<A>,
         A: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
         self.routes.push(route().method(method.clone()).to(handler));
-        self.methods.push(Entry { method, does });
+        self.methods.push(Entry { method, does, doc });
         self
     }
 
     /// HEAD is answered as well: as GET, without the body.
-    fn get<F, A>(mut self, does: &'static str, handler: F) -> Self
+    fn get<F, A>(mut self, does: &'static str, handler: F, doc: fn() -> Doc) -> Self
     where
         F: Handler<A>,
         A: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
         self.routes.push(route().method(Method::HEAD).to(handler.clone()));
-        self.on(Method::GET, does, handler)
+        self.on(Method::GET, does, handler, doc)
     }
 
-    fn post<F, A>(self, does: &'static str, handler: F) -> Self
+    fn post<F, A>(self, does: &'static str, handler: F, doc: fn() -> Doc) -> Self
     where
         F: Handler<A>,
         A: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.on(Method::POST, does, handler)
+        self.on(Method::POST, does, handler, doc)
     }
 
-    fn put<F, A>(self, does: &'static str, handler: F) -> Self
+    fn put<F, A>(self, does: &'static str, handler: F, doc: fn() -> Doc) -> Self
     where
         F: Handler<A>,
         A: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.on(Method::PUT, does, handler)
+        self.on(Method::PUT, does, handler, doc)
     }
 }
 
 /// Every resource. Routing tries them in this order, each by a regular expression: what must be fastest comes first.
 pub fn table() -> Vec<Resource> {
     vec![
-        at(LEVEL).get("one level, with its ETag", levels::get).put(
+        at(LEVEL).get("one level, with its ETag", levels::get, docs::level).put(
             "a count: sets the quantity, and makes the level where there is none",
             levels::set,
+            docs::count_level,
         ),
-        at(ADJUST).post("adds to the quantity, or takes what is available", levels::adjust),
-        at(RESERVE).post("holds a quantity", levels::reserve),
+        at(ADJUST).post(
+            "adds to the quantity, or takes what is available",
+            levels::adjust,
+            docs::adjust_level,
+        ),
+        at(RESERVE).post("holds a quantity", levels::reserve, docs::reserve_level),
         at(RELEASE).post(
             "gives back what a reservation holds of this level, or a quantity of the caller's own holds",
             levels::release,
+            docs::release_level,
         ),
-        at("/api/inventory/batch").post("many operations, each standing for itself", batch::run),
-        at("/api/transfers").post("moves stock of a SKU from one store to another", transfers::transfer),
-        at(LEVELS).get("levels of a store, paged", levels::list),
+        at("/api/inventory/batch").post("many operations, each standing for itself", batch::run, docs::batch),
+        at("/api/transfers").post(
+            "moves stock of a SKU from one store to another",
+            transfers::transfer,
+            docs::transfer,
+        ),
+        at(LEVELS).get("levels of a store, paged", levels::list, docs::levels),
         at("/api/inventory/items")
-            .get("items, paged, searched", items::list)
-            .post("creates an item", items::create),
-        at("/api/inventory/items/{sku}").get("an item with its totals and levels, with its ETag", items::get),
-        at("/api/inventory/items/{sku}/quantity").put("a count in one store", items::set),
-        at("/api/inventory/items/{sku}/reserve").post("holds a quantity in one store", items::reserve),
-        at("/api/inventory/items/{sku}/release").post("gives back what is held in one store", items::release),
-        at("/api/inventory/items/{sku}/history").get("the item as it stood at a time", items::history),
-        at("/api/events").get("the log in order, paged; waits for news if asked", events::events),
-        at("/api/movements").get("changes of quantities, newest first, paged", events::movements),
+            .get("items, paged, searched", items::list, docs::items)
+            .post("creates an item", items::create, docs::create_item),
+        at("/api/inventory/items/{sku}").get(
+            "an item with its totals and levels, with its ETag",
+            items::get,
+            docs::item,
+        ),
+        at("/api/inventory/items/{sku}/quantity").put("a count in one store", items::set, docs::count_item),
+        at("/api/inventory/items/{sku}/reserve").post(
+            "holds a quantity in one store",
+            items::reserve,
+            docs::reserve_item,
+        ),
+        at("/api/inventory/items/{sku}/release").post(
+            "gives back what is held in one store",
+            items::release,
+            docs::release_item,
+        ),
+        at("/api/inventory/items/{sku}/history").get("the item as it stood at a time", items::history, docs::history),
+        at("/api/events").get(
+            "the log in order, paged; waits for news if asked",
+            events::events,
+            docs::events,
+        ),
+        at("/api/movements").get(
+            "changes of quantities, newest first, paged",
+            events::movements,
+            docs::movements,
+        ),
         at("/api/operations/{key}").get(
             "what became of the caller's write with that idempotency key",
             operations::get,
+            docs::operation,
         ),
-        at("/api/health").get("that it is there, and since when", health::live),
-        at("/api/health/live").get("that it lives", health::live),
-        at("/api/health/ready").get("whether it takes writes, or why not", health::ready),
-        at("/").get("this description", root::describe),
+        at("/api/health").get("that it is there, and since when", health::live, docs::health),
+        at("/api/health/live").get("that it lives", health::live, docs::live),
+        at("/api/health/ready").get("whether it takes writes, or why not", health::ready, docs::ready),
+        at("/").get("this description", root::describe, docs::service),
+        at("/api/openapi.json").get("this API, as an OpenAPI document", openapi::get, docs::document),
+        at("/api/docs").get("this API, as a page", pages::reference::get, docs::page),
+        at("/api/docs/style.css").get("how the pages look", pages::stylesheet, docs::stylesheet),
+        at("/problems/{code}").get(
+            "what a problem means and what to do",
+            pages::problems::get,
+            docs::problem,
+        ),
     ]
 }
 

@@ -39,7 +39,7 @@ schemas! {
         "type": "string",
         "format": "date-time",
         "description": "RFC 3339; the service writes UTC with milliseconds.",
-        "examples": ["2026-11-27T08:26:00.123Z"],
+        "examples": ["2025-11-27T08:26:00.123Z"],
     }),
     Currency => json!({
         "type": "string",
@@ -71,6 +71,11 @@ schemas! {
     ReservationStatus => json!({"type": "string", "enum": ReservationStatus::ALL}),
 }
 
+/// Of the rules of `domain/ids.rs` those that every dialect of patterns can say: no control characters, no white
+/// space at either end.
+const ID_PATTERN: &str =
+    r"^[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?$";
+
 fn id(what: &str, example: &str) -> Value {
     let rules = "1 to 64 Unicode characters, case-sensitive, without control or format characters, without leading or \
                  trailing white space, not `.` or `..`. In a path, percent-encode it: `AB/12` is `AB%2F12`.";
@@ -79,6 +84,7 @@ fn id(what: &str, example: &str) -> Value {
         "description": format!("{what}: {rules}"),
         "minLength": 1,
         "maxLength": 64,
+        "pattern": ID_PATTERN,
         "examples": [example],
     })
 }

@@ -9,6 +9,7 @@ mod batches;
 mod client;
 mod concurrency;
 mod counts;
+mod docs;
 mod feed;
 mod history;
 mod idempotency;

@@ -1,0 +1,258 @@
+//! What each code means to the client that gets it: why, what to do, whether to come again, and which
+//! members it finds beside the common ones.
+
+use super::problem::Code;
+
+pub struct Advice {
+    pub cause: &'static str,
+    pub remedy: &'static str,
+    pub retry: Retry,
+    /// The members that such a problem has in any case.
+    pub always: &'static [&'static str],
+    /// Those that it has where they apply.
+    pub sometimes: &'static [&'static str],
+}
+
+/// Whether the same request may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    Never,
+    Later,
+    SameKey,
+}
+
+impl Retry {
+    pub const ALL: [Self; 3] = [Self::Never, Self::Later, Self::SameKey];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Later => "later",
+            Self::SameKey => "same_key",
+        }
+    }
+
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Never => "No: the same request would be refused again, so change it first. Nothing was changed.",
+            Self::Later => {
+                "When things have changed: a refusal changes nothing and stores nothing, so the request may be sent \
+                 again, also under the same `Idempotency-Key`, and is then judged afresh."
+            }
+            Self::SameKey => {
+                "Yes, the same request with the same `Idempotency-Key`: under its key it cannot take effect twice. \
+                 Wait for the seconds that `Retry-After` names, or else for a moment that grows with each attempt."
+            }
+        }
+    }
+}
+
+impl Code {
+    /// The code of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
+    pub fn advice(self) -> Advice {
+        match self {
+            Self::InvalidRequest
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::RequestTimeout
+            | Self::PayloadTooLarge
+            | Self::UnsupportedMediaType => self.of_form(),
+            Self::VersionMismatch | Self::PreconditionFailed | Self::IdempotencyKeyReused | Self::RequestInFlight => {
+                self.of_order()
+            }
+            Self::InsufficientStock
+            | Self::BelowReserved
+            | Self::NotReserved
+            | Self::QuantityLimit
+            | Self::AlreadyExists
+            | Self::ReservationNotActive => self.of_stock(),
+            Self::Internal | Self::Overloaded | Self::StorageUnavailable | Self::OutcomeUnknown => self.of_service(),
+        }
+    }
+
+    /// What is wrong with the request itself.
+    fn of_form(self) -> Advice {
+        match self {
+            Self::NotFound => Advice {
+                cause: "The path leads nowhere, or the level, item, reservation or key that it names does not exist. \
+                        Ids are case-sensitive, and `/` within one is written `%2F`.",
+                remedy: "Check the id. A level is made by a count (PUT) or by creating its item; an idempotency key is \
+                         found only after its write took effect, and for as long as keys are kept.",
+                retry: Retry::Later,
+                always: &[],
+                sometimes: &["sku", "storeId", "reservationId"],
+            },
+            Self::MethodNotAllowed => Advice {
+                cause: "The path exists, but not with this method.",
+                remedy: "Use one of the methods that the `Allow` header lists; `OPTIONS` asks for them.",
+                retry: Retry::Never,
+                always: &[],
+                sometimes: &[],
+            },
+            Self::RequestTimeout => Advice {
+                cause: "The body did not arrive within 30 seconds.",
+                remedy: "Send it again over a better connection, or in smaller batches.",
+                retry: Retry::SameKey,
+                always: &[],
+                sometimes: &[],
+            },
+            Self::PayloadTooLarge => Advice {
+                cause: "The body has more than 4 MiB, or a batch more operations than one request may have.",
+                remedy: "Send it in parts, each under a key of its own. `limit` says how many operations fit.",
+                retry: Retry::Never,
+                always: &[],
+                sometimes: &["limit"],
+            },
+            Self::UnsupportedMediaType => Advice {
+                cause: "The `Content-Type` of the body is not `application/json`.",
+                remedy: "Send JSON and say so: `Content-Type: application/json`.",
+                retry: Retry::Never,
+                always: &[],
+                sometimes: &[],
+            },
+            _ => Advice {
+                cause: "The body is not JSON, a member or parameter is missing, unknown, of the wrong type or out of \
+                        range, or a header cannot be read. Unknown members are refused, so that a misspelt one never \
+                        passes unseen.",
+                remedy: "Correct what `fields` lists: each entry names a member, parameter or header and says what is \
+                         expected of it.",
+                retry: Retry::Never,
+                always: &[],
+                sometimes: &["fields"],
+            },
+        }
+    }
+
+    /// What is wrong with when the request came, or after what.
+    fn of_order(self) -> Advice {
+        match self {
+            Self::VersionMismatch => Advice {
+                cause: "The body's `expectedVersion` is not the version at which the resource stands: somebody else \
+                        changed it first. Where there is nothing yet, `currentVersion` is 0.",
+                remedy: "Read the resource again, decide anew on what it says, and send the new version.",
+                retry: Retry::Never,
+                always: &["currentVersion", "sku", "storeId"],
+                sometimes: &[],
+            },
+            Self::PreconditionFailed => Advice {
+                cause: "`If-Match` or `If-None-Match` does not hold: somebody else changed the resource first, or made \
+                        it. Where there is nothing yet, `currentVersion` is 0.",
+                remedy: "Read the resource again, decide anew on what it says, and send its new `ETag`.",
+                retry: Retry::Never,
+                always: &["currentVersion", "sku", "storeId"],
+                sometimes: &[],
+            },
+            Self::RequestInFlight => Advice {
+                cause: "The first request with this `Idempotency-Key`, or one that makes a reservation of this id, is \
+                        still running.",
+                remedy: "Wait for the seconds that `Retry-After` names and send the same request again: it gets the \
+                         answer of the first.",
+                retry: Retry::SameKey,
+                always: &[],
+                sometimes: &["reservationId"],
+            },
+            _ => Advice {
+                cause: "The `Idempotency-Key` has been used for a request with another method, path, query or body.",
+                remedy: "A new request needs a new key. To repeat an old one, send exactly its bytes again.",
+                retry: Retry::Never,
+                always: &[],
+                sometimes: &[],
+            },
+        }
+    }
+
+    /// What the stock does not allow.
+    fn of_stock(self) -> Advice {
+        match self {
+            Self::BelowReserved => Advice {
+                cause: "A count says that less is there than reservations hold.",
+                remedy: "Release reservations first, or count again. `reserved` says how much is held.",
+                retry: Retry::Later,
+                always: &["requested", "reserved", "sku", "storeId"],
+                sometimes: &[],
+            },
+            Self::NotReserved => Advice {
+                cause: "The reservation holds nothing of this level, or your own reservations hold less of it than is \
+                        to be released.",
+                remedy: "Release no more than `reserved`, or name the reservation that holds it.",
+                retry: Retry::Later,
+                always: &["sku", "storeId"],
+                sometimes: &["requested", "reserved", "reservationId"],
+            },
+            Self::QuantityLimit => Advice {
+                cause: "The quantity of the level, or of its SKU over all stores, would pass 9007199254740991, the \
+                        largest integer that every JSON reader takes for what it is.",
+                remedy: "Check the quantity: most likely it is in the wrong unit.",
+                retry: Retry::Later,
+                always: &["sku", "storeId"],
+                sometimes: &[],
+            },
+            Self::AlreadyExists => Advice {
+                cause: "There is an item of this SKU already, or there is or was a reservation of this id.",
+                remedy: "Read what is there; if it is not yours, choose another id.",
+                retry: Retry::Never,
+                always: &["sku", "storeId"],
+                sometimes: &["reservationId"],
+            },
+            Self::ReservationNotActive => Advice {
+                cause: "The reservation was released, or its time is over: it holds nothing any more. \
+                        `reservationStatus` says which.",
+                remedy: "If it was to be released, all is well. If its stock is still wanted, reserve again.",
+                retry: Retry::Never,
+                always: &["reservationId", "reservationStatus", "sku", "storeId"],
+                sometimes: &[],
+            },
+            _ => Advice {
+                cause: "Less is available than was asked for: what is on hand less what reservations hold.",
+                remedy: "Ask for no more than `available`, or come again at `nextExpiry`, when the next hold of others \
+                         ends (it is left out where no hold has an end).",
+                retry: Retry::Later,
+                always: &["requested", "available", "reserved", "sku", "storeId"],
+                sometimes: &["nextExpiry"],
+            },
+        }
+    }
+
+    /// What the service cannot do at present.
+    fn of_service(self) -> Advice {
+        match self {
+            Self::Overloaded => Advice {
+                cause: "More requests wait for this SKU than the service lets wait. Nothing was changed.",
+                remedy: "Wait for the seconds that `Retry-After` names and send it again; if it lasts, send less at once.",
+                retry: Retry::SameKey,
+                always: &["sku"],
+                sometimes: &[],
+            },
+            Self::StorageUnavailable => Advice {
+                cause: "The stock is being recovered after a start, the disk is full, or storage has failed. This \
+                        write was not applied, and will not be.",
+                remedy: "Send it again later. `GET /api/health/ready` tells the operator why.",
+                retry: Retry::SameKey,
+                always: &[],
+                sometimes: &[],
+            },
+            Self::OutcomeUnknown => Advice {
+                cause: "Storage failed while the write was under way: it may or may not have taken effect, and only a \
+                        restart of the service can tell.",
+                remedy: "Do not send it under a new key. Repeat it under the same one, or ask \
+                         `GET /api/operations/{key}`, once the service has been restarted. Without a key, read the \
+                         resource and look at its version.",
+                retry: Retry::SameKey,
+                always: &[],
+                sometimes: &[],
+            },
+            _ => Advice {
+                cause: "The service met a defect of its own, or a stored record that it cannot read back.",
+                remedy: "Repeat it under the same key, and tell the operator the `requestId`: the service's log has \
+                         the cause.",
+                retry: Retry::SameKey,
+                always: &[],
+                sometimes: &[],
+            },
+        }
+    }
+}

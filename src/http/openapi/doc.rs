@@ -1,0 +1,167 @@
+//! What the document says of one operation: made by its function in `docs.rs`, hung into `routes.rs`.
+
+use schemars::JsonSchema;
+use serde_json::Value;
+
+use super::schemas::Schemas;
+use crate::http::problem::Code;
+use crate::http::query::Parameter;
+
+/// Makes a reference to a schema, which is thereby in the document.
+type Reference = fn(&mut Schemas) -> Value;
+
+pub struct Doc {
+    /// What generated clients call it.
+    pub id: &'static str,
+    pub tag: &'static str,
+    /// What a newcomer needs to know.
+    pub about: &'static str,
+    pub query: &'static [Parameter],
+    /// Names of `components/parameters`.
+    pub headers: Vec<&'static str>,
+    pub body: Option<Content>,
+    pub answers: Vec<Answer>,
+    pub codes: Vec<Code>,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub about: &'static str,
+    /// Names of `components/headers`.
+    pub headers: &'static [&'static str],
+    pub content: Vec<Content>,
+}
+
+pub struct Content {
+    pub media_type: &'static str,
+    pub schema: Reference,
+    pub example: Value,
+}
+
+pub const JSON: &str = "application/json";
+pub const HTML: &str = "text/html; charset=utf-8";
+
+impl Doc {
+    /// An operation that asks nothing of the stock.
+    pub fn new(id: &'static str, tag: &'static str, about: &'static str) -> Self {
+        Self {
+            id,
+            tag,
+            about,
+            query: &[],
+            headers: vec!["X-Request-Id"],
+            body: None,
+            answers: Vec::new(),
+            codes: vec![Code::InvalidRequest, Code::Internal],
+        }
+    }
+
+    /// One that reads stock.
+    pub fn read(id: &'static str, tag: &'static str, about: &'static str) -> Self {
+        Self::new(id, tag, about).refuses(&[Code::StorageUnavailable])
+    }
+
+    /// One that changes stock.
+    pub fn write(id: &'static str, tag: &'static str, about: &'static str) -> Self {
+        let mut doc = Self::new(id, tag, about).refuses(&[
+            Code::RequestTimeout,
+            Code::RequestInFlight,
+            Code::PayloadTooLarge,
+            Code::UnsupportedMediaType,
+            Code::IdempotencyKeyReused,
+            Code::Overloaded,
+            Code::StorageUnavailable,
+            Code::OutcomeUnknown,
+        ]);
+        doc.headers.extend(["Idempotency-Key", "Prefer"]);
+        doc
+    }
+
+    pub fn query(self, query: &'static [Parameter]) -> Self {
+        Self { query, ..self }
+    }
+
+    pub fn takes<T: JsonSchema>(self, example: Value) -> Self {
+        self.takes_json(Schemas::body::<T>, example)
+    }
+
+    /// The body of an item route without its store, which on a level route is in the path.
+    pub fn takes_in_store<T: JsonSchema>(self, example: Value) -> Self {
+        self.takes_json(Schemas::body_in_store::<T>, example)
+    }
+
+    fn takes_json(self, schema: Reference, example: Value) -> Self {
+        let body = Some(Content {
+            media_type: JSON,
+            schema,
+            example,
+        });
+        Self { body, ..self }
+    }
+
+    /// The write heeds `If-Match` and `If-None-Match`.
+    pub fn conditional(mut self) -> Self {
+        self.headers.extend(["If-Match", "If-None-Match"]);
+        self.refuses(&[Code::PreconditionFailed])
+    }
+
+    pub fn answers<T: JsonSchema>(
+        self,
+        status: u16,
+        about: &'static str,
+        headers: &'static [&'static str],
+        example: Value,
+    ) -> Self {
+        let content = Content {
+            media_type: JSON,
+            schema: Schemas::form::<T>,
+            example,
+        };
+        self.answers_with(status, about, headers, vec![content])
+    }
+
+    /// An answer that is no form of ours: text of some type, or nothing at all.
+    pub fn answers_with(
+        mut self,
+        status: u16,
+        about: &'static str,
+        headers: &'static [&'static str],
+        content: Vec<Content>,
+    ) -> Self {
+        self.answers.push(Answer {
+            status,
+            about,
+            headers,
+            content,
+        });
+        self
+    }
+
+    /// `Prefer: return=minimal` gets 204.
+    pub fn minimal(self, headers: &'static [&'static str]) -> Self {
+        let about = "Done, and nothing more is said, as `Prefer: return=minimal` asked.";
+        self.answers_with(204, about, headers, Vec::new())
+    }
+
+    /// `If-None-Match` with the current version gets 304.
+    pub fn not_modified(mut self) -> Self {
+        self.headers.push("If-None-Match");
+        let about = "You have this version already.";
+        self.answers_with(304, about, &["ETag"], Vec::new())
+    }
+
+    pub fn refuses(mut self, codes: &[Code]) -> Self {
+        self.codes.extend_from_slice(codes);
+        self
+    }
+}
+
+impl Content {
+    pub fn text(media_type: &'static str, example: &str) -> Self {
+        Self {
+            media_type,
+            schema: |_| serde_json::json!({"type": "string"}),
+            example: example.into(),
+        }
+    }
+}

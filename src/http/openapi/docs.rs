@@ -1,0 +1,429 @@
+//! What each operation does, for whoever calls it: a function per operation, in the order of `routes.rs`.
+
+use serde_json::json;
+
+use super::doc::{Content, Doc, HTML};
+use super::examples as example;
+use crate::http::batch::{BatchBody, BatchForm};
+use crate::http::bodies::{AdjustBody, CreateBody, ReleaseBody, ReserveBody, SetBody, TransferBody};
+use crate::http::events::{EVENTS, EventsForm, MOVEMENTS};
+use crate::http::forms::{ItemForm, ItemWriteForm, LevelForm, LevelWriteForm, MovementForm, TransferForm};
+use crate::http::health::{HealthForm, UnavailableForm};
+use crate::http::lists::PageForm;
+use crate::http::operations::OperationForm;
+use crate::http::pages::problems::AdviceForm;
+use crate::http::problem::Code::{
+    AlreadyExists, BelowReserved, InsufficientStock, NotFound, NotReserved, OutcomeUnknown, QuantityLimit,
+    ReservationNotActive, VersionMismatch,
+};
+use crate::http::root::ServiceForm;
+use crate::http::{items, levels};
+
+pub const LEVELS: &str = "Levels";
+pub const ITEMS: &str = "Items";
+pub const MANY: &str = "Many at once";
+pub const HISTORY: &str = "History";
+pub const HEALTH: &str = "Health";
+pub const DOCUMENTS: &str = "Documents";
+
+/// The tags in the order in which a newcomer reads them.
+pub const TAGS: [(&str, &str); 6] = [
+    (LEVELS, "The stock of one SKU in one store: count it, move it, hold it."),
+    (
+        ITEMS,
+        "One SKU over all stores, with its name, its price and its totals.",
+    ),
+    (MANY, "Writes that touch more than one level."),
+    (HISTORY, "What happened, when and why; and what became of a write."),
+    (HEALTH, "For load balancers and operators."),
+    (DOCUMENTS, "What you are reading."),
+];
+
+/// Of a write that keeps its resource's version.
+const WRITTEN: &[&str] = &["ETag", "Idempotency-Replayed"];
+const CREATED: &[&str] = &["ETag", "Idempotency-Replayed", "Location"];
+const MINIMAL: &[&str] = &["ETag", "Idempotency-Replayed", "Preference-Applied"];
+
+pub fn level() -> Doc {
+    Doc::read(
+        "getLevel",
+        LEVELS,
+        "Shows what is on hand (`quantity`), what reservations hold of it (`reserved`) and what is left \
+         (`available`). The `ETag` is the version; send it back as `If-None-Match` to be told whether anything has \
+         changed, or as `If-Match` with a write to make sure that nothing has.",
+    )
+    .answers::<LevelForm>(200, "The level.", &["ETag"], example::level())
+    .not_modified()
+    .refuses(&[NotFound])
+}
+
+pub fn count_level() -> Doc {
+    Doc::write(
+        "countLevel",
+        LEVELS,
+        "Says what was counted on the shelf. It is always recorded, also when the count found no difference, and makes \
+         the level where there is none. Send `If-None-Match: *` to insist on being the first. With `countedAt` the \
+         count may lie back up to 24 hours: what was sold or came in since then stays counted, so the new quantity is \
+         the count plus the movements after it. A count below what is reserved is refused.",
+    )
+    .takes_in_store::<SetBody>(json!({"quantity": 10, "reorderPoint": 5, "note": "evening count"}))
+    .conditional()
+    .answers::<LevelWriteForm>(
+        200,
+        "Counted, or what the count would do (`dryRun`).",
+        WRITTEN,
+        example::written_level(),
+    )
+    .answers::<LevelWriteForm>(201, "The level is new.", CREATED, example::written_level())
+    .minimal(MINIMAL)
+    .refuses(&[VersionMismatch, BelowReserved, QuantityLimit])
+}
+
+pub fn adjust_level() -> Doc {
+    Doc::write(
+        "adjustLevel",
+        LEVELS,
+        "Adds `delta` to what is on hand, or takes it where it is below 0. Only what is available can be taken: what \
+         reservations hold stays theirs. `type` says why; without it, it is a `STOCK_IN` or a `MANUAL_REMOVE`.",
+    )
+    .takes::<AdjustBody>(json!({"delta": -2, "type": "SALE", "note": "invoice 536365"}))
+    .conditional()
+    .answers::<LevelWriteForm>(
+        200,
+        "The level after it, or as it would be (`dryRun`).",
+        WRITTEN,
+        example::written_level(),
+    )
+    .minimal(MINIMAL)
+    .refuses(&[NotFound, VersionMismatch, InsufficientStock, QuantityLimit])
+}
+
+const RESERVE: &str = "Takes `quantity` out of what is available and holds it for you: nobody else can sell or reserve it. \
+     With `ttlSeconds` the hold ends by itself at `expiresAt`, to the millisecond; without it, it lasts until it is \
+     released. Keep the `reservationId`. Always send an `Idempotency-Key`, so that a repeat after a lost answer does not \
+     hold twice.";
+
+pub fn reserve_level() -> Doc {
+    Doc::write("reserveLevel", LEVELS, RESERVE)
+        .takes_in_store::<ReserveBody>(json!({"quantity": 3, "ttlSeconds": 600, "reference": "cart-7"}))
+        .conditional()
+        .answers::<LevelWriteForm>(200, "What would be held: nothing was (`dryRun`).", &[], {
+            let mut example = example::written_level();
+            example["dryRun"] = json!(true);
+            example
+        })
+        .answers::<LevelWriteForm>(201, "Held, with the reservation.", WRITTEN, example::reserved_level())
+        .refuses(&[NotFound, VersionMismatch, InsufficientStock, AlreadyExists])
+}
+
+const RELEASE: &str = "Gives back what is held: with `reservationId` all that this reservation holds here, with `quantity` so \
+     much of your own reservations here, the oldest first. One of the two must be given.";
+
+pub fn release_level() -> Doc {
+    Doc::write("releaseLevel", LEVELS, RELEASE)
+        .takes_in_store::<ReleaseBody>(json!({"reservationId": "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a"}))
+        .conditional()
+        .answers::<LevelWriteForm>(
+            200,
+            "The level after it, or as it would be (`dryRun`).",
+            WRITTEN,
+            example::written_level(),
+        )
+        .minimal(MINIMAL)
+        .refuses(&[NotFound, NotReserved, ReservationNotActive])
+}
+
+pub fn batch() -> Doc {
+    Doc::write(
+        "runBatch",
+        MANY,
+        "Carries out up to 10,000 operations in one request, each for itself: one that is refused does not hold up the \
+         others. The answer is 200 and lists for each what the single request would have been answered, so look at \
+         every `status`. Each operation has the members that the single request has, beside `op`, `sku` and the store. \
+         Repeat a batch under its `Idempotency-Key` and only those operations run that have not taken effect yet.",
+    )
+    .takes::<BatchBody>(json!({"operations": [
+        {"op": "set", "sku": "85123A", "storeId": "london", "quantity": 10},
+        {"op": "reserve", "sku": "22423", "storeId": "london", "quantity": 2, "ttlSeconds": 600},
+        {"op": "transfer", "sku": "85123A", "fromStoreId": "london", "toStoreId": "leeds", "quantity": 4},
+    ]}))
+    .answers::<BatchForm>(
+        200,
+        "What became of each operation.",
+        &["Idempotency-Replayed"],
+        example::batch(),
+    )
+}
+
+pub fn transfer() -> Doc {
+    Doc::write(
+        "transferStock",
+        MANY,
+        "Moves stock of one SKU from one store to another in one step: no reader ever sees it in both stores or in \
+         neither. Only what is available can go. The receiving level is made where there is none. As two levels \
+         change, `If-Match` and `If-None-Match` are refused here.",
+    )
+    .takes::<TransferBody>(json!({"sku": "85123A", "fromStoreId": "london", "toStoreId": "leeds", "quantity": 4}))
+    .answers::<TransferForm>(
+        200,
+        "Both levels after it.",
+        &["Idempotency-Replayed"],
+        example::transfer(),
+    )
+    .minimal(&["Idempotency-Replayed", "Preference-Applied"])
+    .refuses(&[NotFound, InsufficientStock, QuantityLimit])
+}
+
+pub fn levels() -> Doc {
+    Doc::read(
+        "listLevels",
+        LEVELS,
+        "All levels of a store in order of SKU, in pages. Follow `next` (or the `Link` header) until it is null. A store \
+         without levels has an empty list. Each row is current at some moment during the request.",
+    )
+    .query(levels::LIST)
+    .answers::<PageForm<LevelForm>>(200, "A page of levels.", &["Link"], example::page(example::level()))
+}
+
+pub fn items() -> Doc {
+    Doc::read(
+        "listItems",
+        ITEMS,
+        "All items in order of SKU, in pages, or those that fit every parameter that is given.",
+    )
+    .query(items::LIST)
+    .answers::<PageForm<ItemForm>>(200, "A page of items.", &["Link"], example::page(example::item()))
+}
+
+pub fn create_item() -> Doc {
+    Doc::write(
+        "createItem",
+        ITEMS,
+        "Makes an item with what is on hand at the beginning, in the store `default` where none is named. Further stores \
+         get their level by a count or a transfer.",
+    )
+    .takes::<CreateBody>(json!({
+        "sku": "85123A", "name": "White hanging heart T-light holder", "price": {"amount": 295, "currency": "GBP"},
+        "quantity": 10, "storeId": "london",
+    }))
+    .conditional()
+    .answers::<ItemWriteForm>(200, "The item as it would be: nothing was changed (`dryRun`).", &[], {
+        let mut example = example::item();
+        example["dryRun"] = json!(true);
+        example
+    })
+    .answers::<ItemWriteForm>(201, "The new item.", CREATED, example::written_item())
+    .refuses(&[AlreadyExists, QuantityLimit])
+}
+
+pub fn item() -> Doc {
+    Doc::read(
+        "getItem",
+        ITEMS,
+        "One SKU over all stores: its name, description and price, its totals, and all its levels. Its `ETag` is the \
+         item's own version, which rises with every change in any store.",
+    )
+    .answers::<ItemForm>(200, "The item.", &["ETag"], example::item())
+    .not_modified()
+    .refuses(&[NotFound])
+}
+
+pub fn count_item() -> Doc {
+    Doc::write(
+        "countItem",
+        ITEMS,
+        "A count, as on the level, in the store that the body names or in `default`; the store's level is made where \
+         there is none. Versions are those of the item, and so is the answer.",
+    )
+    .takes::<SetBody>(json!({"quantity": 10, "storeId": "london"}))
+    .conditional()
+    .answers::<ItemWriteForm>(
+        200,
+        "The item after it, or as it would be (`dryRun`).",
+        WRITTEN,
+        example::written_item(),
+    )
+    .minimal(MINIMAL)
+    .refuses(&[NotFound, VersionMismatch, BelowReserved, QuantityLimit])
+}
+
+pub fn reserve_item() -> Doc {
+    Doc::write("reserveItem", ITEMS, RESERVE)
+        .takes::<ReserveBody>(json!({"quantity": 3, "storeId": "london", "ttlSeconds": 600, "reference": "cart-7"}))
+        .conditional()
+        .answers::<ItemWriteForm>(200, "What would be held: nothing was (`dryRun`).", &[], {
+            let mut example = example::item();
+            example["dryRun"] = json!(true);
+            example
+        })
+        .answers::<ItemWriteForm>(201, "Held, with the reservation.", WRITTEN, example::reserved_item())
+        .refuses(&[NotFound, VersionMismatch, InsufficientStock, AlreadyExists])
+}
+
+pub fn release_item() -> Doc {
+    Doc::write("releaseItem", ITEMS, RELEASE)
+        .takes::<ReleaseBody>(json!({"quantity": 3, "storeId": "london"}))
+        .conditional()
+        .answers::<ItemWriteForm>(
+            200,
+            "The item after it, or as it would be (`dryRun`).",
+            WRITTEN,
+            example::written_item(),
+        )
+        .minimal(MINIMAL)
+        .refuses(&[NotFound, NotReserved, ReservationNotActive])
+}
+
+pub fn history() -> Doc {
+    Doc::read(
+        "getItemAt",
+        HISTORY,
+        "The item as it stood at a moment of the past, made again from the log.",
+    )
+    .query(items::HISTORY)
+    .answers::<ItemForm>(200, "The item as it was.", &[], example::item())
+    .refuses(&[NotFound])
+}
+
+pub fn events() -> Doc {
+    Doc::read(
+        "listEvents",
+        HISTORY,
+        "Every change, in the one order in which they took effect. To follow the log, keep the `seq` of each answer and \
+         give it as `after` the next time; `wait` holds the answer back until there is news. Nothing is ever skipped.",
+    )
+    .query(EVENTS)
+    .answers::<EventsForm>(200, "A page of the log.", &["Link"], {
+        let mut example = example::page(example::event());
+        example["seq"] = json!(41);
+        example
+    })
+}
+
+pub fn movements() -> Doc {
+    Doc::read(
+        "listMovements",
+        HISTORY,
+        "Every change of an on-hand quantity, the newest first, as an auditor reads them. Reservations are no \
+         movements: they change what is available, not what is there.",
+    )
+    .query(MOVEMENTS)
+    .answers::<PageForm<MovementForm>>(
+        200,
+        "A page of movements.",
+        &["Link"],
+        example::page(example::movement()),
+    )
+}
+
+pub fn operation() -> Doc {
+    Doc::read(
+        "getOperation",
+        HISTORY,
+        "Tells what a write of yours was answered, by its `Idempotency-Key`, without sending it again. `pending`: it is \
+         still running. 404: it did not take effect, was refused, or is longer ago than keys are kept (24 hours, if the \
+         operator has not set another time). 503 `outcome_unknown`: storage failed meanwhile, and the next start tells.",
+    )
+    .answers::<OperationForm>(200, "What became of it.", &[], example::operation())
+    .refuses(&[NotFound, OutcomeUnknown])
+}
+
+const ALIVE: &str = "Answers 200 as long as the process can answer at all, also while stock is being recovered.";
+
+pub fn health() -> Doc {
+    Doc::new("getHealth", HEALTH, ALIVE).answers::<HealthForm>(200, "It is there.", &[], example::health())
+}
+
+pub fn live() -> Doc {
+    Doc::new("getLiveness", HEALTH, ALIVE).answers::<HealthForm>(200, "It lives.", &[], example::health())
+}
+
+pub fn ready() -> Doc {
+    Doc::new(
+        "getReadiness",
+        HEALTH,
+        "Send writes only where this is 200. It is 503 until the stock is recovered after a start, and while storage \
+         cannot take writes; reads may go on meanwhile.",
+    )
+    .answers::<HealthForm>(200, "It takes writes.", &[], example::health())
+    .answers::<UnavailableForm>(
+        503,
+        "It takes no writes, and says why.",
+        &[],
+        json!({"status": "unavailable", "reasons": ["the stock is being recovered"]}),
+    )
+}
+
+pub fn service() -> Doc {
+    Doc::new(
+        "describeService",
+        DOCUMENTS,
+        "Says what this is, and lists every route.",
+    )
+    .answers::<ServiceForm>(
+        200,
+        "The service.",
+        &[],
+        json!({
+            "name": "Holdfast",
+            "description": "A consistency-first inventory service.",
+            "routes": [{"method": "GET", "path": "/api/docs", "does": "this API, as a page"}],
+        }),
+    )
+}
+
+pub fn document() -> Doc {
+    let content = Content {
+        media_type: super::doc::JSON,
+        schema: |_| json!({"type": "object", "required": ["openapi", "info", "paths"]}),
+        example: json!({"openapi": "3.1.0", "info": {"title": "Holdfast"}, "paths": {}}),
+    };
+    Doc::new(
+        "getOpenApi",
+        DOCUMENTS,
+        "The OpenAPI 3.1 document of this service, made from the code that serves it.",
+    )
+    .answers_with(200, "The document.", &[], vec![content])
+}
+
+pub fn page() -> Doc {
+    let content = Content::text(HTML, "<!doctype html>…");
+    Doc::new(
+        "getDocs",
+        DOCUMENTS,
+        "The same as a page for people. It needs neither scripts nor other hosts.",
+    )
+    .answers_with(200, "The page.", &["Content-Security-Policy"], vec![content])
+}
+
+pub fn stylesheet() -> Doc {
+    let content = Content::text("text/css; charset=utf-8", "body { … }");
+    Doc::new("getDocsStylesheet", DOCUMENTS, "How the pages look.").answers_with(
+        200,
+        "The stylesheet.",
+        &[],
+        vec![content],
+    )
+}
+
+pub fn problem() -> Doc {
+    let json = Content {
+        media_type: super::doc::JSON,
+        schema: super::schemas::Schemas::form::<AdviceForm>,
+        example: json!(AdviceForm::of(InsufficientStock)),
+    };
+    Doc::new(
+        "getProblem",
+        DOCUMENTS,
+        "Says what a code means, why it comes, what to do about it and whether to try again. This is where the `type` of \
+         every problem leads. It is a page, and JSON for a client that sends `Accept: application/json` (or \
+         `application/problem+json`).",
+    )
+    .answers_with(
+        200,
+        "The code.",
+        &["Content-Security-Policy", "Vary"],
+        vec![Content::text(HTML, "<!doctype html>…"), json],
+    )
+    .refuses(&[NotFound])
+}

@@ -1,0 +1,121 @@
+//! Examples for the document: one small story, in which London has 85123A on its shelves.
+
+use serde_json::{Value, json};
+
+const AT: &str = "2025-11-27T08:26:00.123Z";
+const RESERVATION: &str = "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a";
+
+/// `members` over those of `base`.
+fn with(mut base: Value, members: Value) -> Value {
+    if let (Some(base), Value::Object(members)) = (base.as_object_mut(), members) {
+        base.extend(members);
+    }
+    base
+}
+
+pub fn level() -> Value {
+    json!({
+        "sku": "85123A", "storeId": "london", "quantity": 10, "reserved": 3, "available": 7, "version": 2,
+        "reorderPoint": 5, "updatedAt": AT,
+    })
+}
+
+pub fn written_level() -> Value {
+    with(level(), json!({"seq": 41}))
+}
+
+pub fn reservation() -> Value {
+    json!({
+        "reservationId": RESERVATION,
+        "status": "active",
+        "lines": [{
+            "sku": "85123A", "storeId": "london", "quantity": 3, "held": 3, "committed": 0, "released": 0,
+            "expired": 0,
+        }],
+        "reference": "cart-7",
+        "expiresAt": "2025-11-27T08:36:00.123Z",
+        "createdAt": AT,
+        "updatedAt": AT,
+    })
+}
+
+pub fn reserved_level() -> Value {
+    with(written_level(), json!({"reservation": reservation()}))
+}
+
+pub fn item() -> Value {
+    json!({
+        "sku": "85123A",
+        "name": "White hanging heart T-light holder",
+        "price": {"amount": 295, "currency": "GBP"},
+        "version": 2, "quantity": 10, "reserved": 3, "available": 7,
+        "levels": [level()],
+        "createdAt": "2025-11-27T08:00:00.000Z",
+        "updatedAt": AT,
+    })
+}
+
+pub fn written_item() -> Value {
+    with(item(), json!({"seq": 41}))
+}
+
+pub fn reserved_item() -> Value {
+    with(written_item(), json!({"reservation": reservation()}))
+}
+
+pub fn transfer() -> Value {
+    json!({
+        "from": with(level(), json!({"quantity": 6, "available": 3, "version": 3})),
+        "to": with(level(), json!({"storeId": "leeds", "quantity": 4, "reserved": 0, "available": 4, "version": 1})),
+        "seq": 42,
+    })
+}
+
+pub fn batch() -> Value {
+    json!({"results": [
+        {"index": 0, "status": 200, "level": level(), "seq": 43},
+        {
+            "index": 1, "status": 409, "error": "insufficient_stock",
+            "detail": "SKU \"22423\" in store \"london\" has 0 available (0 reserved), not 2.",
+            "sku": "22423", "storeId": "london", "requested": 2, "available": 0, "reserved": 0,
+        },
+    ]})
+}
+
+pub fn event() -> Value {
+    json!({
+        "seq": 41,
+        "type": "reservation.created",
+        "at": AT,
+        "by": "anonymous",
+        "requestId": "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6b",
+        "reservationId": RESERVATION,
+        "reference": "cart-7",
+        "changes": [{
+            "sku": "85123A", "storeId": "london", "delta": 0, "quantity": 10, "reserved": 3, "version": 2,
+            "itemVersion": 2,
+        }],
+    })
+}
+
+pub fn movement() -> Value {
+    json!({
+        "seq": 44, "type": "SALE", "sku": "85123A", "storeId": "london", "delta": -2, "quantityAfter": 8, "at": AT,
+        "by": "anonymous", "note": "invoice 536365",
+    })
+}
+
+pub fn operation() -> Value {
+    json!({
+        "status": "completed", "answer": {"status": 201, "body": reserved_level()}, "seq": 41, "at": AT,
+    })
+}
+
+pub fn health() -> Value {
+    json!({"status": "ok", "uptimeSeconds": 3600, "timestamp": AT, "version": env!("CARGO_PKG_VERSION")})
+}
+
+/// A page that is the last one.
+pub fn page(row: Value) -> Value {
+    json!({"items": [row], "next": null})
+}

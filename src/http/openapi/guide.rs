@@ -1,0 +1,78 @@
+//! What holds for every route, for someone who has never seen the service: the description in the document,
+//! and chapters of the page.
+
+/// A title and its paragraphs, in which backticks set code and a blank line parts.
+pub struct Chapter {
+    pub id: &'static str,
+    pub title: &'static str,
+    pub text: &'static str,
+}
+
+pub const CHAPTERS: &[Chapter] = &[
+    Chapter {
+        id: "words",
+        title: "Words",
+        text: "A SKU is what is stocked, a store is where. A level is the stock of one SKU in one store: `quantity` is on \
+               hand, `reserved` is held by reservations, `available` is what is left of it. An item is a SKU over all \
+               stores. Quantities are whole units from 0 to 9007199254740991.\n\n\
+               A reservation takes stock out of what is available until it is released or its time is over. Nobody \
+               else can take that stock meanwhile: nothing is ever sold twice.",
+    },
+    Chapter {
+        id: "retries",
+        title: "Retries",
+        text: "Networks lose answers. Give each write an `Idempotency-Key` of its own, such as a UUID, and send the very \
+               same request again whenever no answer came, or one that says so: it takes effect once. A repeat of a \
+               write that took effect gets the first answer again, with `Idempotency-Replayed: true`, for 24 hours (if \
+               the operator has not set another time). The same key with another request is refused with 422.\n\n\
+               A write that was answered with 2xx is on stable storage. A refusal has changed nothing and stores \
+               nothing, so its key is free and the request is judged afresh when it comes again. One answer only \
+               leaves it open: 503 `outcome_unknown`. `GET /api/operations/{key}` tells what became of a write without \
+               sending it.\n\n\
+               `\"dryRun\": true` in the body of a write decides as the write would, answers 200 with `dryRun: true` and \
+               the stock as it would be, or the refusal, and changes nothing.",
+    },
+    Chapter {
+        id: "versions",
+        title: "Versions",
+        text: "Every level and every item has a `version`, which rises by one with each event that touches it and is its \
+               `ETag` too (`\"7\"` for version 7). To write only if nobody else has written since you read, send what you \
+               read: as `expectedVersion` in the body (refused with 409 `version_mismatch`) or as `If-Match` (refused \
+               with 412 `precondition_failed`). Both tell you `currentVersion`. Without either, a write applies to \
+               whatever the stock is by then, which is fine for most: a sale or a reservation is checked against what \
+               is available at that moment.",
+    },
+    Chapter {
+        id: "refusals",
+        title: "Refusals",
+        text: "A refusal is an `application/problem+json` document. `error` is its code, for programs; `detail` is a \
+               sentence for people; `type` is the address of a page that says what the code means, what to do, and \
+               whether to try again. What a client needs to go on is in members of its own, such as `available` or \
+               `currentVersion`.\n\n\
+               Members and query parameters that a route does not know are refused with 400, so that a misspelt \
+               `expectedVersion` never passes unseen. A member may be left out, but null stands for nothing, except \
+               where it is said. Bodies have up to 4 MiB.\n\n\
+               What is no HTTP request at all, or has more headers than the service reads, is answered with 400 or 431 \
+               and no body.",
+    },
+    Chapter {
+        id: "methods",
+        title: "Methods, ids and times",
+        text: "HEAD is answered wherever GET is: the same without the body. OPTIONS is answered everywhere with 204 and \
+               `Allow`. Any other method that a path does not have is refused with 405 `method_not_allowed` and \
+               `Allow`.\n\n\
+               Ids are case-sensitive and may hold spaces, slashes and letters of any script: percent-encode them in a \
+               path (`AB/12` is `AB%2F12`). Times are RFC 3339; the service writes them in UTC with milliseconds.\n\n\
+               Lists come in pages: `limit` says how long, `next` (and the `Link` header) where the following one \
+               begins, until it is null. Every answer has an `X-Request-Id`, which is also in the events that the \
+               request made and in the service's log.",
+    },
+];
+
+/// All chapters as CommonMark.
+pub fn text() -> String {
+    let chapters = CHAPTERS
+        .iter()
+        .map(|chapter| format!("## {}\n\n{}", chapter.title, chapter.text));
+    chapters.collect::<Vec<_>>().join("\n\n")
+}

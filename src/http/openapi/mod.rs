@@ -1,0 +1,152 @@
+//! The OpenAPI 3.1 document: made once from the table of routes, what `docs.rs` says of each, and the schemas
+//! of the types that are read and written. It cannot fall behind them, as it has nothing of its own.
+
+mod common;
+pub mod doc;
+pub mod docs;
+mod examples;
+pub mod guide;
+pub mod problems;
+mod schemas;
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use actix_web::http::header::ContentType;
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Map, Value, json};
+
+use super::problem::{Code, Problem};
+use super::query::Query;
+use super::routes;
+use doc::{Answer, Content, Doc};
+use schemas::Schemas;
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(make);
+static BYTES: LazyLock<Bytes> = LazyLock::new(|| DOCUMENT.to_string().into());
+
+/// `GET /api/openapi.json`
+pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Query::none(&request)?;
+    Ok(HttpResponse::Ok()
+        .insert_header(ContentType::json())
+        .body(BYTES.clone()))
+}
+
+pub fn document() -> &'static Value {
+    &DOCUMENT
+}
+
+fn make() -> Value {
+    let mut schemas = Schemas::new();
+    let mut paths = Map::new();
+    for resource in routes::table() {
+        let methods = resource.methods.iter().map(|entry| {
+            let operation = operation(&(entry.doc)(), entry.does, resource.path, &mut schemas);
+            (entry.method.as_str().to_lowercase(), operation)
+        });
+        let mut item: Map<String, Value> = methods.collect();
+        let parameters: Vec<Value> = names(resource.path)
+            .map(|name| common::path(name, &mut schemas))
+            .collect();
+        if !parameters.is_empty() {
+            item.insert("parameters".to_owned(), parameters.into());
+        }
+        paths.insert(resource.path.to_owned(), item.into());
+    }
+    common::add_problem(&mut schemas);
+    let tags: Vec<Value> = docs::TAGS
+        .iter()
+        .map(|(name, about)| json!({"name": name, "description": about}))
+        .collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Holdfast",
+            "summary": "A consistency-first inventory service: never oversold, never lost, never applied twice.",
+            "description": guide::text(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/", "description": "The service that gave you this document."}],
+        "tags": tags,
+        "paths": paths,
+        "components": {
+            "parameters": common::parameters(),
+            "headers": common::headers(),
+            "schemas": schemas.into_components(),
+        },
+    })
+}
+
+/// The names between the braces of a path.
+fn names(path: &str) -> impl Iterator<Item = &str> {
+    path.split('{')
+        .skip(1)
+        .filter_map(|part| part.split_once('}').map(|(name, _)| name))
+}
+
+fn operation(doc: &Doc, does: &str, path: &str, schemas: &mut Schemas) -> Value {
+    let headers = doc
+        .headers
+        .iter()
+        .map(|name| json!({"$ref": format!("#/components/parameters/{name}")}));
+    let query = doc.query.iter().map(|parameter| common::query(parameter, schemas));
+    let parameters: Vec<Value> = query.chain(headers).collect();
+    let mut operation = json!({
+        "operationId": doc.id,
+        "tags": [doc.tag],
+        "summary": sentence(does),
+        "description": doc.about,
+        "parameters": parameters,
+        "responses": responses(doc, path, schemas),
+    });
+    if let Some(body) = &doc.body {
+        operation["requestBody"] = json!({"required": true, "content": content(std::slice::from_ref(body), schemas)});
+    }
+    operation
+}
+
+/// With a capital letter.
+fn sentence(words: &str) -> String {
+    let mut chars = words.chars();
+    chars
+        .next()
+        .map(|first| first.to_uppercase().chain(chars).collect())
+        .unwrap_or_default()
+}
+
+fn responses(doc: &Doc, path: &str, schemas: &mut Schemas) -> Map<String, Value> {
+    let mut responses = Map::new();
+    for answer in &doc.answers {
+        responses.insert(answer.status.to_string(), response(answer, schemas));
+    }
+    let statuses: BTreeSet<u16> = doc.codes.iter().map(|code| code.status().as_u16()).collect();
+    for status in statuses {
+        let codes: Vec<Code> = doc
+            .codes
+            .iter()
+            .copied()
+            .filter(|code| code.status().as_u16() == status)
+            .collect();
+        responses.insert(status.to_string(), common::refusal(&codes, &common::example_path(path)));
+    }
+    responses
+}
+
+fn response(answer: &Answer, schemas: &mut Schemas) -> Value {
+    let mut response = json!({"description": answer.about, "headers": common::header_references(answer.headers)});
+    if !answer.content.is_empty() {
+        response["content"] = content(&answer.content, schemas);
+    }
+    response
+}
+
+fn content(content: &[Content], schemas: &mut Schemas) -> Value {
+    let media = content.iter().map(|content| {
+        let media = json!({"schema": (content.schema)(schemas), "example": content.example});
+        (content.media_type.to_owned(), media)
+    });
+    Value::Object(media.collect())
+}

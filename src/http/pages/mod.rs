@@ -1,0 +1,32 @@
+//! Pages for people, rendered here: they need no scripts, and fetch their stylesheet and nothing else.
+
+mod html;
+pub mod problems;
+pub mod reference;
+mod start;
+
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_FRAME_OPTIONS};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+
+use super::problem::Problem;
+use super::query::Query;
+
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// `GET /api/docs/style.css`
+pub async fn stylesheet(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Query::none(&request)?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CONTENT_TYPE, "text/css; charset=utf-8"));
+    Ok(response.body(include_str!("style.css")))
+}
+
+/// An answer that no other site may frame, and that loads nothing from elsewhere.
+fn guarded() -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((X_FRAME_OPTIONS, "DENY"));
+    response
+}
