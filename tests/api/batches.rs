@@ -288,7 +288,6 @@ fn an_operation_that_does_not_fit_is_refused_alone_with_its_field() {
 }
 
 #[test]
-
 fn only_a_reserve_knows_qty() {
     let app = TestApp::start();
     app.stock("A", 10);
@@ -375,7 +374,6 @@ fn a_batch_has_none_to_10_000_operations() {
 }
 
 #[test]
-
 fn a_batch_of_10_000_operations_is_repeated_in_the_time_that_a_client_waits() {
     let app = TestApp::start();
     app.stock("A", 0);
@@ -601,7 +599,6 @@ fn what_a_batch_has_held_can_be_given_back() {
 }
 
 #[test]
-
 fn a_reservation_id_that_a_batch_gives_twice_is_taken_the_second_time() {
     let app = TestApp::start();
     app.stock("A", 10);
@@ -743,7 +740,6 @@ fn sixty_four_batches_at_once_oversell_nothing_and_the_books_agree() {
 }
 
 #[test]
-
 fn a_batch_deeper_than_32_levels_is_refused_whole() {
     let app = TestApp::start();
     app.stock("A", 10);

@@ -280,7 +280,6 @@ fn a_count_of_the_past_counts_the_same_after_kill_9() {
 
 /// The key is good for 24 hours from the answer, whatever the moment of the count was.
 #[test]
-
 fn a_repeat_of_a_count_is_answered_though_the_count_is_too_old_by_now() {
     let app = TestApp::start();
     app.stock("A", 10);
@@ -316,7 +315,6 @@ fn a_repeat_of_a_count_is_answered_though_the_count_is_too_old_by_now() {
 }
 
 #[test]
-
 fn counts_of_the_past_do_not_read_the_whole_log_each() {
     let app = TestApp::start();
     let operations = vec![json!({"op": "set", "sku": "OTHER", "storeId": "s1", "quantity": 1}); 10_000];

@@ -715,7 +715,6 @@ fn a_list_of_low_stock_shows_levels_at_or_below_their_reorder_point() {
 }
 
 #[test]
-
 fn a_list_shows_what_was_held_as_available_from_the_moment_the_hold_is_over() {
     let app = TestApp::start();
     let operations: Vec<Value> = (0..300)
@@ -835,7 +834,6 @@ fn a_cursor_of_items_is_good_for_its_own_filters_only() {
 }
 
 #[test]
-
 fn a_price_is_an_object() {
     let app = TestApp::start();
     create(&app, json!({"sku": "A", "price": [255, "GBP"]})).refused(400, "invalid_request");

@@ -270,7 +270,6 @@ fn the_movements_of_a_level_add_up_to_its_quantity() {
 }
 
 #[test]
-
 fn a_cursor_that_was_forged_with_its_checksum_is_no_error_of_the_service() {
     let app = busy();
     app.get(&format!("{MOVEMENTS}?after={}", forged("7:1"))).expect(200);
