@@ -192,8 +192,10 @@ impl Inventory {
     }
 
     async fn run_shares(self: &Arc<Self>, shares: Shares, dry_run: bool) -> Outcomes {
-        let orders = shares.len();
-        let gathering = Gathering::of(orders);
+        if shares.is_empty() {
+            return Outcomes::new();
+        }
+        let gathering = Gathering::of(shares.len());
         for (sku, share) in shares {
             let order = Order {
                 writes: share.writes,
@@ -207,16 +209,7 @@ impl Inventory {
                 order.answer_all(&error);
             }
         }
-        // As long as actors of this thread come to decide, more is to be gathered.
-        let (mut heard, mut quiet) = (0, 0);
-        while heard < orders && quiet < 2 {
-            tokio::task::yield_now().await;
-            let now = gathering.heard();
-            quiet = if now > heard { 0 } else { quiet + 1 };
-            heard = now;
-        }
-        gathering.append(self.journal.as_ref()).await;
-        gathering.answers().await
+        gathering.run(&self.journal).await
     }
 
     /// The operations of a batch that took effect, found by its key.

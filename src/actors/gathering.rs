@@ -1,8 +1,8 @@
 //! Where the actors of a batch's SKUs put what they have decided, so that one append carries it for all of
 //! them: a thousand SKUs then cost one wake-up of the batch and not one of each actor.
 //!
-//! Nobody waits here for anybody: an actor that is busy when the batch closes the gathering appends by itself,
-//! so that two batches over the same SKUs can never wait for one another.
+//! Nobody waits here for anybody: the batch appends whatever has come as soon as no more is coming, and does so
+//! again when actors that were busy come later. So two batches over the same SKUs never wait for one another.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,21 +16,23 @@ use crate::journal::{Append, Appended, Journal, JournalError};
 
 pub struct Gathering {
     state: Mutex<State>,
-    done: Notify,
+    /// Something has come, or everything is answered.
+    news: Notify,
 }
 
 struct State {
-    is_open: bool,
+    /// The batch has ended, in order or not.
+    is_over: bool,
     parts: Vec<Part>,
     answers: Outcomes,
-    orders: usize,
     /// Orders that have not been answered.
     left: usize,
 }
 
-/// What one actor has decided; it decides nothing more until it is told how the append ended.
+/// What one actor has decided, for this batch and perhaps for others; it decides nothing more until it is told
+/// how the append ended.
 pub struct Part {
-    pub address: Addr<SkuActor>,
+    pub actor: Lent,
     pub append: Append,
     pub decided: Vec<Decided>,
 }
@@ -42,13 +44,12 @@ impl Gathering {
     pub fn of(orders: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
-                is_open: true,
+                is_over: false,
                 parts: Vec::with_capacity(orders),
                 answers: Outcomes::with_capacity(orders),
-                orders,
                 left: orders,
             }),
-            done: Notify::new(),
+            news: Notify::new(),
         })
     }
 
@@ -56,70 +57,92 @@ impl Gathering {
         Slot(self.clone())
     }
 
-    /// How many orders have been decided, or answered.
-    pub fn heard(&self) -> usize {
-        let state = self.state();
-        state.parts.len() + state.orders - state.left
-    }
-
-    /// Appends what has been gathered, and tells everybody how that ended. What comes later is not gathered.
-    pub async fn append(&self, journal: &dyn Journal) {
-        let parts = {
-            let mut state = self.state();
-            state.is_open = false;
-            std::mem::take(&mut state.parts)
-        };
-        if parts.is_empty() {
-            return;
-        }
-        let mut whole = Append {
-            grounds: Vec::with_capacity(parts.len()),
-            records: Vec::with_capacity(parts.len()),
-        };
-        let mut decided = Vec::with_capacity(parts.len());
-        for part in parts {
-            decided.push((Lent(Some(part.address)), whole.records.len() as u64, part.decided));
-            whole.grounds.extend(part.append.grounds);
-            whole.records.extend(part.append.records);
-        }
-        let result = journal.append(whole).await;
-        for (lent, offset, decided) in decided {
-            lent.settle(result.clone().map(drop));
-            for decided in decided {
-                match &result {
-                    Ok(Appended { first_seq }) => decided.answer(first_seq + offset),
-                    Err(error) => decided.fail(error),
-                }
-            }
-        }
-    }
-
-    /// Waits until every order is answered; one whose actor is gone has no answers.
-    pub async fn answers(&self) -> Outcomes {
-        loop {
-            let done = self.done.notified();
-            {
-                let mut state = self.state();
-                if state.left == 0 {
-                    return std::mem::take(&mut state.answers);
-                }
-            }
-            done.await;
-        }
-    }
-
-    /// Takes a part in, or gives it back where the batch has gone on already.
-    pub fn take_in(&self, part: Part) -> Result<(), Part> {
+    pub fn take_in(&self, part: Part) {
         let mut state = self.state();
-        if !state.is_open {
-            return Err(part);
+        if state.is_over {
+            drop(state);
+            // Nobody would append it: its actor is told so.
+            return drop(part);
         }
         state.parts.push(part);
-        Ok(())
+        drop(state);
+        self.news.notify_one();
+    }
+
+    /// Appends what comes until every order is answered. One whose actor is gone has no answers.
+    pub async fn run(&self, journal: &Arc<dyn Journal>) -> Outcomes {
+        let _over = Over(self);
+        loop {
+            self.news.notified().await;
+            self.calm().await;
+            let (parts, left) = {
+                let mut state = self.state();
+                (std::mem::take(&mut state.parts), state.left)
+            };
+            if left == 0 && parts.is_empty() {
+                return std::mem::take(&mut self.state().answers);
+            }
+            if !parts.is_empty() {
+                actix_web::rt::spawn(append(journal.clone(), parts));
+            }
+        }
+    }
+
+    /// Waits as long as actors of this thread come to decide.
+    async fn calm(&self) {
+        let heard = || {
+            let state = self.state();
+            (state.parts.len(), state.left)
+        };
+        let (mut before, mut quiet) = (heard(), 0);
+        while quiet < 2 && before.1 > 0 {
+            tokio::task::yield_now().await;
+            let now = heard();
+            quiet = if now == before { quiet + 1 } else { 0 };
+            before = now;
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end of a batch, by a defect too: what nobody will append is let go of, and those who wait for it are told.
+struct Over<'a>(&'a Gathering);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        let parts = {
+            let mut state = self.0.state();
+            state.is_over = true;
+            std::mem::take(&mut state.parts)
+        };
+        drop(parts);
+    }
+}
+
+/// Appends what several actors have decided, and tells everybody how that ended.
+async fn append(journal: Arc<dyn Journal>, parts: Vec<Part>) {
+    let mut whole = Append {
+        grounds: Vec::with_capacity(parts.len()),
+        records: Vec::with_capacity(parts.len()),
+    };
+    let mut waiting = Vec::with_capacity(parts.len());
+    for Part { actor, append, decided } in parts {
+        waiting.push((actor, whole.records.len() as u64, decided));
+        whole.grounds.extend(append.grounds);
+        whole.records.extend(append.records);
+    }
+    let result = journal.append(whole).await;
+    for (actor, offset, decided) in waiting {
+        actor.settle(result.clone().map(drop));
+        for decided in decided {
+            match &result {
+                Ok(Appended { first_seq }) => decided.answer(first_seq + offset),
+                Err(error) => decided.fail(error),
+            }
+        }
     }
 }
 
@@ -135,31 +158,38 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.left = state.left.saturating_sub(1);
-        if state.left == 0 {
-            self.0.done.notify_one();
+        let left = {
+            let mut state = self.0.state();
+            state.left = state.left.saturating_sub(1);
+            state.left
+        };
+        if left == 0 {
+            self.0.news.notify_one();
         }
     }
 }
 
-/// An actor that waits for the gathering's append. However that ends, by a defect too, it is told.
-struct Lent(Option<Addr<SkuActor>>);
+/// An actor that waits for an append which is not its own. However that ends, by a defect too, it is told.
+pub struct Lent(Option<Addr<SkuActor>>);
 
 impl Lent {
+    pub fn new(actor: Addr<SkuActor>) -> Self {
+        Self(Some(actor))
+    }
+
     fn settle(mut self, result: Result<(), JournalError>) {
-        if let Some(address) = self.0.take() {
-            // Past the mailbox's bound, as it must arrive; there is one for each order that had its place.
-            address.do_send(Settle(result));
+        if let Some(actor) = self.0.take() {
+            // Past the mailbox's bound, as it must arrive; there is one for each append that the actor waits for.
+            actor.do_send(Settle(result));
         }
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(address) = self.0.take() {
+        if let Some(actor) = self.0.take() {
             let reason = "the batch ended before its outcome was known".to_owned();
-            address.do_send(Settle(Err(JournalError::Unknown(reason))));
+            actor.do_send(Settle(Err(JournalError::Unknown(reason))));
         }
     }
 }

@@ -14,7 +14,7 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::claims::Claim;
-use super::gathering::{Part, Slot};
+use super::gathering::{Lent, Part, Slot};
 use super::registry::Place;
 use super::{ExecuteError, Inventory, Keyed, Outcome, new_id};
 use crate::domain::command::Counted;
@@ -331,31 +331,21 @@ impl Handler<Settle> for SkuActor {
     }
 }
 
-/// Leaves the append to the batch that it was decided for, if it was decided for nobody else.
+/// Leaves the append to a batch that it was decided for, if there is one among those who wait for it.
 fn gather(append: Append, decided: Vec<Decided>, context: &mut Context<SkuActor>) -> Option<(Append, Vec<Decided>)> {
-    let [
-        Decided {
-            message: Execute {
-                task: Task::Write(order),
-                ..
-            },
-            ..
-        },
-    ] = decided.as_slice()
+    let Some(gathering) = decided
+        .iter()
+        .find_map(|decided| decided.message.slot())
+        .map(Slot::gathering)
     else {
         return Some((append, decided));
     };
-    let Reply::Batch(slot) = &order.reply else {
-        return Some((append, decided));
-    };
-    let gathering = slot.gathering();
-    let part = Part {
-        address: context.address(),
+    gathering.take_in(Part {
+        actor: Lent::new(context.address()),
         append,
         decided,
-    };
-    let given_back = gathering.take_in(part).err()?;
-    Some((given_back.append, given_back.decided))
+    });
+    None
 }
 
 impl Execute {
@@ -395,6 +385,17 @@ impl Execute {
         match &mut self.task {
             Task::Touch(_) => &mut [],
             Task::Write(order) => &mut order.writes,
+        }
+    }
+
+    /// Where the batch gathers that it is a part of.
+    fn slot(&self) -> Option<&Slot> {
+        match &self.task {
+            Task::Write(order) => match &order.reply {
+                Reply::Batch(slot) => Some(slot),
+                Reply::One(_) => None,
+            },
+            Task::Touch(_) => None,
         }
     }
 
