@@ -72,13 +72,21 @@ pub struct Moved {
     pub until: u64,
 }
 
+/// So many appends may be in flight at the same time. The second is for batches only: they are appended by the
+/// thousand, and while the log writes one the next is decided. Everybody else is faster in larger groups.
+const MAX_AHEAD: u32 = 2;
+
 pub struct SkuActor {
     sku: Sku,
     inventory: Arc<Inventory>,
     /// Runs ahead of the journal by what is in flight; `None` until it is loaded.
     stock: Option<Stock>,
     waiting: VecDeque<Execute>,
-    in_flight: bool,
+    /// Appends that it waits for.
+    in_flight: u32,
+    /// One of them has failed: it decides nothing more until it has loaded its state anew.
+    failed: bool,
+    looking_back: bool,
     /// Changed since its last snapshot was begun.
     dirty: bool,
     /// Set while a snapshot is waiting to be written, which does not keep the actor from stopping.
@@ -117,7 +125,9 @@ impl SkuActor {
                 inventory,
                 stock: None,
                 waiting: VecDeque::new(),
-                in_flight: false,
+                in_flight: 0,
+                failed: false,
+                looking_back: false,
                 dirty: false,
                 saving: Rc::default(),
                 last_used: Instant::now(),
@@ -146,18 +156,22 @@ impl SkuActor {
 
     /// Decides all that waits and appends what came of it.
     fn decide_waiting(&mut self, context: &mut Context<Self>) {
-        if self.stock.is_none() || self.in_flight || self.waiting.is_empty() {
+        if self.stock.is_none() || self.failed || self.looking_back || self.waiting.is_empty() {
             return;
         }
-        match self.waiting.iter().any(Execute::looks_back) {
-            true => self.look_back(context),
-            false => self.decide_first(self.waiting.len(), context),
+        match (self.in_flight, self.waiting.iter().any(Execute::looks_back)) {
+            (0, true) => self.look_back(context),
+            (0, false) => self.decide_first(self.waiting.len(), context),
+            (1..MAX_AHEAD, false) if self.waiting.iter().any(|message| message.slot().is_some()) => {
+                self.decide_first(self.waiting.len(), context);
+            }
+            _ => {}
         }
     }
 
     /// Counts of the past are decided on what has moved since, which the log tells while nothing is in flight.
     fn look_back(&mut self, context: &mut Context<Self>) {
-        self.in_flight = true;
+        self.looking_back = true;
         let asked = self.waiting.len();
         let writes = self.waiting.iter().flat_map(Execute::writes);
         let counts = writes.filter_map(|write| Some((write.request.clone(), write.moved?)));
@@ -171,7 +185,7 @@ impl SkuActor {
             Ok::<_, JournalError>(sums)
         };
         context.spawn(sums.into_actor(self).map(move |sums, actor, context| {
-            actor.in_flight = false;
+            actor.looking_back = false;
             match sums {
                 Ok(sums) => {
                     let writes = actor.waiting.iter_mut().take(asked).flat_map(Execute::writes_mut);
@@ -210,7 +224,8 @@ impl SkuActor {
             .drain(..count)
             .map(|message| message.decide(&self.sku, stock, now, &mut records, &mut moved))
             .collect();
-        if records.is_empty() {
+        // With nothing in flight, what was decided rests on what is durable.
+        if records.is_empty() && self.in_flight == 0 {
             self.tell_next_deadline();
             decided.into_iter().for_each(|decided| decided.answer(0));
             return;
@@ -219,7 +234,7 @@ impl SkuActor {
             grounds: vec![(self.sku.clone(), ground)],
             records,
         };
-        self.in_flight = true;
+        self.in_flight += 1;
         let Some((append, decided)) = gather(append, decided, context) else {
             return;
         };
@@ -228,7 +243,6 @@ impl SkuActor {
     }
 
     fn settle(&mut self, result: Result<Appended, JournalError>, decided: Vec<Decided>, context: &mut Context<Self>) {
-        self.in_flight = false;
         match result {
             Ok(Appended { first_seq }) => {
                 decided.into_iter().for_each(|decided| decided.answer(first_seq));
@@ -242,21 +256,40 @@ impl SkuActor {
                         false => self.waiting.push_front(decided.message),
                     }
                 }
-                self.load(context);
+                self.begin_anew(context);
             }
             // What was decided on a state that is no more cannot leave, whatever it was.
             Err(error) => {
                 decided.into_iter().for_each(|decided| decided.fail(&error));
-                self.load(context);
+                self.begin_anew(context);
             }
         }
     }
 
     /// What was decided is durable.
     fn go_on(&mut self, context: &mut Context<Self>) {
-        self.tell_next_deadline();
+        self.in_flight -= 1;
         self.dirty = true;
+        if self.failed {
+            return self.load_when_settled(context);
+        }
+        self.tell_next_deadline();
         self.decide_waiting(context);
+    }
+
+    /// What was decided is not recorded, or may not be. What was decided on top of it cannot be either: its append
+    /// names a version that there is not.
+    fn begin_anew(&mut self, context: &mut Context<Self>) {
+        self.in_flight -= 1;
+        self.failed = true;
+        self.load_when_settled(context);
+    }
+
+    fn load_when_settled(&mut self, context: &mut Context<Self>) {
+        if self.in_flight == 0 {
+            self.failed = false;
+            self.load(context);
+        }
     }
 
     /// What is over is recorded: a moment that has passed need not be told again. After a failure it is
@@ -323,10 +356,9 @@ impl Handler<Settle> for SkuActor {
     type Result = ();
 
     fn handle(&mut self, Settle(result): Settle, context: &mut Self::Context) {
-        self.in_flight = false;
         match result {
             Ok(()) => self.go_on(context),
-            Err(_) => self.load(context),
+            Err(_) => self.begin_anew(context),
         }
     }
 }

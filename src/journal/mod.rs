@@ -3,6 +3,7 @@
 //! [`Journal`] is the only abstraction over storage. Every engine keeps these promises, and
 //! `contract.rs` holds each of them to every one:
 //!
+//! - Appends take effect in the order in which they are queued; one of nothing waits for those before it.
 //! - An append is all or nothing, receipts included, and conditional on the version of each SKU that
 //!   it touches. `Ok` means that it is on stable storage and that every query shows it.
 //! - No query ever shows an append that could still be lost, and one append is shown in all its SKUs

@@ -200,7 +200,8 @@ impl Writer {
         }
         let group = self.assemble(queued);
         if group.published.is_empty() {
-            return;
+            // Who appends nothing waits for what is before it, and that is on stable storage by now.
+            return acknowledge(group.dones);
         }
         #[cfg(test)]
         let Some(group) = self.act_on_planted_bug(group) else {

@@ -95,10 +95,12 @@ fn of_movement(movement: Movement) -> u64 {
 
 /// The kind goes first, so that a SKU and a store of the same name are two keys.
 fn hash(kind: u8, name: &str) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&[kind]);
-    hasher.update(name.as_bytes());
-    beginning(hasher.finalize().as_bytes())
+    // FNV-1a (Fowler, Noll and Vo), as it is short and will be the same for ever. Names that share a hash cost a
+    // record read in vain.
+    let bytes = std::iter::once(&kind).chain(name.as_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 fn beginning(hash: &[u8]) -> u64 {
