@@ -5,10 +5,10 @@
 //! makes a hot SKU fast. Whatever it answers, refusals included, rests on what is durable by then.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
@@ -91,7 +91,7 @@ pub struct SkuActor {
     dirty: bool,
     /// Set while a snapshot is waiting to be written, which does not keep the actor from stopping.
     saving: Rc<Cell<bool>>,
-    last_used: Instant,
+    last_used: Timestamp,
     /// The deadline that was told to the expiry queue last.
     told_deadline: Option<Timestamp>,
 }
@@ -121,6 +121,7 @@ impl SkuActor {
             // The registry's places are the bound that a client meets.
             context.set_mailbox_capacity(inventory.settings.queue_limit);
             Self {
+                last_used: inventory.clock.now(),
                 sku,
                 inventory,
                 stock: None,
@@ -130,7 +131,6 @@ impl SkuActor {
                 looking_back: false,
                 dirty: false,
                 saving: Rc::default(),
-                last_used: Instant::now(),
                 told_deadline: None,
             }
         })
@@ -194,10 +194,15 @@ impl SkuActor {
                     actor.decide_first(asked, context);
                 }
                 Err(error) => {
-                    let failed: Vec<_> = actor.waiting.drain(..asked).collect();
+                    let asked: Vec<_> = actor.waiting.drain(..asked).collect();
+                    let (failed, others): (Vec<_>, Vec<_>) = asked.into_iter().partition(Execute::looks_back);
                     failed
                         .into_iter()
                         .for_each(|message| message.fail(error.clone().into()));
+                    others
+                        .into_iter()
+                        .rev()
+                        .for_each(|message| actor.waiting.push_front(message));
                     actor.decide_waiting(context);
                 }
             }
@@ -209,6 +214,7 @@ impl SkuActor {
         let Some(stock) = self.stock.as_mut() else { return };
         let ground = stock.version();
         let now = self.inventory.clock.now();
+        self.last_used = now;
         let mut records = Vec::with_capacity(self.waiting.len());
         let is_due = stock.next_deadline().is_some_and(|at| at <= now);
         if let Some(event) = is_due.then(|| expire(&self.sku, stock, now, &system())).flatten() {
@@ -218,7 +224,8 @@ impl SkuActor {
                 receipt: None,
             });
         }
-        let mut moved = MovedNow::default();
+        let looks_back = self.waiting.iter().take(count).any(Execute::looks_back);
+        let mut moved = MovedNow(looks_back.then(HashMap::new));
         let decided: Vec<Decided> = self
             .waiting
             .drain(..count)
@@ -295,8 +302,10 @@ impl SkuActor {
     /// What is over is recorded: a moment that has passed need not be told again. After a failure it is
     /// left as it was, as the queue tries again by itself.
     fn tell_next_deadline(&mut self) {
-        let now = self.inventory.clock.now();
-        self.told_deadline = self.told_deadline.filter(|told| *told > now);
+        if self.told_deadline.is_some() {
+            let now = self.inventory.clock.now();
+            self.told_deadline = self.told_deadline.filter(|told| *told > now);
+        }
         self.tell_deadline();
     }
 
@@ -324,7 +333,9 @@ impl SkuActor {
             ));
         }
         // It stops only with nothing in flight or queued, and nobody who has got hold of its address.
-        let is_idle = self.last_used.elapsed() >= self.inventory.settings.idle_after && !self.dirty;
+        let idle_ms = self.inventory.clock.now().as_millis() - self.last_used.as_millis();
+        let is_quiet = idle_ms >= self.inventory.settings.idle_after.as_millis() as i64 && self.in_flight == 0;
+        let is_idle = is_quiet && !self.dirty;
         if is_idle && self.inventory.registry.retire(&self.sku) {
             context.stop();
         }
@@ -346,7 +357,6 @@ impl Handler<Execute> for SkuActor {
     type Result = ();
 
     fn handle(&mut self, message: Execute, context: &mut Self::Context) {
-        self.last_used = Instant::now();
         self.waiting.push_back(message);
         self.decide_waiting(context);
     }
@@ -444,8 +454,17 @@ impl Execute {
 }
 
 impl Order {
-    /// Decides on a copy, if there is more than one thing to decide on it.
+    /// Decides on a copy, as one write may follow from another, or be answered with the whole item.
     fn rehearse(&mut self, sku: &Sku, stock: &Stock, now: Timestamp, moved: &MovedNow) -> Vec<Decision> {
+        if let [write] = self.writes.as_mut_slice()
+            && write.request.resource == Resource::Level
+        {
+            moved.add_to(&mut write.request);
+            return vec![match decide(stock, &write.request, now) {
+                Err(refusal) => Decision::Refused(refusal),
+                Ok(event) => Decision::DryRun(event, None),
+            }];
+        }
         let (mut scratch, mut moved) = (stock.clone(), moved.clone());
         let writes = self.writes.iter_mut();
         let decided = writes.map(|write| {
@@ -527,14 +546,17 @@ impl Write {
 }
 
 /// What has moved since the log was read for counts of the past, by what is decided together with them.
-#[derive(Clone, Default)]
-struct MovedNow(Vec<(StoreId, i64)>);
+/// Kept only where there are such counts.
+#[derive(Clone)]
+struct MovedNow(Option<HashMap<StoreId, i64>>);
 
 impl MovedNow {
     fn note(&mut self, event: &Event) {
+        let Some(sums) = &mut self.0 else { return };
         for change in &event.changes {
             if change.movement.is_some_and(|movement| movement != Movement::Count) {
-                self.0.push((change.store_id.clone(), change.delta));
+                let sum = sums.entry(change.store_id.clone()).or_default();
+                *sum = sum.saturating_add(change.delta);
             }
         }
     }
@@ -543,8 +565,8 @@ impl MovedNow {
         let Some(Counted { moved, .. }) = request.counted() else {
             return;
         };
-        let here = self.0.iter().filter(|(store, _)| *store == request.store_id);
-        request.set_moved(here.fold(moved, |sum, (_, delta)| sum.saturating_add(*delta)));
+        let now = self.0.as_ref().and_then(|sums| sums.get(&request.store_id));
+        request.set_moved(moved.saturating_add(now.copied().unwrap_or(0)));
     }
 }
 

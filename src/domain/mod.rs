@@ -12,6 +12,7 @@ pub mod item;
 #[cfg(test)]
 mod properties;
 pub mod stock;
+mod text;
 pub mod time;
 
 pub use command::{Action, Expected, Origin, Request, Resource};

@@ -1,7 +1,5 @@
 //! Batches: many operations in one request, each standing for itself.
 
-use std::borrow::Cow;
-
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
@@ -11,8 +9,8 @@ use serde_json::{Map, Value};
 use validator::Validate;
 
 use super::bodies::{
-    AdjustBody, AdjustType, Asked, PriceBody, ReleaseBody, ReserveBody, SetBody, StockBody, TransferBody, object,
-    present,
+    AdjustBody, AdjustType, Asked, Object, PriceBody, ReleaseBody, ReserveBody, SetBody, StockBody, TransferBody,
+    object, present,
 };
 use super::caller::Caller;
 use super::forms::{LevelForm, ReservationForm};
@@ -28,10 +26,10 @@ use crate::domain::{Expected, Origin, Request, ReservationId, Resource, Sku, Sto
 #[derive(Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BatchBody<'a> {
-    /// Read one by one, so that what is wrong with one of them does not stand in the way of the others.
+    /// Up to 10,000, each of which is refused by itself if it does not fit.
     #[serde(borrow)]
     #[schemars(with = "Vec<OperationBody>", length(max = MAX_OPERATIONS))]
-    operations: Vec<&'a RawValue>,
+    operations: &'a RawValue,
     /// Only false is served: operations stand each for itself.
     #[serde(default)]
     #[schemars(extend("const" = false))]
@@ -49,16 +47,19 @@ pub struct BatchBody<'a> {
 pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> Answer {
     let bytes = write::read(&request, payload).await?;
     write::refuse_preconditions(&request)?;
-    body::check_depth(&bytes)?;
     let batch: BatchBody = body::parse(&request, &bytes)?;
-    check(&batch)?;
+    if batch.atomic {
+        let later = "only false is served: operations stand each for itself";
+        return Err(Problem::invalid("atomic", later));
+    }
+    let bodies = parse_each(batch.operations)?;
     let Caller(origin) = Caller::of(&request);
     let key = batch.idempotency_key.as_deref();
     let keyed = idempotency::keyed(&request, &bytes, key, &origin.by, forms::status(Resource::Level))?;
     let inventory = state.inventory()?;
-    let (mut operations, mut refused) = (Vec::with_capacity(batch.operations.len()), Vec::new());
-    for (index, raw) in (0..).zip(&batch.operations) {
-        match read(raw.get(), &origin) {
+    let (mut operations, mut refused) = (Vec::with_capacity(bodies.len()), Vec::new());
+    for (index, body) in (0..).zip(bodies) {
+        match body.and_then(|body| read(body, &origin)) {
             Ok((request, chose_reservation)) => operations.push(Operation {
                 index,
                 request,
@@ -91,19 +92,25 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
 /// What the answer to an operation has, in bytes.
 const TYPICAL_RESULT: usize = 320;
 
-fn check(batch: &BatchBody) -> Result<(), Problem> {
-    if batch.atomic {
-        let later = "only false is served: operations stand each for itself";
-        return Err(Problem::invalid("atomic", later));
-    }
-    if batch.operations.len() > MAX_OPERATIONS {
-        let detail = format!(
-            "A batch has at most {MAX_OPERATIONS} operations, not {}.",
-            batch.operations.len()
-        );
+/// Reads all operations at once; or one by one, if that fails, as what is wrong with one of them must not stand in
+/// the way of the others.
+fn parse_each(operations: &RawValue) -> Result<Vec<Result<OperationBody, Problem>>, Problem> {
+    let text = operations.get();
+    let bodies: Vec<Result<OperationBody, Problem>> = match serde_json::from_str::<Vec<Object<OperationBody>>>(text) {
+        Ok(bodies) => bodies.into_iter().map(|Object(body)| Ok(body)).collect(),
+        Err(_) => {
+            body::check_depth(text.as_bytes())?;
+            let parsed = serde_json::from_str::<Vec<&RawValue>>(text);
+            let bodies = parsed.map_err(|_| Problem::invalid("operations", "it must be a list of operations"))?;
+            let bodies = bodies.iter().map(|raw| body::parse_object(raw.get().as_bytes()));
+            bodies.collect()
+        }
+    };
+    if bodies.len() > MAX_OPERATIONS {
+        let detail = format!("A batch has at most {MAX_OPERATIONS} operations, not {}.", bodies.len());
         return Err(Problem::new(Code::PayloadTooLarge, detail).with("limit", MAX_OPERATIONS));
     }
-    Ok(())
+    Ok(bodies)
 }
 
 fn is_replayed(outcome: &Result<Outcome, ExecuteError>) -> bool {
@@ -114,7 +121,7 @@ fn is_replayed(outcome: &Result<Outcome, ExecuteError>) -> bool {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "BatchOperation")]
-pub struct OperationBody<'a> {
+pub struct OperationBody {
     op: Op,
     sku: Sku,
     /// Where; for all but a transfer.
@@ -149,8 +156,8 @@ pub struct OperationBody<'a> {
     #[schemars(extend("x-nullable" = true))]
     reorder_point: Option<Option<u64>>,
     /// Of a set, an adjust or a transfer.
-    #[serde(default, borrow, deserialize_with = "present")]
-    note: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "present")]
+    note: Option<String>,
     /// Of a reserve.
     #[serde(default, deserialize_with = "present")]
     ttl_seconds: Option<u64>,
@@ -158,14 +165,14 @@ pub struct OperationBody<'a> {
     #[serde(default, deserialize_with = "present")]
     reservation_id: Option<ReservationId>,
     /// Of a reserve.
-    #[serde(default, borrow, deserialize_with = "present")]
-    reference: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "present")]
+    reference: Option<String>,
     /// Of a set: names the item.
-    #[serde(default, borrow, deserialize_with = "present")]
-    name: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
     /// Of a set: describes the item.
-    #[serde(default, borrow, deserialize_with = "present")]
-    description: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "present")]
+    description: Option<String>,
     /// Of a set: prices the item.
     #[serde(default, deserialize_with = "object")]
     price: Option<PriceBody>,
@@ -199,8 +206,7 @@ impl TryFrom<String> for Op {
 }
 
 /// The operation as a command, and whether it chose the id of its reservation.
-fn read(raw: &str, origin: &Origin) -> Result<(Request, bool), Problem> {
-    let operation: OperationBody = body::parse_object(raw.as_bytes())?;
+fn read(operation: OperationBody, origin: &Origin) -> Result<(Request, bool), Problem> {
     operation.check_members()?;
     let (sku, store_id, asked) = operation.asks()?;
     let request = Request {
@@ -217,7 +223,7 @@ fn read(raw: &str, origin: &Origin) -> Result<(Request, bool), Problem> {
     Ok((request, asked.chose_reservation))
 }
 
-impl OperationBody<'_> {
+impl OperationBody {
     /// Refuses members that the single request would not know.
     fn check_members(&self) -> Result<(), Problem> {
         use Op::{Adjust, Release, Reserve, Set, Transfer};
@@ -259,7 +265,7 @@ impl OperationBody<'_> {
             Op::Adjust => asked(AdjustBody {
                 delta: given(self.delta, "delta")?,
                 movement: self.movement,
-                note: self.note.map(Cow::into_owned),
+                note: self.note,
                 expected_version: self.expected_version,
                 idempotency_key: None,
                 dry_run: false,
@@ -275,7 +281,7 @@ impl OperationBody<'_> {
                 store_id: None,
                 ttl_seconds: self.ttl_seconds,
                 reservation_id: self.reservation_id,
-                reference: self.reference.map(Cow::into_owned),
+                reference: self.reference,
                 expected_version: self.expected_version,
                 idempotency_key: None,
                 dry_run: false,
@@ -292,7 +298,7 @@ impl OperationBody<'_> {
     }
 
     fn set(self) -> Result<Asked, Problem> {
-        let check_length = |member: &str, text: &Option<Cow<str>>, max: u64| match text {
+        let check_length = |member: &str, text: &Option<String>, max: u64| match text {
             Some(text) if !(1..=max).contains(&(text.chars().count() as u64)) => {
                 Err(Problem::invalid(member, format!("must have 1 to {max} characters")))
             }
@@ -307,7 +313,7 @@ impl OperationBody<'_> {
             quantity: given(self.quantity, "quantity")?,
             counted_at: self.counted_at,
             reorder_point: self.reorder_point,
-            note: self.note.map(Cow::into_owned),
+            note: self.note,
             expected_version: self.expected_version,
             details: DetailsPatch {
                 name: self.name.map(Into::into),
@@ -324,7 +330,7 @@ impl OperationBody<'_> {
             from_store_id: given(self.from_store_id, "fromStoreId")?,
             to_store_id: given(self.to_store_id, "toStoreId")?,
             quantity: given(self.quantity, "quantity")?,
-            note: self.note.map(Cow::into_owned),
+            note: self.note,
             idempotency_key: None,
             dry_run: false,
         };
@@ -380,13 +386,13 @@ pub struct DoneForm<'a> {
     level: Option<LevelForm<'a>>,
     /// Of a reserve.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reservation: Option<ReservationForm<'a>>,
+    reservation: Option<Box<ReservationForm<'a>>>,
     /// Of a transfer: the level from which the stock went.
     #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<LevelForm<'a>>,
+    from: Option<Box<LevelForm<'a>>>,
     /// Of a transfer: the level to which it went.
     #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<LevelForm<'a>>,
+    to: Option<Box<LevelForm<'a>>>,
     /// The event's place in the log; a dry run has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<u64>,
@@ -436,14 +442,13 @@ pub fn succeeded(index: u32, outcome: &Outcome, minimal: bool) -> ResultForm<'_>
     let mut levels = event.changes.iter().map(|change| forms::changed(change, event.at));
     let (first, second) = (levels.next(), levels.next());
     let is_transfer = second.is_some();
-    let shows = |part| if minimal { None } else { part };
     ResultForm::Done(DoneForm {
         index,
         status: forms::status_of(outcome),
-        level: shows(if is_transfer { None } else { first.clone() }),
-        reservation: forms::reservation(event),
-        from: shows(if is_transfer { first } else { None }),
-        to: shows(second),
+        from: first.clone().filter(|_| is_transfer && !minimal).map(Box::new),
+        level: first.filter(|_| !is_transfer && !minimal),
+        reservation: forms::reservation(event).map(Box::new),
+        to: second.filter(|_| !minimal).map(Box::new),
         seq: outcome.seq,
     })
 }
