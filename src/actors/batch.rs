@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::gathering::Gathering;
-use super::sku::{Order, Reply, Task, Write};
+use super::sku::{Moved, Order, Reply, Task, Write};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, actor_is_gone, claims};
 use crate::domain::{Action, Request, ReservationId, Sku};
 use crate::journal::{JournalError, KeyHash};
@@ -148,7 +148,8 @@ impl Inventory {
         keyed: Option<Keyed>,
         outcomes: &mut Outcomes,
     ) -> (Shares, Vec<Operation>) {
-        let (mut shares, mut later) = (Shares::default(), Vec::new());
+        let mut shares = Shares::with_capacity_and_hasher(operations.len(), RandomState::default());
+        let mut later = Vec::new();
         let (mut chosen, mut held_back) = (HashSet::new(), HashSet::new());
         for operation in operations {
             let is_chosen_again = operation.chosen_id().is_some_and(|id| !chosen.insert(id.clone()));
@@ -169,8 +170,8 @@ impl Inventory {
                     continue;
                 }
             };
-            let moved = match self.look_back(&request).await {
-                Ok(moved) => moved,
+            let moved = match self.check_counted_at(&request) {
+                Ok(counted) => counted.map(|_| Moved::NOTHING),
                 Err(refused) => {
                     outcomes.push((index, Err(refused)));
                     continue;

@@ -1,6 +1,7 @@
 //! The one clock of the process: it never goes back, also not over a restart or when the system's does.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use crate::domain::Timestamp;
 
@@ -29,6 +30,21 @@ impl Clock {
     }
 }
 
+impl Clock {
+    /// Waits until `at`, which is not to come, has passed.
+    pub async fn after(&self, at: Timestamp) {
+        while self.now() <= at {
+            if chrono::Utc::now().timestamp_millis() < at.as_millis() {
+                // The system's clock has gone back, and time stands still until it has caught up: one step on is as
+                // good as any, and nobody waits for it.
+                self.highest_ms.fetch_max(at.as_millis() + 1, Ordering::AcqRel);
+            } else {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +54,15 @@ mod tests {
         let future = Timestamp::from_millis(chrono::Utc::now().timestamp_millis() + 3_600_000);
         let clock = Clock::starting_at(future);
         assert_eq!(clock.now(), future);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_clock_that_stands_still() {
+        let future = Timestamp::from_millis(chrono::Utc::now().timestamp_millis() + 3_600_000);
+        let clock = Clock::starting_at(future);
+        tokio::time::timeout(Duration::from_secs(5), clock.after(future))
+            .await
+            .unwrap();
+        assert_eq!(clock.now().as_millis(), future.as_millis() + 1);
     }
 }

@@ -14,6 +14,9 @@ use super::sku::{Decided, Settle, SkuActor};
 use super::{ExecuteError, Outcome};
 use crate::journal::{Append, Appended, Journal, JournalError};
 
+/// So many SKUs are appended without waiting for more: while the log writes them, the next are decided.
+const ENOUGH: usize = 256;
+
 pub struct Gathering {
     state: Mutex<State>,
     /// Something has come, or everything is answered.
@@ -88,14 +91,14 @@ impl Gathering {
         }
     }
 
-    /// Waits as long as actors of this thread come to decide.
+    /// Waits as long as actors of this thread come to decide, until there is enough for the log to begin with.
     async fn calm(&self) {
         let heard = || {
             let state = self.state();
             (state.parts.len(), state.left)
         };
         let (mut before, mut quiet) = (heard(), 0);
-        while quiet < 2 && before.1 > 0 {
+        while quiet < 2 && before.0 < ENOUGH && before.1 > 0 {
             tokio::task::yield_now().await;
             let now = heard();
             quiet = if now == before { quiet + 1 } else { 0 };

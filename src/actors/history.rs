@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::HISTORY_PAGE;
 use crate::domain::stock::LevelImage;
 use crate::domain::{Details, Event, Item, Level, Sku, StoreId, Timestamp};
+use crate::journal::HistoryFilter;
 
 /// What is known of the past so far. The newest event that tells of a level tells how it stood.
 pub struct Past<'a> {
@@ -16,6 +16,28 @@ pub struct Past<'a> {
     levels: BTreeMap<StoreId, Level>,
     /// Where the item began.
     is_complete: bool,
+}
+
+/// What is to be looked for further back.
+pub enum Missing {
+    Level(StoreId),
+    Details,
+}
+
+impl Missing {
+    /// The newest event that tells of it.
+    pub fn narrow(self, filter: HistoryFilter) -> HistoryFilter {
+        match self {
+            Self::Level(store) => HistoryFilter {
+                store: Some(store),
+                ..filter
+            },
+            Self::Details => HistoryFilter {
+                described: true,
+                ..filter
+            },
+        }
+    }
 }
 
 impl<'a> Past<'a> {
@@ -31,15 +53,18 @@ impl<'a> Past<'a> {
         }
     }
 
-    /// How many events further back are worth reading, as long as something is not known.
-    pub fn wants(&self) -> Option<usize> {
-        let knows_all = self.details.is_some() && self.levels.len() == self.now.levels.len();
-        match (self.version, self.is_complete || knows_all) {
-            (_, true) => None,
-            // Often the last event tells all.
-            (0, _) => Some(16),
-            _ => Some(HISTORY_PAGE),
-        }
+    /// What is there now and has not been met going back.
+    pub fn missing(&self) -> Vec<Missing> {
+        let details = self.details.is_none().then_some(Missing::Details);
+        let unknown = self
+            .now
+            .levels
+            .iter()
+            .filter(|image| !self.levels.contains_key(&image.store_id));
+        let levels = unknown.map(|image| Missing::Level(image.store_id.clone()));
+        // Before its first event there was nothing.
+        let is_anywhere = |_: &Missing| self.version > 0 && !self.is_complete;
+        levels.chain(details).filter(is_anywhere).collect()
     }
 
     pub fn go_back(&mut self, event: &Event) {

@@ -26,6 +26,7 @@ use self::clock::Clock;
 use self::expiry::Deadlines;
 use self::registry::Registry;
 use self::sku::{Moved, Order, Reply, Task, Write};
+use crate::domain::command::Counted;
 use crate::domain::{
     Action, Event, Item, Level, Movement, Reason, Refusal, Request, ReservationId, ReservationStatus, Sku, StoreId,
     Timestamp,
@@ -238,31 +239,36 @@ impl Inventory {
 
     /// The item as it stood at a moment that is not to come; `None` where there was none.
     pub async fn item_at(self: &Arc<Self>, sku: &Sku, at: Timestamp) -> Result<Option<Item>, ExecuteError> {
+        if self.journal.item(sku).await?.is_none() {
+            return Ok(None);
+        }
+        self.settle(sku, at).await?;
+        // Read only now: what was under way may have made levels that have a past.
         let Some(view) = self.journal.item(sku).await? else {
             return Ok(None);
         };
-        self.settle(sku, at).await?;
         let filter = HistoryFilter {
             sku: Some(sku.clone()),
             to: Some(at),
             ..HistoryFilter::default()
         };
         let mut past = history::Past::of(sku, &view.item);
-        let mut before = u64::MAX;
-        while let Some(wanted) = past.wants() {
-            let found = self.journal.history(filter.clone(), before, wanted).await?;
-            let Some((last, _)) = found.last() else { break };
-            before = *last;
-            found.iter().for_each(|(_, event)| past.go_back(event));
+        // Often the last events tell all; what they do not is looked for by itself, however long ago it was.
+        for (_, event) in self.journal.history(filter.clone(), u64::MAX, LAST_EVENTS).await? {
+            past.go_back(&event);
+        }
+        for missing in past.missing() {
+            let filter = missing.narrow(filter.clone());
+            for (_, event) in self.journal.history(filter, u64::MAX, 1).await? {
+                past.go_back(&event);
+            }
         }
         Ok(past.item())
     }
 
     /// Waits until whatever the SKU's actor has decided up to `at` is shown; what it decides from then on is later.
     async fn settle(self: &Arc<Self>, sku: &Sku, at: Timestamp) -> Result<(), ExecuteError> {
-        while self.clock.now() <= at {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.clock.after(at).await;
         self.touch(sku).await
     }
 
@@ -291,10 +297,12 @@ impl Inventory {
         // Read before the receipt: a claim ends only after its receipt is there.
         let claim = self.claims.state(key);
         if let Some(receipt) = self.journal.receipt(key, self.clock.now()).await? {
-            return Ok(match receipt.of_batch {
-                true => Operation::CompletedBatch(self.replay_batch(key).await?),
-                false => Operation::Completed(self.replay(receipt).await?),
-            });
+            match (receipt.of_batch, claim) {
+                (false, _) => return Ok(Operation::Completed(self.replay(receipt).await?)),
+                (true, None) => return Ok(Operation::CompletedBatch(self.replay_batch(key).await?)),
+                // A batch whose first operations are done is not done.
+                (true, Some(_)) => {}
+            }
         }
         Ok(match claim {
             Some(claims::State::Running) => Operation::Pending,
@@ -345,6 +353,13 @@ impl Inventory {
 
     /// What has moved since a count of the past, as far as the log shows it now.
     async fn look_back(self: &Arc<Self>, request: &Request) -> Result<Option<Moved>, ExecuteError> {
+        if self.check_counted_at(request)?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(self.moved_since(request, Moved::NOTHING).await?))
+    }
+
+    fn check_counted_at(&self, request: &Request) -> Result<Option<Counted>, ExecuteError> {
         let Some(counted) = request.counted() else {
             return Ok(None);
         };
@@ -353,11 +368,7 @@ impl Inventory {
         if !(0..=OLDEST_COUNT_MS).contains(&age_ms) {
             return Err(ExecuteError::CountedAt { now });
         }
-        while self.clock.now() <= counted.at {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let nothing = Moved { sum: 0, until: 0 };
-        Ok(Some(self.moved_since(request, nothing).await?))
+        Ok(Some(counted))
     }
 
     /// Adds to `moved` what the log has behind it.
@@ -365,6 +376,7 @@ impl Inventory {
         let Some(counted) = request.counted() else {
             return Ok(moved);
         };
+        self.clock.after(counted.at).await;
         let until = self.journal.visible();
         let level = self.journal.level(&request.sku, &request.store_id).await?;
         if level.is_none_or(|view| view.level.updated_at <= counted.at) {
@@ -460,6 +472,9 @@ impl Inventory {
 
 /// Events that are read at a time where a sum or a state is made from the log.
 const HISTORY_PAGE: usize = 1000;
+
+/// Of an item's past, so many of its events are read at first.
+const LAST_EVENTS: usize = 16;
 
 /// How long ago a count may have been made, in milliseconds.
 const OLDEST_COUNT_MS: i64 = 24 * 3_600_000;

@@ -72,6 +72,11 @@ pub struct Moved {
     pub until: u64,
 }
 
+impl Moved {
+    /// Before the log has been read.
+    pub const NOTHING: Self = Self { sum: 0, until: 0 };
+}
+
 /// So many appends may be in flight at the same time. The second is for batches only: they are appended by the
 /// thousand, and while the log writes one the next is decided. Everybody else is faster in larger groups.
 const MAX_AHEAD: u32 = 2;

@@ -62,9 +62,8 @@ impl Folder {
     }
 
     /// What is over by now, as an event that is still to be recorded.
-    pub fn over(&mut self, sku: &Sku, stock: &Stock) -> Option<Event> {
+    pub fn over(&self, sku: &Sku, stock: &Stock, now: Timestamp) -> Option<Event> {
         let deadline = stock.next_deadline()?;
-        let now = self.now();
         (deadline <= now).then(|| expire(sku, stock, now, &self.origin))?
     }
 
@@ -74,7 +73,9 @@ impl Folder {
         let deadlines = self.journal.deadlines().await?;
         for (_, sku) in deadlines.into_iter().filter(|(at, _)| *at <= now) {
             let stock = self.journal.load(&sku).await?;
-            let Some(event) = self.over(&sku, &stock) else { continue };
+            let Some(event) = self.over(&sku, &stock, now) else {
+                continue;
+            };
             let append = Append {
                 grounds: vec![(sku, stock.version())],
                 records: vec![Record {

@@ -24,6 +24,22 @@ pub struct Details {
     pub price: Option<Price>,
 }
 
+/// What fits as a name: it is shown in one line.
+pub fn check_name(text: &str) -> Result<(), &'static str> {
+    match text.chars().count() as u64 {
+        1..=MAX_NAME_CHARS if text.chars().any(char::is_control) => Err("must not contain control characters"),
+        1..=MAX_NAME_CHARS => Ok(()),
+        _ => Err("must have 1 to 255 characters"),
+    }
+}
+
+pub fn check_description(text: &str) -> Result<(), &'static str> {
+    match text.chars().count() as u64 {
+        1..=MAX_DESCRIPTION_CHARS => Ok(()),
+        _ => Err("must have 1 to 4000 characters"),
+    }
+}
+
 /// Members that are given replace those of the item.
 pub type DetailsPatch = Details;
 

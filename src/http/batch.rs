@@ -19,7 +19,7 @@ use super::write::{self, Answer};
 use super::{State, body, forms, idempotency};
 use crate::actors::batch::{MAX_OPERATIONS, Operation, Outcomes};
 use crate::actors::{ExecuteError, Outcome};
-use crate::domain::item::{DetailsPatch, MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS};
+use crate::domain::item::{DetailsPatch, check_description, check_name};
 use crate::domain::{Expected, Origin, Request, ReservationId, Resource, Sku, StoreId, Timestamp};
 
 /// Operations on any SKUs, each of which stands for itself.
@@ -57,7 +57,7 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
     let key = batch.idempotency_key.as_deref();
     let keyed = idempotency::keyed(&request, &bytes, key, &origin.by, forms::status(Resource::Level))?;
     let inventory = state.inventory()?;
-    let (mut operations, mut refused) = (Vec::with_capacity(bodies.len()), Vec::new());
+    let (mut operations, mut refused) = (Vec::with_capacity(bodies.size_hint().0), Vec::new());
     for (index, body) in (0..).zip(bodies) {
         match body.and_then(|body| read(body, &origin)) {
             Ok((request, chose_reservation)) => operations.push(Operation {
@@ -94,24 +94,26 @@ const TYPICAL_RESULT: usize = 320;
 
 /// Reads all operations at once; or one by one, if that fails, as what is wrong with one of them must not stand in
 /// the way of the others.
-fn parse_each(operations: &RawValue) -> Result<Vec<Result<OperationBody, Problem>>, Problem> {
+fn parse_each(operations: &RawValue) -> Result<Bodies<'_>, Problem> {
     let text = operations.get();
-    let bodies: Vec<Result<OperationBody, Problem>> = match serde_json::from_str::<Vec<Object<OperationBody>>>(text) {
-        Ok(bodies) => bodies.into_iter().map(|Object(body)| Ok(body)).collect(),
+    let (count, bodies): (usize, Bodies) = match serde_json::from_str::<Vec<Object<OperationBody>>>(text) {
+        Ok(bodies) => (bodies.len(), Box::new(bodies.into_iter().map(|Object(body)| Ok(body)))),
         Err(_) => {
             body::check_depth(text.as_bytes())?;
             let parsed = serde_json::from_str::<Vec<&RawValue>>(text);
             let bodies = parsed.map_err(|_| Problem::invalid("operations", "it must be a list of operations"))?;
-            let bodies = bodies.iter().map(|raw| body::parse_object(raw.get().as_bytes()));
-            bodies.collect()
+            let parse = |raw: &RawValue| body::parse_object(raw.get().as_bytes());
+            (bodies.len(), Box::new(bodies.into_iter().map(parse)))
         }
     };
-    if bodies.len() > MAX_OPERATIONS {
-        let detail = format!("A batch has at most {MAX_OPERATIONS} operations, not {}.", bodies.len());
+    if count > MAX_OPERATIONS {
+        let detail = format!("A batch has at most {MAX_OPERATIONS} operations, not {count}.");
         return Err(Problem::new(Code::PayloadTooLarge, detail).with("limit", MAX_OPERATIONS));
     }
     Ok(bodies)
 }
+
+type Bodies<'a> = Box<dyn Iterator<Item = Result<OperationBody, Problem>> + 'a>;
 
 fn is_replayed(outcome: &Result<Outcome, ExecuteError>) -> bool {
     outcome.as_ref().is_ok_and(|outcome| outcome.replayed.is_some())
@@ -298,14 +300,12 @@ impl OperationBody {
     }
 
     fn set(self) -> Result<Asked, Problem> {
-        let check_length = |member: &str, text: &Option<String>, max: u64| match text {
-            Some(text) if !(1..=max).contains(&(text.chars().count() as u64)) => {
-                Err(Problem::invalid(member, format!("must have 1 to {max} characters")))
-            }
-            _ => Ok(()),
+        let fits = |member: &str, text: &Option<String>, check: fn(&str) -> Result<(), &'static str>| {
+            let checked = text.as_deref().map_or(Ok(()), check);
+            checked.map_err(|fault| Problem::invalid(member, fault))
         };
-        check_length("name", &self.name, MAX_NAME_CHARS)?;
-        check_length("description", &self.description, MAX_DESCRIPTION_CHARS)?;
+        fits("name", &self.name, check_name)?;
+        fits("description", &self.description, check_description)?;
         if let Some(price) = &self.price {
             body::validate(price)?;
         }

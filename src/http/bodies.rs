@@ -14,7 +14,7 @@ use super::idempotency::KEY_PATTERN;
 use super::problem::Problem;
 use crate::actors::new_id;
 use crate::domain::command::{Counted, ReorderPoint, Reserve, Set};
-use crate::domain::item::{DetailsPatch, MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS};
+use crate::domain::item::{self, DetailsPatch, MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS};
 use crate::domain::{Action, Details, MAX_QUANTITY, Movement, Price, ReservationId, Sku, StoreId, Timestamp};
 
 /// What a body asks for, before it is known of whom.
@@ -314,11 +314,13 @@ pub struct CreateBody {
     pub sku: Sku,
     /// What it is called.
     #[serde(default, deserialize_with = "present")]
-    #[validate(length(min = 1, max = MAX_NAME_CHARS, message = "must have 1 to 255 characters"), custom(function = one_line))]
+    #[validate(custom(function = check_name))]
+    #[schemars(length(min = 1, max = MAX_NAME_CHARS))]
     pub name: Option<String>,
     /// What there is to say of it.
     #[serde(default, deserialize_with = "present")]
-    #[validate(length(min = 1, max = MAX_DESCRIPTION_CHARS, message = "must have 1 to 4000 characters"))]
+    #[validate(custom(function = check_description))]
+    #[schemars(length(min = 1, max = MAX_DESCRIPTION_CHARS))]
     pub description: Option<String>,
     /// What one of it costs.
     #[serde(default, deserialize_with = "object")]
@@ -453,12 +455,12 @@ pub fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -
     Object::deserialize(deserializer).map(|Object(parsed)| Some(parsed))
 }
 
-/// Names are shown in one line.
-fn one_line(text: &str) -> Result<(), ValidationError> {
-    match text.chars().any(char::is_control) {
-        false => Ok(()),
-        true => Err(ValidationError::new("control").with_message("must not contain control characters".into())),
-    }
+fn check_name(text: &str) -> Result<(), ValidationError> {
+    item::check_name(text).map_err(|fault| ValidationError::new("name").with_message(fault.into()))
+}
+
+fn check_description(text: &str) -> Result<(), ValidationError> {
+    item::check_description(text).map_err(|fault| ValidationError::new("description").with_message(fault.into()))
 }
 
 fn delta(delta: i64) -> Result<(), ValidationError> {

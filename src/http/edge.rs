@@ -6,9 +6,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CACHE_CONTROL, CONNECTION, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use futures_util::FutureExt;
@@ -90,6 +92,30 @@ where
     finish(gauge, method, uri, request_id, service.call(request))
 }
 
+/// An answer with fewer bytes is not worth compressing.
+const MIN_COMPRESSED: u64 = 4096;
+
+/// Wraps what may be compressed: keeps small answers from it by saying that they have their encoding already.
+pub fn spare_small<S, B>(
+    request: ServiceRequest,
+    service: &S,
+) -> impl Future<Output = Result<ServiceResponse<B>, Error>> + use<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    let answer = service.call(request);
+    async move {
+        let mut response = answer.await?;
+        if !matches!(response.response().body().size(), BodySize::Sized(MIN_COMPRESSED..)) {
+            response.headers_mut().insert(CONTENT_ENCODING, IDENTITY);
+        }
+        Ok(response)
+    }
+}
+
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+
 async fn finish<B: MessageBody + 'static>(
     gauge: Arc<Gauge>,
     method: Method,
@@ -169,6 +195,9 @@ fn panicked(panic: &(dyn Any + Send)) -> Problem {
 }
 
 fn add_headers(headers: &mut HeaderMap, request_id: &RequestId, draining: bool) {
+    if headers.get(CONTENT_ENCODING) == Some(&IDENTITY) {
+        headers.remove(CONTENT_ENCODING);
+    }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {

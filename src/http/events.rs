@@ -59,6 +59,8 @@ pub struct EventsForm<'a> {
     next: Option<String>,
     /// How far this page has looked: from here on nothing has been missed. Give it as `after` to go on later.
     seq: u64,
+    /// The last sequence of the log at present.
+    end: u64,
 }
 
 /// `GET /api/events`
@@ -99,6 +101,7 @@ pub async fn events(state: Data<State>, request: HttpRequest) -> Answer {
             .collect(),
         next,
         seq: found.seq,
+        end: journal.visible(),
     }))
 }
 
@@ -187,6 +190,7 @@ pub async fn movements(state: Data<State>, request: HttpRequest) -> Answer {
         sku: query.id("sku", Sku::parse)?,
         store: query.id("storeId", StoreId::parse)?,
         moved: true,
+        described: false,
         movement: query.movement("type")?,
         from: query.time("from")?,
         to: query.time("to")?,

@@ -2,6 +2,7 @@
 
 use actix_web::http::Method;
 use actix_web::http::header::ALLOW;
+use actix_web::middleware::Compress;
 use actix_web::web::{PayloadConfig, ServiceConfig, resource, route, to};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route};
 
@@ -9,7 +10,7 @@ use super::body::MAX_BODY;
 use super::openapi::doc::Doc;
 use super::openapi::docs;
 use super::problem::{Code, Problem};
-use super::{batch, events, health, items, levels, openapi, operations, pages, root, transfers};
+use super::{batch, edge, events, health, items, levels, openapi, operations, pages, root, transfers};
 
 const LEVELS: &str = "/api/inventory/stores/{storeId}/inventory";
 const LEVEL: &str = "/api/inventory/stores/{storeId}/inventory/{sku}";
@@ -22,6 +23,7 @@ pub struct Resource {
     pub path: &'static str,
     pub methods: Vec<Entry>,
     routes: Vec<Route>,
+    is_compressed: bool,
 }
 
 pub struct Entry {
@@ -37,6 +39,7 @@ fn at(path: &'static str) -> Resource {
         path,
         methods: Vec::new(),
         routes: Vec::new(),
+        is_compressed: false,
     }
 }
 
@@ -49,6 +52,12 @@ impl Resource {
     {
         self.routes.push(route().method(method.clone()).to(handler));
         self.methods.push(Entry { method, does, doc });
+        self
+    }
+
+    /// Its answers may be large, and are then compressed for a client that asks for it.
+    fn compressed(mut self) -> Self {
+        self.is_compressed = true;
         self
     }
 
@@ -101,16 +110,21 @@ pub fn table() -> Vec<Resource> {
             levels::release,
             docs::release_level,
         ),
-        at("/api/inventory/batch").post("many operations, each standing for itself", batch::run, docs::batch),
+        at("/api/inventory/batch")
+            .post("many operations, each standing for itself", batch::run, docs::batch)
+            .compressed(),
         at("/api/transfers").post(
             "moves stock of a SKU from one store to another",
             transfers::transfer,
             docs::transfer,
         ),
-        at(LEVELS).get("levels of a store, paged", levels::list, docs::levels),
+        at(LEVELS)
+            .get("levels of a store, paged", levels::list, docs::levels)
+            .compressed(),
         at("/api/inventory/items")
             .get("items, paged, searched", items::list, docs::items)
-            .post("creates an item", items::create, docs::create_item),
+            .post("creates an item", items::create, docs::create_item)
+            .compressed(),
         at("/api/inventory/items/{sku}").get(
             "an item with its totals and levels, with its ETag",
             items::get,
@@ -128,16 +142,20 @@ pub fn table() -> Vec<Resource> {
             docs::release_item,
         ),
         at("/api/inventory/items/{sku}/history").get("the item as it stood at a time", items::history, docs::history),
-        at("/api/events").get(
-            "the log in order, paged; waits for news if asked",
-            events::events,
-            docs::events,
-        ),
-        at("/api/movements").get(
-            "changes of quantities, newest first, paged",
-            events::movements,
-            docs::movements,
-        ),
+        at("/api/events")
+            .get(
+                "the log in order, paged; waits for news if asked",
+                events::events,
+                docs::events,
+            )
+            .compressed(),
+        at("/api/movements")
+            .get(
+                "changes of quantities, newest first, paged",
+                events::movements,
+                docs::movements,
+            )
+            .compressed(),
         at("/api/operations/{key}").get(
             "what became of the caller's write with that idempotency key",
             operations::get,
@@ -147,8 +165,12 @@ pub fn table() -> Vec<Resource> {
         at("/api/health/live").get("that it lives", health::live, docs::live),
         at("/api/health/ready").get("whether it takes writes, or why not", health::ready, docs::ready),
         at("/").get("this description", root::describe, docs::service),
-        at("/api/openapi.json").get("this API, as an OpenAPI document", openapi::get, docs::document),
-        at("/api/docs").get("this API, as a page", pages::reference::get, docs::page),
+        at("/api/openapi.json")
+            .get("this API, as an OpenAPI document", openapi::get, docs::document)
+            .compressed(),
+        at("/api/docs")
+            .get("this API, as a page", pages::reference::get, docs::page)
+            .compressed(),
         at("/api/docs/style.css").get("how the pages look", pages::stylesheet, docs::stylesheet),
         at("/problems/{code}").get(
             "what a problem means and what to do",
@@ -160,7 +182,13 @@ pub fn table() -> Vec<Resource> {
 
 pub fn configure(config: &mut ServiceConfig) {
     config.app_data(PayloadConfig::new(MAX_BODY));
-    for Resource { path, methods, routes } in table() {
+    for entry in table() {
+        let Resource {
+            path,
+            methods,
+            routes,
+            is_compressed,
+        } = entry;
         let mut allowed: Vec<&str> = methods.iter().map(|entry| entry.method.as_str()).collect();
         if allowed.contains(&"GET") {
             allowed.push("HEAD");
@@ -170,7 +198,11 @@ pub fn configure(config: &mut ServiceConfig) {
         let resource = routes
             .into_iter()
             .fold(resource(path), |resource, route| resource.route(route));
-        config.service(resource.default_service(others(allowed)));
+        let resource = resource.default_service(others(allowed));
+        match is_compressed {
+            true => config.service(resource.wrap_fn(edge::spare_small).wrap(Compress::default())),
+            false => config.service(resource),
+        };
     }
 }
 

@@ -119,6 +119,8 @@ pub struct HistoryFilter {
     pub store: Option<StoreId>,
     /// Only changes of the on-hand quantity, and counts.
     pub moved: bool,
+    /// Only events that set the item's details.
+    pub described: bool,
     pub movement: Option<Movement>,
     /// Not before this moment.
     pub from: Option<Timestamp>,
@@ -136,7 +138,9 @@ impl HistoryFilter {
 
     pub fn takes(&self, event: &Event) -> bool {
         let in_time = self.from.is_none_or(|from| event.at >= from) && self.to.is_none_or(|to| event.at <= to);
-        in_time && event.changes.iter().any(|change| self.takes_change(change))
+        let describes = |sku: &Sku| event.items.iter().any(|item| item.sku == *sku);
+        let is_described = !self.described || self.sku.as_ref().map_or(!event.items.is_empty(), describes);
+        in_time && is_described && event.changes.iter().any(|change| self.takes_change(change))
     }
 
     pub fn takes_change(&self, change: &Change) -> bool {

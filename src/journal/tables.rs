@@ -284,17 +284,14 @@ impl Tables {
             None => self.rows.entry(sku.clone()).or_default(),
         };
         row.remember(sku, event, visible);
-        if event.items.iter().any(|change| change.sku == *sku) {
-            self.rename(sku, row.stock.details(), event);
-        }
+        let is_described = event.items.iter().any(|change| change.sku == *sku);
+        let described_before = row.stock.details().filter(|_| is_described).cloned();
         row.stock.evolve(sku, event);
         row.seq = *seq;
-        if row.is_low || event.changes.iter().any(|change| change.reorder_point.is_some()) {
-            let is_low = row.stock.levels().any(|(_, level)| level.is_low());
-            if std::mem::replace(&mut row.is_low, is_low) != is_low {
-                self.directory.set_low(sku, is_low);
-            }
-        }
+        let was_low = row.is_low;
+        let may_be_low = was_low || event.changes.iter().any(|change| change.reorder_point.is_some());
+        let is_low = may_be_low && row.stock.levels().any(|(_, level)| level.is_low());
+        row.is_low = is_low;
         let is_new = |store: &StoreId| row.before.levels.iter().any(|(s, level)| s == store && level.is_none());
         let new_stores: Vec<StoreId> = event
             .changes
@@ -302,9 +299,16 @@ impl Tables {
             .filter(|c| c.sku == *sku && is_new(&c.store_id))
             .map(|c| c.store_id.clone())
             .collect();
+        // The directory is locked by long lists: nobody who wants the row waits for them.
         drop(row);
         for store in &new_stores {
             self.directory.add_level(sku, store);
+        }
+        if is_described {
+            self.rename(sku, described_before.as_ref(), event);
+        }
+        if is_low != was_low {
+            self.directory.set_low(sku, is_low);
         }
         for hold in event.holds.iter().filter(|hold| hold.sku == *sku) {
             match hold.step {

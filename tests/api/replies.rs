@@ -1,8 +1,8 @@
 //! What every reply has: headers, an id, and a problem document where it is an error.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, JSON, at, is_time, item, read_answer};
 use crate::log::events;
@@ -394,4 +394,47 @@ fn a_repeat_is_told_as_much_as_it_wants() {
         (again.header("idempotency-replayed"), again.header("etag")),
         (Some("true"), Some("\"2\""))
     );
+}
+
+#[test]
+fn large_answers_are_compressed_for_those_who_ask_and_small_ones_never() {
+    let app = TestApp::start();
+    let operations: Vec<Value> = (0..200)
+        .map(|i| json!({"op": "set", "sku": format!("S{i}"), "storeId": "s1", "quantity": i}))
+        .collect();
+    app.post("/api/inventory/batch", json!({"operations": operations}))
+        .expect(200);
+    let asks = [("accept-encoding", "gzip")];
+    for path in [
+        "/api/inventory/items",
+        "/api/inventory/stores/s1/inventory",
+        "/api/events",
+        "/api/movements",
+    ] {
+        let plain = app.get(&format!("{path}?limit=150")).expect(200);
+        assert_eq!(plain.header("content-encoding"), None, "{path}");
+        let packed = app.get_with(&format!("{path}?limit=150"), &asks).expect(200);
+        assert_eq!(packed.header("content-encoding"), Some("gzip"), "{path}");
+        assert!(
+            packed
+                .header("vary")
+                .is_some_and(|vary| vary.eq_ignore_ascii_case("accept-encoding"))
+        );
+        assert!(packed.body.len() * 2 < plain.body.len(), "{path}");
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&*packed.body)
+            .read_to_end(&mut unpacked)
+            .unwrap();
+        assert_eq!(unpacked, plain.body, "{path}");
+        let small = app.get_with(&format!("{path}?limit=1"), &asks).expect(200);
+        assert_eq!(
+            (small.header("content-encoding"), &small["items"][0]),
+            (None, &plain["items"][0]),
+            "{path}"
+        );
+    }
+    let refused = app
+        .get_with("/api/inventory/items?limit=0", &asks)
+        .refused(400, "invalid_request");
+    assert_eq!(refused.header("content-encoding"), None);
 }

@@ -163,6 +163,11 @@ impl Target {
                 let temporary = temporary.into_inner().map_err(|error| error.into_error())?;
                 temporary.as_file().sync_all()?;
                 temporary.persist(&path).context("cannot put it in its place")?;
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = std::fs::File::open(folder.unwrap_or(Path::new(".")));
+                folder
+                    .and_then(|folder| folder.sync_all())
+                    .context("cannot sync its folder")?;
             }
         }
         Ok(())

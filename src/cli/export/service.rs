@@ -20,10 +20,17 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 pub async fn export(url: &str, what: What, output: &mut Output) -> anyhow::Result<()> {
     let service = Arc::new(Service::parse(url)?);
     let mut client = service.reach().await.with_context(|| url.to_owned())?;
-    let mut after = None;
+    let (mut after, mut end) = (None, None);
     loop {
         let page = page(&mut client, &service, what, after.as_deref()).await?;
+        // The log grows while it is read: what comes after this moment is for the next export.
+        end = end.or(page.end);
         for row in &page.items {
+            if let Some(end) = end
+                && place_of(row)? > end
+            {
+                return Ok(());
+            }
             write(what, row, output)?;
         }
         ensure!(
@@ -49,10 +56,21 @@ fn write(what: What, row: &RawValue, output: &mut Output) -> anyhow::Result<()> 
     }
 }
 
+fn place_of(event: &RawValue) -> anyhow::Result<u64> {
+    #[derive(Deserialize)]
+    struct Event {
+        seq: u64,
+    }
+    let event: Event = serde_json::from_str(event.get()).context("an event is not as promised")?;
+    Ok(event.seq)
+}
+
 #[derive(Deserialize)]
 struct Page {
     items: Vec<Box<RawValue>>,
     next: Option<String>,
+    /// Of events: the end of the log.
+    end: Option<u64>,
 }
 
 async fn page(client: &mut Client, service: &Service, what: What, after: Option<&str>) -> anyhow::Result<Page> {

@@ -133,7 +133,9 @@ impl FolderTarget {
                 group: 0,
             },
         };
-        if let Some(event) = self.folder.over(&sku, &ahead.stock) {
+        // One moment for both: what is over must be expired before anything is decided.
+        let now = self.folder.now();
+        if let Some(event) = self.folder.over(&sku, &ahead.stock, now) {
             self.record(&sku, &mut ahead, event);
         }
         let set = Set {
@@ -150,7 +152,7 @@ impl FolderTarget {
             expected: Expected::default(),
             origin: self.folder.origin.clone(),
         };
-        let decided = decide(&ahead.stock, &request, self.folder.now());
+        let decided = decide(&ahead.stock, &request, now);
         let outcome = decided.map(|event| self.record(&sku, &mut ahead, event));
         if ahead.group > 0 {
             self.ahead.insert(sku, ahead);

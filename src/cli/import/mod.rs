@@ -117,7 +117,8 @@ async fn import(args: &ImportArgs) -> anyhow::Result<bool> {
             (lines, reader)
         }
     };
-    end(lines, reader).with_context(|| format!("{}, of which {} lines are in", name(), report.summary.imported))?;
+    let are = if args.dry_run { "would be" } else { "are" };
+    end(lines, reader).with_context(|| format!("{}, of which {} lines {are} in", name(), report.summary.imported))?;
     report.finish()
 }
 

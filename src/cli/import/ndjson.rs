@@ -1,10 +1,13 @@
 //! Lines of NDJSON: a JSON object each.
 
+use std::fmt;
 use std::io::{self, BufRead};
 use std::ops::ControlFlow::{self, Break};
 
 use anyhow::Context;
-use serde_json::{Map, Value};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::MAX_LINE;
 use super::row::{Cells, Column, Fault, Line, Parser, Row, Use};
@@ -65,9 +68,11 @@ fn read_line(input: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<End> {
 
 fn row(text: &[u8], parser: &mut Parser) -> Result<Row, Fault> {
     let text = std::str::from_utf8(text).map_err(|_| Fault::of_line("is not UTF-8"))?;
+    if !text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
+        return Err(Fault::of_line("is not a JSON object"));
+    }
     match serde_json::from_str(text) {
-        Ok(Value::Object(members)) => parser.row(&cells(&members)?),
-        Ok(_) => Err(Fault::of_line("is not a JSON object")),
+        Ok(Members(members)) => parser.row(&cells(&members)?),
         Err(error) => Err(Fault::of_line(describe(&error))),
     }
 }
@@ -79,7 +84,34 @@ fn describe(error: &serde_json::Error) -> String {
     format!("is not JSON: {what} (character {})", error.column())
 }
 
-fn cells(members: &Map<String, Value>) -> Result<Cells<'_>, Fault> {
+/// The members of an object as they stand there: a map would keep only the last of two of the same name.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Each)
+    }
+}
+
+fn cells(members: &[(String, Value)]) -> Result<Cells<'_>, Fault> {
     let mut cells = Cells::default();
     for (name, value) in members {
         match Use::of(name) {
@@ -100,6 +132,9 @@ pub fn put(cells: &mut Cells<'_>, column: Column, name: &str, value: &Value) -> 
         Value::Number(number) => cells.put(column, number.to_string()),
         Value::Object(price) if column == Column::Price => {
             for (name, value) in price {
+                if name == "currency" && cells.get(Column::Currency).is_some() {
+                    return Err(Fault::at(name, "is given twice"));
+                }
                 let column = match name.as_str() {
                     "amount" => Column::Price,
                     "currency" => Column::Currency,

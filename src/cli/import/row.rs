@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::domain::item::{Currency, DetailsPatch, MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS};
+use crate::domain::item::{Currency, DetailsPatch, check_description, check_name};
 use crate::domain::{InvalidId, MAX_QUANTITY, Price, Sku, StoreId};
 use crate::http::problem::shorten;
 
@@ -206,15 +206,16 @@ fn optional_number(cells: &Cells, column: Column) -> Result<Option<u64>, Fault> 
 }
 
 fn details(cells: &Cells) -> Result<DetailsPatch, Fault> {
-    let text = |column: Column, longest: u64| match cells.get(column) {
-        Some(text) if text.chars().count() as u64 > longest => {
-            Err(Fault::in_column(column, format!("has more than {longest} characters")))
-        }
-        text => Ok(text.map(Into::into)),
+    let text = |column: Column, check: fn(&str) -> Result<(), &'static str>| {
+        let text = cells.get(column);
+        let checked = text.map_or(Ok(()), check);
+        checked
+            .map(|()| text.map(Into::into))
+            .map_err(|fault| Fault::in_column(column, fault))
     };
     Ok(DetailsPatch {
-        name: text(Column::Name, MAX_NAME_CHARS)?,
-        description: text(Column::Description, MAX_DESCRIPTION_CHARS)?,
+        name: text(Column::Name, check_name)?,
+        description: text(Column::Description, check_description)?,
         price: price(cells)?,
     })
 }

@@ -296,6 +296,7 @@ pub fn events() -> Doc {
     .answers::<EventsForm>(200, "A page of the log.", &["Link"], {
         let mut example = example::page(example::event());
         example["seq"] = json!(41);
+        example["end"] = json!(41);
         example
     })
 }

@@ -234,7 +234,6 @@ impl FileJournal {
     }
 
     fn enqueue(&self, append: Append) -> Result<oneshot::Receiver<Result<Appended, JournalError>>, JournalError> {
-        // The thread that sends a large append has more to do meanwhile than the log has.
         let fragments = match append.records.len() {
             0..=MAX_ENCODED_AHEAD => writer::encode(&append)?,
             _ => Vec::new(),
@@ -273,7 +272,8 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
     thread.map_err(|error| OpenError(format!("cannot start the thread {name}: {error}")))
 }
 
-/// Appends of no more records are encoded before they are queued: the log thread is the one serial part.
+/// Appends of no more records are encoded before they are queued: the log thread is the one serial part. Larger ones
+/// come from batches, and there the thread that serves them is what is short: it decides the next batch meanwhile.
 const MAX_ENCODED_AHEAD: usize = 64;
 
 fn ready<T: Send + 'static>(value: T) -> Answer<T> {

@@ -123,6 +123,11 @@ impl Segment {
             }
             let event = read_event(file, entry.offset.into(), seq)
                 .map_err(|fault| IndexFault::Unusable(format!("{}, record {seq}: {fault}", self.path.display())))?;
+            // A SKU has one actor and one clock: what is further back of it is older still.
+            let is_too_old = query.filter.from.is_some_and(|from| event.at < from);
+            if is_too_old && query.filter.sku.is_some() {
+                break;
+            }
             if query.filter.takes(&event) {
                 found.push((seq, event));
             }

@@ -46,6 +46,7 @@ pub fn keys(event: &Event, receipt: Option<&Receipt>) -> Vec<u64> {
         keys.extend([of_sku(&change.sku), of_store(&change.store_id)]);
         keys.extend(change.movement.map(of_movement));
     }
+    keys.extend(event.items.iter().map(|item| of_details(&item.sku)));
     keys.extend(event.holds.iter().map(|hold| of_reservation(&hold.reservation_id)));
     keys.extend(receipt.map(|receipt| of_receipt(receipt.id())));
     keys.sort_unstable();
@@ -57,14 +58,21 @@ pub fn keys(event: &Event, receipt: Option<&Receipt>) -> Vec<u64> {
 pub fn keys_of(filter: &HistoryFilter) -> Vec<u64> {
     let sku = filter.sku.as_ref().map(of_sku);
     let store = filter.store.as_ref().map(of_store);
+    let details = filter.sku.as_ref().filter(|_| filter.described).map(of_details);
     sku.into_iter()
         .chain(store)
+        .chain(details)
         .chain(filter.movement.map(of_movement))
         .collect()
 }
 
 fn of_sku(sku: &Sku) -> u64 {
     hash(b's', sku.as_str())
+}
+
+/// Of the events that name or price a SKU.
+fn of_details(sku: &Sku) -> u64 {
+    hash(b'd', sku.as_str())
 }
 
 fn of_store(store: &StoreId) -> u64 {
@@ -247,8 +255,10 @@ impl<'a> Newest<'a> {
 /// The newest entry of a hash below a place, among those before `end`, which moves there.
 fn newest_below(entries: &mut dyn Sorted, hash: u64, end: &mut u64, below: u64) -> Result<Option<Entry>, IndexFault> {
     let is_below = |entry: Entry| (entry.hash, u64::from(entry.nth)) < (hash, below);
-    // Mostly it is the one beside the one before.
-    if *end > 0 && !is_below(entries.get(*end - 1)?) {
+    // Mostly it is the one beside the one before, which was the last below `end`.
+    if *end > 1 && !is_below(entries.get(*end - 1)?) && is_below(entries.get(*end - 2)?) {
+        *end -= 1;
+    } else if *end > 0 && !is_below(entries.get(*end - 1)?) {
         let mut start = 0;
         while start < *end {
             let middle = start + (*end - start) / 2;
