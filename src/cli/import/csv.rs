@@ -398,8 +398,9 @@ mod tests {
     fn show(Line { number, read }: Line) -> String {
         match read {
             Ok(row) => {
-                let name = row.details.name.as_deref().unwrap_or("-");
-                format!("{number}: {} {} {} {name:?}", row.sku, row.store_id, row.quantity)
+                let details = row.details.name.or(row.details.description);
+                let text = details.as_deref().unwrap_or("-");
+                format!("{number}: {} {} {} {text:?}", row.sku, row.store_id, row.quantity)
             }
             Err(fault) => format!("{number}{fault}"),
         }
@@ -415,7 +416,7 @@ mod tests {
     #[test]
     fn lines_are_read_whatever_separates_their_cells() {
         for delimiter in [",", ";", "\t"] {
-            let text = "sku,name,quantity\nA,Tea,1\r\nB,\"a, \"\"b\"\"\r\nc\",2\n\n,,\nC,,3";
+            let text = "sku,description,quantity\nA,Tea,1\r\nB,\"a, \"\"b\"\"\r\nc\",2\n\n,,\nC,,3";
             check(
                 text.replace(',', delimiter),
                 &[
@@ -472,7 +473,7 @@ mod tests {
     fn a_line_is_not_taken_in_beyond_its_limit() {
         let row = |length: usize| format!("A,1,\"{}\"\n", "x".repeat(length - 6));
         for (length, says) in [
-            (MAX_LINE, "2, column description: has more than 4000 characters"),
+            (MAX_LINE, "2, column description: must have 1 to 4000 characters"),
             (
                 MAX_LINE + 1,
                 "2: has more than 1048576 bytes, or a quote in it that is never closed",

@@ -213,7 +213,7 @@ mod tests {
                 "4: is not UTF-8",
                 "5, column sku: is neither text nor a number",
                 "6, column quantity: \"1.5\" is not a whole number",
-                "7, column quantity: is given twice",
+                "7, column Quantity: is given twice",
                 "8, column price: has a member \"vat\", which is not known here",
                 "9: B 2 None",
             ],
@@ -229,7 +229,7 @@ mod tests {
             )
         };
         for (length, says) in [
-            (MAX_LINE, "1, column name: has more than 255 characters"),
+            (MAX_LINE, "1, column name: must have 1 to 255 characters"),
             (MAX_LINE + 1, "1: has more than 1048576 bytes"),
             (5 * MAX_LINE, "1: has more than 1048576 bytes"),
         ] {

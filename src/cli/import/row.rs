@@ -329,11 +329,11 @@ mod tests {
             ),
             (
                 &[(Sku, "A"), (Quantity, "1"), (Name, &long)],
-                "name: has more than 255 characters",
+                "name: must have 1 to 255 characters",
             ),
             (
                 &[(Sku, "A"), (Quantity, "1"), (Description, &longer)],
-                "description: has more than 4000 characters",
+                "description: must have 1 to 4000 characters",
             ),
             (
                 &[(Sku, "A"), (Quantity, "1"), (Price, "2.50"), (Currency, "EUR")],
