@@ -74,13 +74,9 @@ impl<'a> Past<'a> {
                 self.updated_at = event.at;
             }
             self.is_complete |= change.item_version == 1;
-            self.levels.entry(change.store_id.clone()).or_insert(Level {
-                quantity: change.quantity,
-                reserved: change.reserved,
-                version: change.version,
-                reorder_point: change.reorder_point,
-                updated_at: event.at,
-            });
+            self.levels
+                .entry(change.store_id.clone())
+                .or_insert_with(|| change.level(event.at));
         }
         for change in event.items.iter().filter(|change| change.sku == *self.sku) {
             self.details.get_or_insert_with(|| change.details.clone());

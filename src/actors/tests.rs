@@ -272,3 +272,87 @@ fn an_expiry_that_cannot_be_recorded_is_tried_again_and_not_without_pause() {
         assert_eq!(journal.events(2, 10).await.unwrap().len(), 1);
     });
 }
+
+fn batch(requests: impl IntoIterator<Item = Request>) -> Vec<batch::Operation> {
+    let operations = (0..).zip(requests).map(|(index, request)| batch::Operation {
+        index,
+        request,
+        chose_reservation: false,
+    });
+    operations.collect()
+}
+
+fn spawn_batch(
+    inventory: &Arc<Inventory>,
+    requests: impl IntoIterator<Item = Request>,
+    name: &str,
+) -> JoinHandle<Result<batch::Outcomes, ExecuteError>> {
+    let (inventory, operations, keyed) = (inventory.clone(), batch(requests), key(name).keyed);
+    actix_web::rt::spawn(async move { inventory.execute_each(operations, keyed, false).await })
+}
+
+#[test]
+fn a_batch_that_is_repeated_is_pending_until_all_of_it_is_done() {
+    run(|journal, inventory| async move {
+        let requests = || [sell(4), sell(9)];
+        let first = spawn_batch(&inventory, requests(), "batch").await.unwrap().unwrap();
+        assert!(first[0].1.is_ok() && first[1].1.is_err());
+        inventory.execute(count(9), Options::default()).await.unwrap();
+        journal.hold();
+        let again = spawn_batch(&inventory, requests(), "batch");
+        settle().await;
+        let digest = Digest::of(&[b"batch"]);
+        assert!(matches!(inventory.operation(digest).await.unwrap(), Operation::Pending));
+        journal.release();
+        let again = again.await.unwrap().unwrap();
+        assert!(again.iter().all(|(_, outcome)| outcome.is_ok()));
+        assert_eq!(level(&inventory).await.quantity, 0, "the first of them was done before");
+        match inventory.operation(digest).await.unwrap() {
+            Operation::CompletedBatch(outcomes) => assert_eq!(outcomes.len(), 2),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_failed_append_answers_every_batch_and_single_write_that_was_decided_on_it() {
+    run(|journal, inventory| async move {
+        journal.hold();
+        // The second is decided on the state that the first leaves, the third waits for both.
+        let first = spawn_batch(&inventory, [sell(1), sell(2)], "first");
+        settle().await;
+        let second = spawn_batch(&inventory, [sell(7)], "second");
+        settle().await;
+        let third = spawn(&inventory, sell(8), Options::default());
+        settle().await;
+        journal.fail(Some(Fault::Full));
+        journal.release();
+        for batch in [first, second] {
+            for (_, outcome) in batch.await.unwrap().unwrap() {
+                let error = outcome.unwrap_err();
+                assert!(matches!(error, ExecuteError::Journal(_)), "{error:?}");
+            }
+        }
+        assert!(third.await.unwrap().is_err());
+        assert_eq!(level(&inventory).await.quantity, 10);
+        journal.fail(None);
+        let again = spawn_batch(&inventory, [sell(1), sell(2)], "first")
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(again.iter().all(|(_, outcome)| outcome.is_ok()), "{again:?}");
+        assert_eq!(level(&inventory).await.quantity, 7);
+    });
+}
+
+#[test]
+fn a_failed_sync_leaves_the_key_of_a_batch_unknown() {
+    run(|journal, inventory| async move {
+        journal.fail(Some(Fault::Sync));
+        let outcomes = spawn_batch(&inventory, [sell(1)], "batch").await.unwrap().unwrap();
+        let unknown = ExecuteError::Journal(JournalError::Unknown("sync failed".into()));
+        assert_eq!(outcomes[0].1.as_ref().err(), Some(&unknown));
+        let operation = inventory.operation(Digest::of(&[b"batch"])).await.unwrap();
+        assert!(matches!(operation, Operation::Unknown));
+    });
+}

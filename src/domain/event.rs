@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Details, Principal, RequestId, ReservationId, Sku, StoreId, Timestamp};
+use super::{Details, Level, Principal, RequestId, ReservationId, Sku, StoreId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -86,6 +86,19 @@ pub struct Change {
     /// Set on the event by which available fell to or below the reorder point.
     #[serde(default, skip_serializing_if = "is_false")]
     pub low_stock: bool,
+}
+
+impl Change {
+    /// The level as it stands after an event of this moment.
+    pub fn level(&self, at: Timestamp) -> Level {
+        Level {
+            quantity: self.quantity,
+            reserved: self.reserved,
+            version: self.version,
+            reorder_point: self.reorder_point,
+            updated_at: at,
+        }
+    }
 }
 
 /// Why an on-hand quantity changed, as an auditor reads it.

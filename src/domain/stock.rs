@@ -122,13 +122,7 @@ impl Stock {
     }
 
     fn evolve_level(&mut self, change: &Change, at: Timestamp) {
-        let after = Level {
-            quantity: change.quantity,
-            reserved: change.reserved,
-            version: change.version,
-            reorder_point: change.reorder_point,
-            updated_at: at,
-        };
+        let after = change.level(at);
         let before = match self.find(&change.store_id) {
             Ok(i) => std::mem::replace(&mut self.levels[i].1, after).quantity,
             Err(i) => {

@@ -400,14 +400,7 @@ pub fn reservation(event: &Event) -> Option<ReservationForm<'_>> {
 }
 
 pub fn changed(change: &Change, at: Timestamp) -> LevelForm<'_> {
-    let after = Level {
-        quantity: change.quantity,
-        reserved: change.reserved,
-        version: change.version,
-        reorder_point: change.reorder_point,
-        updated_at: at,
-    };
-    level(&change.sku, &change.store_id, &after)
+    level(&change.sku, &change.store_id, &change.level(at))
 }
 
 fn placed<'a>(event: &'a Event, hold: &'a HoldChange) -> ReservationForm<'a> {

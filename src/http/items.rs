@@ -1,7 +1,5 @@
 //! Items: one SKU over all stores.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::ETAG;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -32,15 +30,7 @@ pub async fn get(state: Data<State>, request: HttpRequest, path: ItemPath) -> An
     Query::none(&request)?;
     let item = state.inventory()?.item(&path.sku).await?;
     let item = item.ok_or_else(|| not_found(&path))?;
-    let etag = (ETAG, precondition::etag(item.version));
-    if precondition::has_current(&request, item.version)? {
-        return Ok(HttpResponse::build(StatusCode::NOT_MODIFIED)
-            .insert_header(etag)
-            .finish());
-    }
-    Ok(HttpResponse::Ok()
-        .insert_header(etag)
-        .json(forms::item(&path.sku, &item)))
+    precondition::show(&request, item.version, forms::item(&path.sku, &item))
 }
 
 pub const LIST: &[Parameter] = &[

@@ -1,9 +1,7 @@
 //! Levels: the stock of one SKU in one store.
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::ETAG;
+use actix_web::HttpRequest;
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 
 use super::bodies::{AdjustBody, ReleaseBody, ReserveBody, SetBody};
 use super::lists::{AFTER, LIMIT, Page, after_sku};
@@ -18,15 +16,7 @@ pub async fn get(state: Data<State>, request: HttpRequest, path: LevelPath) -> A
     Query::none(&request)?;
     let level = state.inventory()?.level(&path.sku, &path.store_id).await?;
     let level = level.ok_or_else(|| not_found(&path))?;
-    let etag = (ETAG, precondition::etag(level.version));
-    if precondition::has_current(&request, level.version)? {
-        return Ok(HttpResponse::build(StatusCode::NOT_MODIFIED)
-            .insert_header(etag)
-            .finish());
-    }
-    Ok(HttpResponse::Ok()
-        .insert_header(etag)
-        .json(forms::level(&path.sku, &path.store_id, &level)))
+    precondition::show(&request, level.version, forms::level(&path.sku, &path.store_id, &level))
 }
 
 pub const LIST: &[Parameter] = &[LIMIT, AFTER];

@@ -1,7 +1,8 @@
 //! `ETag`, `If-Match` and `If-None-Match` (RFC 9110): strong tags, `"7"` for version 7.
 
-use actix_web::HttpRequest;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use actix_web::http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
 
 use super::problem::Problem;
 use crate::domain::Expected;
@@ -23,10 +24,14 @@ pub fn expected(request: &HttpRequest, version: Option<u64>) -> Result<Expected,
     })
 }
 
-/// Whether the client has this version already.
-pub fn has_current(request: &HttpRequest, version: u64) -> Result<bool, Problem> {
+/// Shows a resource with its tag, or tells the client that it has this version already.
+pub fn show(request: &HttpRequest, version: u64, form: impl Serialize) -> Result<HttpResponse, Problem> {
     let versions = versions(request.headers(), IF_NONE_MATCH, true)?;
-    Ok(versions.is_some_and(|versions| versions.contains(version)))
+    let etag = (ETAG, etag(version));
+    if versions.is_some_and(|versions| versions.contains(version)) {
+        return Ok(HttpResponse::NotModified().insert_header(etag).finish());
+    }
+    Ok(HttpResponse::Ok().insert_header(etag).json(form))
 }
 
 /// The versions that a header names, over all its lines; tags that are no version match none.
