@@ -15,7 +15,7 @@ mod sku;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
@@ -25,7 +25,7 @@ use self::claims::{Claim, Claims};
 use self::clock::Clock;
 use self::expiry::Deadlines;
 use self::registry::Registry;
-use self::sku::{Moved, Order, Reply, Task, Write};
+use self::sku::{KeepHouse, Moved, Order, Reply, Task, Write};
 use crate::domain::command::Counted;
 use crate::domain::{
     Action, Event, Item, Level, Movement, Reason, Refusal, Request, ReservationId, ReservationStatus, Sku, StoreId,
@@ -141,6 +141,7 @@ impl Inventory {
             snapshots: Semaphore::new(1),
         });
         actix_web::rt::spawn(expiry::run(Arc::downgrade(&inventory), wakeups));
+        actix_web::rt::spawn(keep_houses(Arc::downgrade(&inventory)));
         inventory
     }
 
@@ -467,6 +468,28 @@ impl Inventory {
             Some(status) => Reason::ReservationNotActive { reservation_id, status },
         };
         Ok(Refusal { reason, ..refusal })
+    }
+}
+
+/// Actors that are asked to keep house at the same time.
+const ASKED_AT_ONCE: usize = 256;
+
+/// Asks every actor to keep house once in an interval, some at a time. Runs until the inventory is gone.
+async fn keep_houses(inventory: Weak<Inventory>) {
+    while let Some((actors, interval)) = inventory.upgrade().map(|inventory| {
+        let interval = inventory.settings.snapshot_interval;
+        (inventory.registry.actors(), interval)
+    }) {
+        let rounds = actors.len().div_ceil(ASKED_AT_ONCE).max(1);
+        let pause = interval / u32::try_from(rounds).unwrap_or(u32::MAX);
+        for some in actors.chunks(ASKED_AT_ONCE) {
+            // One that is too busy to hear it has no time for it either.
+            some.iter().for_each(|actor| drop(actor.try_send(KeepHouse)));
+            tokio::time::sleep(pause).await;
+        }
+        if actors.is_empty() {
+            tokio::time::sleep(interval).await;
+        }
     }
 }
 

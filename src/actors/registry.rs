@@ -71,6 +71,10 @@ impl Registry {
         }
     }
 
+    pub fn actors(&self) -> Vec<Addr<SkuActor>> {
+        self.actors.iter().map(|entry| entry.address.clone()).collect()
+    }
+
     #[cfg(test)]
     pub fn running(&self) -> usize {
         self.actors.len()

@@ -101,6 +101,11 @@ pub struct SkuActor {
     told_deadline: Option<Timestamp>,
 }
 
+/// Asks for what is to be done every so often; see [`SkuActor::keep_house`].
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct KeepHouse;
+
 /// Tells an actor whose decisions a batch has appended how that ended.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -324,8 +329,8 @@ impl SkuActor {
         }
     }
 
-    /// Every so often: writes the snapshot of what has changed, and stops if there is nothing to do. One
-    /// timer for both, as every wake-up of the actor polls each of its timers.
+    /// Every so often: writes the snapshot of what has changed, and stops if there is nothing to do. It is asked to, as
+    /// every wake-up of an actor polls each of its timers.
     fn keep_house(&mut self, context: &mut Context<Self>) {
         if self.dirty && !self.saving.get() {
             // What changes from here on is in the next one.
@@ -352,9 +357,6 @@ impl Actor for SkuActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         self.load(context);
-        context.run_interval(self.inventory.settings.snapshot_interval, |actor, context| {
-            actor.keep_house(context)
-        });
     }
 }
 
@@ -364,6 +366,14 @@ impl Handler<Execute> for SkuActor {
     fn handle(&mut self, message: Execute, context: &mut Self::Context) {
         self.waiting.push_back(message);
         self.decide_waiting(context);
+    }
+}
+
+impl Handler<KeepHouse> for SkuActor {
+    type Result = ();
+
+    fn handle(&mut self, _: KeepHouse, context: &mut Self::Context) {
+        self.keep_house(context);
     }
 }
 
