@@ -208,7 +208,7 @@ impl Code {
             },
             _ => Advice {
                 cause: "Less is available than was asked for: what is on hand less what reservations hold.",
-                remedy: "Ask for no more than `available`, or come again at `nextExpiry`, when the next hold of others \
+                remedy: "Ask for no more than `available`, or come again at `nextExpiry`, when the next hold \
                          ends (it is left out where no hold has an end).",
                 retry: Retry::Later,
                 always: &["requested", "available", "reserved", "sku", "storeId"],

@@ -126,7 +126,7 @@ fn is_replayed(outcome: &Result<Outcome, ExecuteError>) -> bool {
 pub struct OperationBody {
     op: Op,
     sku: Sku,
-    /// Where; for all but a transfer.
+    /// Where: required, but for a transfer, which has `fromStoreId` and `toStoreId`.
     #[serde(default, deserialize_with = "present")]
     store_id: Option<StoreId>,
     /// Of a transfer.
@@ -162,6 +162,7 @@ pub struct OperationBody {
     note: Option<String>,
     /// Of a reserve.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(range(min = 1, max = 2_592_000))]
     ttl_seconds: Option<u64>,
     /// Of a reserve or a release.
     #[serde(default, deserialize_with = "present")]
@@ -180,7 +181,9 @@ pub struct OperationBody {
     price: Option<PriceBody>,
 }
 
-/// Read by way of a string, as serde would take `{"set": null}` for the word too.
+/// What is done: `set` counts, `adjust` adds or takes, `reserve` holds, `release` gives back, `transfer` moves to another
+/// store.
+// Read by way of a string, as serde would take `{"set": null}` for the word too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "String", rename_all = "lowercase")]
 #[schemars(!try_from, rename = "BatchOp")]

@@ -147,7 +147,8 @@ pub struct AdjustBody {
     pub dry_run: bool,
 }
 
-/// Read by way of a string, as serde would take `{"SALE": null}` for the word too.
+/// Why an on-hand quantity changes: `STOCK_IN` and `RETURN` add, `SALE` and `MANUAL_REMOVE` take.
+// Read by way of a string, as serde would take `{"SALE": null}` for the word too.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(try_from = "String", rename_all = "SCREAMING_SNAKE_CASE")]
 #[schemars(!try_from)]

@@ -36,7 +36,7 @@ pub async fn get(state: Data<State>, request: HttpRequest, path: ItemPath) -> An
 pub const LIST: &[Parameter] = &[
     Parameter {
         name: "q",
-        about: "The beginning of the SKU, or words of the name, in any case.",
+        about: "The beginning of the SKU, or whole words of the name (all that are given), in any case.",
         kind: Kind::Text("heart"),
     },
     Parameter {

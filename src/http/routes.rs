@@ -100,21 +100,25 @@ pub fn table() -> Vec<Resource> {
             docs::count_level,
         ),
         at(ADJUST).post(
-            "adds to the quantity, or takes what is available",
+            "adjusts: sells, receives or removes",
             levels::adjust,
             docs::adjust_level,
         ),
-        at(RESERVE).post("holds a quantity", levels::reserve, docs::reserve_level),
+        at(RESERVE).post("reserves: holds a quantity", levels::reserve, docs::reserve_level),
         at(RELEASE).post(
-            "gives back what a reservation holds of this level, or a quantity of the caller's own holds",
+            "releases what a reservation holds of this level, or a quantity of the caller's own holds",
             levels::release,
             docs::release_level,
         ),
         at("/api/inventory/batch")
-            .post("many operations, each standing for itself", batch::run, docs::batch)
+            .post(
+                "batch: many operations, each standing for itself",
+                batch::run,
+                docs::batch,
+            )
             .compressed(),
         at("/api/transfers").post(
-            "moves stock of a SKU from one store to another",
+            "transfers stock of a SKU from one store to another",
             transfers::transfer,
             docs::transfer,
         ),
@@ -131,16 +135,8 @@ pub fn table() -> Vec<Resource> {
             docs::item,
         ),
         at("/api/inventory/items/{sku}/quantity").put("a count in one store", items::set, docs::count_item),
-        at("/api/inventory/items/{sku}/reserve").post(
-            "holds a quantity in one store",
-            items::reserve,
-            docs::reserve_item,
-        ),
-        at("/api/inventory/items/{sku}/release").post(
-            "gives back what is held in one store",
-            items::release,
-            docs::release_item,
-        ),
+        at("/api/inventory/items/{sku}/reserve").post("reserves in one store", items::reserve, docs::reserve_item),
+        at("/api/inventory/items/{sku}/release").post("releases in one store", items::release, docs::release_item),
         at("/api/inventory/items/{sku}/history").get("the item as it stood at a time", items::history, docs::history),
         at("/api/events")
             .get(
@@ -164,7 +160,7 @@ pub fn table() -> Vec<Resource> {
         at("/api/health").get("that it is there, and since when", health::live, docs::health),
         at("/api/health/live").get("that it lives", health::live, docs::live),
         at("/api/health/ready").get("whether it takes writes, or why not", health::ready, docs::ready),
-        at("/").get("this description", root::describe, docs::service),
+        at("/").get("this service and its routes", root::describe, docs::service),
         at("/api/openapi.json")
             .get("this API, as an OpenAPI document", openapi::get, docs::document)
             .compressed(),

@@ -72,9 +72,9 @@ pub fn count_level() -> Doc {
         200,
         "Counted, or what the count would do (`dryRun`).",
         WRITTEN,
-        example::written_level(),
+        example::counted_level(),
     )
-    .answers::<LevelWriteForm>(201, "The level is new.", CREATED, example::written_level())
+    .answers::<LevelWriteForm>(201, "The level is new.", CREATED, example::new_level())
     .minimal(MINIMAL)
     .refuses(&[VersionMismatch, BelowReserved, QuantityLimit])
 }
@@ -83,7 +83,7 @@ pub fn adjust_level() -> Doc {
     Doc::write(
         "adjustLevel",
         LEVELS,
-        "Adds `delta` to what is on hand, or takes it where it is below 0. Only what is available can be taken: what \
+        "Sells, receives or removes: adds `delta` to what is on hand, or takes it where it is below 0. Only what is available can be taken: what \
          reservations hold stays theirs. `type` says why; without it, it is a `STOCK_IN` or a `MANUAL_REMOVE`.",
     )
     .takes::<AdjustBody>(json!({"delta": -2, "type": "SALE", "note": "invoice 536365"}))
@@ -92,7 +92,7 @@ pub fn adjust_level() -> Doc {
         200,
         "The level after it, or as it would be (`dryRun`).",
         WRITTEN,
-        example::written_level(),
+        example::adjusted_level(),
     )
     .minimal(MINIMAL)
     .refuses(&[NotFound, VersionMismatch, InsufficientStock, QuantityLimit])
@@ -107,11 +107,12 @@ pub fn reserve_level() -> Doc {
     Doc::write("reserveLevel", LEVELS, RESERVE)
         .takes_in_store::<ReserveBody>(json!({"quantity": 3, "ttlSeconds": 600, "reference": "cart-7"}))
         .conditional()
-        .answers::<LevelWriteForm>(200, "What would be held: nothing was (`dryRun`).", &[], {
-            let mut example = example::written_level();
-            example["dryRun"] = json!(true);
-            example
-        })
+        .answers::<LevelWriteForm>(
+            200,
+            "What would be held: nothing was (`dryRun`).",
+            &[],
+            example::rehearsed(example::reserved_level()),
+        )
         .answers::<LevelWriteForm>(201, "Held, with the reservation.", WRITTEN, example::reserved_level())
         .refuses(&[NotFound, VersionMismatch, InsufficientStock, AlreadyExists])
 }
@@ -127,7 +128,7 @@ pub fn release_level() -> Doc {
             200,
             "The level after it, or as it would be (`dryRun`).",
             WRITTEN,
-            example::written_level(),
+            example::released_level(),
         )
         .minimal(MINIMAL)
         .refuses(&[NotFound, NotReserved, ReservationNotActive])
@@ -139,8 +140,10 @@ pub fn batch() -> Doc {
         MANY,
         "Carries out up to 10,000 operations in one request, each for itself: one that is refused does not hold up the \
          others. The answer is 200 and lists for each what the single request would have been answered, so look at \
-         every `status`. Each operation has the members that the single request has, beside `op`, `sku` and the store. \
-         Repeat a batch under its `Idempotency-Key` and only those operations run that have not taken effect yet.",
+         every `status`. Each operation has the members that the single request has, beside `op`, `sku` and the store; a \
+         `set`, which is a count, may also give the item its `name`, `description` and `price`. What is refused has the \
+         members of the single refusal too, such as `available`. Repeat a batch under its `Idempotency-Key` and only \
+         those operations run that have not taken effect yet; `Idempotency-Replayed` says that all of them had.",
     )
     .takes::<BatchBody>(json!({"operations": [
         {"op": "set", "sku": "85123A", "storeId": "london", "quantity": 10},
@@ -207,12 +210,13 @@ pub fn create_item() -> Doc {
         "quantity": 10, "storeId": "london",
     }))
     .conditional()
-    .answers::<ItemWriteForm>(200, "The item as it would be: nothing was changed (`dryRun`).", &[], {
-        let mut example = example::item();
-        example["dryRun"] = json!(true);
-        example
-    })
-    .answers::<ItemWriteForm>(201, "The new item.", CREATED, example::written_item())
+    .answers::<ItemWriteForm>(
+        200,
+        "The item as it would be: nothing was changed (`dryRun`).",
+        &[],
+        example::rehearsed(example::new_item()),
+    )
+    .answers::<ItemWriteForm>(201, "The new item.", CREATED, example::new_item())
     .refuses(&[AlreadyExists, QuantityLimit])
 }
 
@@ -251,11 +255,12 @@ pub fn reserve_item() -> Doc {
     Doc::write("reserveItem", ITEMS, RESERVE)
         .takes::<ReserveBody>(json!({"quantity": 3, "storeId": "london", "ttlSeconds": 600, "reference": "cart-7"}))
         .conditional()
-        .answers::<ItemWriteForm>(200, "What would be held: nothing was (`dryRun`).", &[], {
-            let mut example = example::item();
-            example["dryRun"] = json!(true);
-            example
-        })
+        .answers::<ItemWriteForm>(
+            200,
+            "What would be held: nothing was (`dryRun`).",
+            &[],
+            example::rehearsed(example::reserved_item()),
+        )
         .answers::<ItemWriteForm>(201, "Held, with the reservation.", WRITTEN, example::reserved_item())
         .refuses(&[NotFound, VersionMismatch, InsufficientStock, AlreadyExists])
 }

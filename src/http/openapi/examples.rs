@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 const AT: &str = "2025-11-27T08:26:00.123Z";
+const CREATED: &str = "2025-11-27T08:00:00.000Z";
 const RESERVATION: &str = "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a";
 
 /// `members` over those of `base`.
@@ -20,8 +21,41 @@ pub fn level() -> Value {
     })
 }
 
-pub fn written_level() -> Value {
+/// Just made.
+pub fn new_level() -> Value {
+    with(
+        level(),
+        json!({"reserved": 0, "available": 10, "version": 1, "seq": 40}),
+    )
+}
+
+/// After what was reserved has been given back.
+pub fn released_level() -> Value {
+    with(
+        level(),
+        json!({"reserved": 0, "available": 10, "version": 3, "seq": 42}),
+    )
+}
+
+/// After two were sold.
+pub fn adjusted_level() -> Value {
+    with(level(), json!({"quantity": 8, "available": 5, "version": 3, "seq": 44}))
+}
+
+pub fn counted_level() -> Value {
+    with(level(), json!({"version": 3, "seq": 42}))
+}
+
+fn written_level() -> Value {
     with(level(), json!({"seq": 41}))
+}
+
+/// What a dry run answers instead.
+pub fn rehearsed(mut answer: Value) -> Value {
+    if let Some(members) = answer.as_object_mut() {
+        members.remove("seq");
+    }
+    with(answer, json!({"dryRun": true}))
 }
 
 pub fn reservation() -> Value {
@@ -50,9 +84,21 @@ pub fn item() -> Value {
         "price": {"amount": 295, "currency": "GBP"},
         "version": 2, "quantity": 10, "reserved": 3, "available": 7,
         "levels": [level()],
-        "createdAt": "2025-11-27T08:00:00.000Z",
+        "createdAt": CREATED,
         "updatedAt": AT,
     })
+}
+
+pub fn new_item() -> Value {
+    let mut level = new_level();
+    if let Some(members) = level.as_object_mut() {
+        members.remove("seq");
+        members.remove("reorderPoint");
+    }
+    with(
+        item(),
+        json!({"version": 1, "reserved": 0, "available": 10, "levels": [level], "seq": 40, "updatedAt": CREATED}),
+    )
 }
 
 pub fn written_item() -> Value {
@@ -66,19 +112,23 @@ pub fn reserved_item() -> Value {
 pub fn transfer() -> Value {
     json!({
         "from": with(level(), json!({"quantity": 6, "available": 3, "version": 3})),
-        "to": with(level(), json!({"storeId": "leeds", "quantity": 4, "reserved": 0, "available": 4, "version": 1})),
+        "to": {
+            "sku": "85123A", "storeId": "leeds", "quantity": 4, "reserved": 0, "available": 4, "version": 1,
+            "updatedAt": AT,
+        },
         "seq": 42,
     })
 }
 
 pub fn batch() -> Value {
     json!({"results": [
-        {"index": 0, "status": 200, "level": level(), "seq": 43},
+        {"index": 0, "status": 200, "level": with(level(), json!({"version": 3})), "seq": 43},
         {
             "index": 1, "status": 409, "error": "insufficient_stock",
             "detail": "SKU \"22423\" in store \"london\" has 0 available (0 reserved), not 2.",
             "sku": "22423", "storeId": "london", "requested": 2, "available": 0, "reserved": 0,
         },
+        with(transfer(), json!({"index": 2, "status": 200, "seq": 44})),
     ]})
 }
 

@@ -16,18 +16,22 @@ pub const CHAPTERS: &[Chapter] = &[
                hand, `reserved` is held by reservations, `available` is what is left of it. An item is a SKU over all \
                stores. Quantities are whole units from 0 to 9007199254740991.\n\n\
                A reservation takes stock out of what is available until it is released or its time is over. Nobody \
-               else can take that stock meanwhile: nothing is ever sold twice.",
+               else can take that stock meanwhile: nothing is ever sold twice. To sell what you hold, release it and \
+               take it with an adjust of type `SALE` (a batch does both in one request, one after the other; a single \
+               step for it is not there yet).\n\n\
+               There is no authentication yet, so all callers are one: \"your own\" reservations are those of everybody \
+               who can reach the service. Release by `reservationId` rather than by quantity.",
     },
     Chapter {
         id: "retries",
         title: "Retries",
         text: "Networks lose answers. Give each write an `Idempotency-Key` of its own, such as a UUID, and send the very \
-               same request again whenever no answer came, or one that says so: it takes effect once. A repeat of a \
+               same request again when no answer came, or when the answer says that you may: it takes effect once. A repeat of a \
                write that took effect gets the first answer again, with `Idempotency-Replayed: true`, for 24 hours (if \
                the operator has not set another time). The same key with another request is refused with 422.\n\n\
                A write that was answered with 2xx is on stable storage. A refusal has changed nothing and stores \
-               nothing, so its key is free and the request is judged afresh when it comes again. One answer only \
-               leaves it open: 503 `outcome_unknown`. `GET /api/operations/{key}` tells what became of a write without \
+               nothing, so its key is free and the request is judged afresh when it comes again. Only one answer \
+               leaves open what happened: 503 `outcome_unknown`. `GET /api/operations/{key}` tells what became of a write without \
                sending it.\n\n\
                `\"dryRun\": true` in the body of a write decides as the write would, answers 200 with `dryRun: true` and \
                the stock as it would be, or the refusal, and changes nothing.",
@@ -50,8 +54,8 @@ pub const CHAPTERS: &[Chapter] = &[
                whether to try again. What a client needs to go on is in members of its own, such as `available` or \
                `currentVersion`.\n\n\
                Members and query parameters that a route does not know are refused with 400, so that a misspelt \
-               `expectedVersion` never passes unseen. A member may be left out, but null stands for nothing, except \
-               where it is said. Bodies have up to 4 MiB.\n\n\
+               `expectedVersion` never passes unseen. A member may be left out, but null is refused, except \
+               for `reorderPoint`, where it clears it. Bodies have up to 4 MiB.\n\n\
                What is no HTTP request at all, or has more headers than the service reads, is answered with 400 or 431 \
                and no body.",
     },
