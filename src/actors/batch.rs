@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::gathering::Gathering;
 use super::sku::{Moved, Order, Reply, Task, Write};
-use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, actor_is_gone, claims};
+use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, actor_is_gone};
 use crate::domain::{Action, Request, ReservationId, Sku};
 use crate::journal::{JournalError, KeyHash};
 
@@ -74,8 +74,12 @@ impl Inventory {
         let (claim, operations) = match keyed {
             None => (None, operations),
             Some(keyed) => {
-                let claim = self.claim_batch(keyed).await?;
-                (Some(claim), self.take_done(operations, keyed, &mut outcomes).await?)
+                let (claim, receipt) = self.claim_key(keyed).await?;
+                let left = match receipt {
+                    None => operations,
+                    Some(_) => self.take_done(operations, keyed, &mut outcomes).await?,
+                };
+                (Some(claim), left)
             }
         };
         let mut left = operations;
@@ -99,22 +103,6 @@ impl Inventory {
         Ok(outcomes)
     }
 
-    /// The key is this batch's alone until it is done, whether or not it has been run before.
-    async fn claim_batch(&self, keyed: Keyed) -> Result<Claim, ExecuteError> {
-        let claim = self.claims.claim(keyed.key).map_err(|state| match state {
-            claims::State::Running => ExecuteError::KeyInFlight,
-            claims::State::Unknown => {
-                let reason = "the first request with this key may or may not have taken effect".to_owned();
-                JournalError::Unknown(reason).into()
-            }
-        })?;
-        let receipt = self.journal.receipt(keyed.key, self.clock.now()).await?;
-        if receipt.is_some_and(|receipt| receipt.fingerprint != keyed.fingerprint) {
-            return Err(ExecuteError::KeyReused);
-        }
-        Ok(claim)
-    }
-
     /// Answers what has been done before; returns the rest.
     async fn take_done(
         &self,
@@ -123,16 +111,10 @@ impl Inventory {
         outcomes: &mut Outcomes,
     ) -> Result<Vec<Operation>, ExecuteError> {
         let now = self.clock.now();
-        if self.journal.receipt(keyed.key, now).await?.is_none() {
-            return Ok(operations);
-        }
         let mut rest = Vec::new();
         for operation in operations {
-            match self
-                .journal
-                .receipt(keyed.key.of_operation(operation.index), now)
-                .await?
-            {
+            let id = keyed.key.of_operation(operation.index);
+            match self.journal.receipt(id, now).await? {
                 Some(receipt) => outcomes.push((operation.index, Ok(self.replay(receipt).await?))),
                 None => rest.push(operation),
             }

@@ -159,8 +159,8 @@ impl Inventory {
         let keyed = options.keyed.filter(|_| !options.dry_run);
         let key_claim = match keyed {
             Some(keyed) => match self.claim_key(keyed).await? {
-                Ok(claim) => Some(claim),
-                Err(replayed) => return Ok(replayed),
+                (claim, None) => Some(claim),
+                (_, Some(receipt)) => return Ok(self.replay(receipt).await?),
             },
             None => None,
         };
@@ -320,23 +320,21 @@ impl Inventory {
         answer.await.unwrap_or_else(|_| Err(actor_is_gone()))
     }
 
-    /// The key is this request's alone until its claim is dropped; or the write has been done before.
-    async fn claim_key(&self, keyed: Keyed) -> Result<Result<Claim, Outcome>, ExecuteError> {
-        let claim = match self.claims.claim(keyed.key) {
-            Ok(claim) => claim,
-            Err(claims::State::Running) => return Err(ExecuteError::KeyInFlight),
-            Err(claims::State::Unknown) => {
+    /// The key is this request's alone until its claim is dropped. With it comes the receipt, if the write, or a part
+    /// of a batch, has been done before.
+    async fn claim_key(&self, keyed: Keyed) -> Result<(Claim, Option<ReceiptView>), ExecuteError> {
+        let claim = self.claims.claim(keyed.key).map_err(|state| match state {
+            claims::State::Running => ExecuteError::KeyInFlight,
+            claims::State::Unknown => {
                 let reason = "the first request with this key may or may not have taken effect".to_owned();
-                return Err(JournalError::Unknown(reason).into());
+                JournalError::Unknown(reason).into()
             }
-        };
-        let Some(receipt) = self.journal.receipt(keyed.key, self.clock.now()).await? else {
-            return Ok(Ok(claim));
-        };
-        if receipt.fingerprint != keyed.fingerprint {
-            return Err(ExecuteError::KeyReused);
+        })?;
+        let receipt = self.journal.receipt(keyed.key, self.clock.now()).await?;
+        match receipt.filter(|receipt| receipt.fingerprint != keyed.fingerprint) {
+            Some(_) => Err(ExecuteError::KeyReused),
+            None => Ok((claim, receipt)),
         }
-        Ok(Err(self.replay(receipt).await?))
     }
 
     /// The outcome of a write that was done before, read back from the log.

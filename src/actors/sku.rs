@@ -2,7 +2,8 @@
 //!
 //! While an append is in flight it collects what arrives; when that is durable it decides all that
 //! waits, in order, and appends the events as one group: one sync for many commands, which is what
-//! makes a hot SKU fast. Whatever it answers, refusals included, rests on what is durable by then.
+//! makes a hot SKU fast. What it decides for batches, it leaves to them to append, and may decide the next
+//! meanwhile. Whatever is answered, refusals included, rests on what is durable by then.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};

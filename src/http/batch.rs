@@ -367,10 +367,6 @@ pub struct BatchForm<'a> {
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(rename = "BatchResult")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most operations are done, and a box for each would cost more than it saves"
-)]
 pub enum ResultForm<'a> {
     Done(DoneForm<'a>),
     Refused(RefusedForm),

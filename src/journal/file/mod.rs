@@ -273,7 +273,8 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 }
 
 /// Appends of no more records are encoded before they are queued: the log thread is the one serial part. Larger ones
-/// come from batches, and there the thread that serves them is what is short: it decides the next meanwhile (15 % more of them).
+/// come from batches, and there the thread that serves them is what is short: it decides the next one meanwhile, which
+/// gave 15 % more of them.
 const MAX_ENCODED_AHEAD: usize = 64;
 
 fn ready<T: Send + 'static>(value: T) -> Answer<T> {
