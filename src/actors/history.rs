@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::domain::stock::LevelImage;
-use crate::domain::{Details, Event, Item, Level, Sku, StoreId, Timestamp};
+use crate::domain::{Details, Event, HoldChange, Item, Level, Sku, StoreId, Timestamp};
 use crate::journal::HistoryFilter;
 
 /// What is known of the past so far. The newest event that tells of a level tells how it stood.
 pub struct Past<'a> {
     sku: &'a Sku,
     now: &'a Item,
+    /// The place of the last event.
+    seq: u64,
     version: u64,
     updated_at: Timestamp,
     details: Option<Details>,
@@ -45,6 +47,7 @@ impl<'a> Past<'a> {
         Self {
             sku,
             now,
+            seq: 0,
             version: 0,
             updated_at: Timestamp::default(),
             details: now.details.is_empty().then(Details::default),
@@ -67,7 +70,26 @@ impl<'a> Past<'a> {
         levels.chain(details).filter(is_anywhere).collect()
     }
 
-    pub fn go_back(&mut self, event: &Event) {
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    pub fn has_holds(&self) -> bool {
+        self.levels.values().any(|level| level.reserved > 0)
+    }
+
+    /// Gives back what was over at `at`, though the event that records it came later.
+    pub fn expire(&mut self, expiry: &Event, at: Timestamp) {
+        let was_over = |hold: &&HoldChange| hold.sku == *self.sku && hold.expires_at.is_some_and(|over| over <= at);
+        for hold in expiry.holds.iter().filter(was_over) {
+            if let Some(level) = self.levels.get_mut(&hold.store_id) {
+                level.reserved = level.reserved.saturating_sub(hold.quantity);
+            }
+        }
+    }
+
+    pub fn go_back(&mut self, seq: u64, event: &Event) {
+        self.seq = self.seq.max(seq);
         for change in event.changes.iter().filter(|change| change.sku == *self.sku) {
             if self.version == 0 {
                 self.version = change.item_version;

@@ -255,16 +255,47 @@ impl Inventory {
         };
         let mut past = history::Past::of(sku, &view.item);
         // Often the last events tell all; what they do not is looked for by itself, however long ago it was.
-        for (_, event) in self.journal.history(filter.clone(), u64::MAX, LAST_EVENTS).await? {
-            past.go_back(&event);
+        for (seq, event) in self.journal.history(filter.clone(), u64::MAX, LAST_EVENTS).await? {
+            past.go_back(seq, &event);
         }
         for missing in past.missing() {
             let filter = missing.narrow(filter.clone());
-            for (_, event) in self.journal.history(filter, u64::MAX, 1).await? {
-                past.go_back(&event);
+            for (seq, event) in self.journal.history(filter, u64::MAX, 1).await? {
+                past.go_back(seq, &event);
             }
         }
+        if past.has_holds()
+            && let Some(expiry) = self.next_expiry(sku, past.seq(), at).await?
+        {
+            past.expire(&expiry, at);
+        }
         Ok(past.item())
+    }
+
+    /// The first expiry of holds behind a place in the log. Mostly it is recorded within a second; that of a service
+    /// that was down comes later, and is looked for in ever wider spans.
+    async fn next_expiry(&self, sku: &Sku, after: u64, at: Timestamp) -> Result<Option<Event>, JournalError> {
+        let now = self.clock.now();
+        let mut span_seconds = 2;
+        loop {
+            let to = at.plus_seconds(span_seconds);
+            let filter = HistoryFilter {
+                sku: Some(sku.clone()),
+                expired: true,
+                to: Some(to),
+                after,
+                ..HistoryFilter::default()
+            };
+            let (mut before, mut first) = (u64::MAX, None);
+            while let Some((seq, event)) = self.journal.history(filter.clone(), before, HISTORY_PAGE).await?.pop() {
+                before = seq;
+                first = Some(event);
+            }
+            if first.is_some() || to >= now {
+                return Ok(first);
+            }
+            span_seconds *= 10;
+        }
     }
 
     /// Waits until whatever the SKU's actor has decided up to `at` is shown; what it decides from then on is later.

@@ -90,7 +90,7 @@ pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Opti
             step: HoldStep::Expired,
             quantity: hold.held,
             held: 0,
-            expires_at: None,
+            expires_at: hold.expires_at,
         })
         .collect();
     let mut stores: Vec<&StoreId> = holds.iter().map(|hold| &hold.store_id).collect();

@@ -159,7 +159,8 @@ pub struct HoldChange {
     pub quantity: u64,
     /// How much is still held after it.
     pub held: u64,
-    /// Of a placed hold that does not last for ever: the moment from which it is over.
+    /// Of a placed hold that does not last for ever: the moment from which it is over. Of an expired one: from which
+    /// it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }

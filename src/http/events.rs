@@ -191,6 +191,7 @@ pub async fn movements(state: Data<State>, request: HttpRequest) -> Answer {
         store: query.id("storeId", StoreId::parse)?,
         moved: true,
         described: false,
+        expired: false,
         movement: query.movement("type")?,
         from: query.time("from")?,
         to: query.time("to")?,

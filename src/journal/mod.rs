@@ -27,7 +27,7 @@ use futures_util::future::BoxFuture;
 
 use crate::domain::stock::LevelImage;
 use crate::domain::{
-    Change, Event, Item, Level, Movement, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
+    Change, Event, EventKind, Item, Level, Movement, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
 };
 pub use record::{Fingerprint, KeyHash, Receipt};
 
@@ -122,6 +122,8 @@ pub struct HistoryFilter {
     /// Only events that set the item's details.
     pub described: bool,
     pub movement: Option<Movement>,
+    /// Only expiries of holds.
+    pub expired: bool,
     /// Not before this moment.
     pub from: Option<Timestamp>,
     /// Not after this moment.
@@ -140,7 +142,8 @@ impl HistoryFilter {
         let in_time = self.from.is_none_or(|from| event.at >= from) && self.to.is_none_or(|to| event.at <= to);
         let describes = |sku: &Sku| event.items.iter().any(|item| item.sku == *sku);
         let is_described = !self.described || self.sku.as_ref().map_or(!event.items.is_empty(), describes);
-        in_time && is_described && event.changes.iter().any(|change| self.takes_change(change))
+        let is_expiry = !self.expired || event.kind == EventKind::ReservationExpired;
+        in_time && is_described && is_expiry && event.changes.iter().any(|change| self.takes_change(change))
     }
 
     pub fn takes_change(&self, change: &Change) -> bool {

@@ -179,7 +179,6 @@ fn a_moment_may_be_given_in_any_time_zone() {
 }
 
 #[test]
-#[ignore = "not built: the past shows a hold until its expiry was recorded, which is up to a second late, or a restart"]
 fn a_hold_was_over_at_the_moment_it_named_also_when_the_service_was_down_then() {
     let folder = tempfile::tempdir().unwrap();
     let mut app = TestApp::start_in(folder.path(), 0, &[]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::IndexFault;
-use crate::domain::{Event, Movement, ReservationId, Sku, StoreId, Timestamp};
+use crate::domain::{Event, EventKind, Movement, ReservationId, Sku, StoreId, Timestamp};
 use crate::journal::tables::Published;
 use crate::journal::{HistoryFilter, KeyHash, Receipt};
 
@@ -47,6 +47,9 @@ pub fn keys(event: &Event, receipt: Option<&Receipt>) -> Vec<u64> {
         keys.extend(change.movement.map(of_movement));
     }
     keys.extend(event.items.iter().map(|item| of_details(&item.sku)));
+    if event.kind == EventKind::ReservationExpired {
+        keys.extend(event.changes.iter().map(|change| of_expiry(&change.sku)));
+    }
     keys.extend(event.holds.iter().map(|hold| of_reservation(&hold.reservation_id)));
     keys.extend(receipt.map(|receipt| of_receipt(receipt.id())));
     keys.sort_unstable();
@@ -59,15 +62,22 @@ pub fn keys_of(filter: &HistoryFilter) -> Vec<u64> {
     let sku = filter.sku.as_ref().map(of_sku);
     let store = filter.store.as_ref().map(of_store);
     let details = filter.sku.as_ref().filter(|_| filter.described).map(of_details);
+    let expiry = filter.sku.as_ref().filter(|_| filter.expired).map(of_expiry);
     sku.into_iter()
         .chain(store)
         .chain(details)
+        .chain(expiry)
         .chain(filter.movement.map(of_movement))
         .collect()
 }
 
 fn of_sku(sku: &Sku) -> u64 {
     hash(b's', sku.as_str())
+}
+
+/// Of the events that end holds on a SKU.
+fn of_expiry(sku: &Sku) -> u64 {
+    hash(b'x', sku.as_str())
 }
 
 /// Of the events that name or price a SKU.
