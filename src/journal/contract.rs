@@ -11,8 +11,8 @@ use super::memory::MemoryJournal;
 use super::{Append, Appended, Fingerprint, HistoryFilter, Journal, JournalError, Receipt, Record};
 use crate::domain::command::{Reserve, Resource, Set};
 use crate::domain::{
-    Action, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, ReservationStatus, Sku, Stock,
-    StoreId, Timestamp, decide,
+    Action, Details, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, ReservationStatus, Sku,
+    Stock, StoreId, Timestamp, decide, expire,
 };
 
 /// Wrong orders of steps that an engine can be told to take.
@@ -491,6 +491,29 @@ async fn write_history(rig: &dyn Rig, owners: &mut [Owner]) {
             note: None,
         };
         owner.put(rig, found).await.unwrap();
+        let named = Set {
+            quantity: owner.stock.quantity(),
+            details: Details {
+                name: Some(format!("the {i}. at {}", owner.now).into()),
+                ..Details::default()
+            },
+            ..Set::default()
+        };
+        owner.put(rig, Action::Set(Box::new(named))).await.unwrap();
+        let held = Reserve {
+            quantity: 1,
+            reservation_id: ReservationId::parse(&format!("{i} {}", owner.stock.version())).unwrap(),
+            is_taken: false,
+            ttl_seconds: Some(1),
+            reference: None,
+        };
+        owner.put(rig, Action::Reserve(held)).await.unwrap();
+        owner.now = owner.now.plus_seconds(1);
+        let grounds = vec![(owner.sku.clone(), owner.stock.version())];
+        let event = Arc::new(expire(&owner.sku, &owner.stock, owner.now, &origin()).unwrap());
+        owner.stock.evolve(&owner.sku, &event);
+        let records = vec![Record { event, receipt: None }];
+        rig.journal().append(Append { grounds, records }).await.unwrap();
     }
     let [a, b, ..] = owners else { return };
     let grounds = vec![(a.sku.clone(), a.stock.version()), (b.sku.clone(), b.stock.version())];
@@ -529,6 +552,20 @@ fn history_filters(events: &[(u64, Event)]) -> Vec<(HistoryFilter, usize)> {
         (all(), 50),
         (of_sku("SKU 3"), 10),
         (of_sku("sku 3"), 0),
+        (
+            HistoryFilter {
+                described: true,
+                ..of_sku("SKU 3")
+            },
+            1,
+        ),
+        (
+            HistoryFilter {
+                expired: true,
+                ..of_sku("SKU 3")
+            },
+            1,
+        ),
         (in_store("s"), 50),
         (in_store("elsewhere"), 10),
         (in_store("SKU 3"), 0),
