@@ -159,10 +159,7 @@ impl Inventory {
                     continue;
                 }
             };
-            let share = match shares.get_mut(&request.sku) {
-                Some(share) => share,
-                None => shares.entry(request.sku.clone()).or_default(),
-            };
+            let share = shares.entry(request.sku.clone()).or_default();
             share.id_claims.extend(id_claim);
             share.writes.push(Write {
                 request,

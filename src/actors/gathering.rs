@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use super::batch::Outcomes;
 use super::sku::{Decided, Settle, SkuActor};
 use super::{ExecuteError, Outcome};
-use crate::journal::{Append, Appended, Journal, JournalError};
+use crate::domain::Sku;
+use crate::journal::{Append, Appended, Journal, JournalError, Record};
 
 /// So many SKUs are appended without waiting for more: while the log writes them, the next are decided.
 const ENOUGH: usize = 256;
@@ -36,7 +37,9 @@ struct State {
 /// how the append ended.
 pub struct Part {
     pub actor: Lent,
-    pub append: Append,
+    /// The item version that it was decided on.
+    pub ground: (Sku, u64),
+    pub records: Vec<Record>,
     pub decided: Vec<Decided>,
 }
 
@@ -132,10 +135,10 @@ async fn append(journal: Arc<dyn Journal>, parts: Vec<Part>) {
         records: Vec::with_capacity(parts.len()),
     };
     let mut waiting = Vec::with_capacity(parts.len());
-    for Part { actor, append, decided } in parts {
-        waiting.push((actor, whole.records.len() as u64, decided));
-        whole.grounds.extend(append.grounds);
-        whole.records.extend(append.records);
+    for part in parts {
+        waiting.push((part.actor, whole.records.len() as u64, part.decided));
+        whole.grounds.push(part.ground);
+        whole.records.extend(part.records);
     }
     let result = journal.append(whole).await;
     for (actor, offset, decided) in waiting {

@@ -248,13 +248,21 @@ impl SkuActor {
             decided.into_iter().for_each(|decided| decided.answer(0));
             return;
         }
-        let append = Append {
-            grounds: vec![(self.sku.clone(), ground)],
-            records,
-        };
         self.in_flight += 1;
-        let Some((append, decided)) = gather(append, decided, context) else {
-            return;
+        let ground = (self.sku.clone(), ground);
+        // Left to a batch that it was decided for, if there is one among those who wait for it.
+        if let Some(slot) = decided.iter().find_map(|decided| decided.message.slot()) {
+            let gathering = slot.gathering();
+            return gathering.take_in(Part {
+                actor: Lent::new(context.address()),
+                ground,
+                records,
+                decided,
+            });
+        }
+        let append = Append {
+            grounds: vec![ground],
+            records,
         };
         let appended = self.inventory.journal.append(append).into_actor(self);
         context.spawn(appended.map(|result, actor, context| actor.settle(result, decided, context)));
@@ -387,23 +395,6 @@ impl Handler<Settle> for SkuActor {
             Err(_) => self.begin_anew(context),
         }
     }
-}
-
-/// Leaves the append to a batch that it was decided for, if there is one among those who wait for it.
-fn gather(append: Append, decided: Vec<Decided>, context: &mut Context<SkuActor>) -> Option<(Append, Vec<Decided>)> {
-    let Some(gathering) = decided
-        .iter()
-        .find_map(|decided| decided.message.slot())
-        .map(Slot::gathering)
-    else {
-        return Some((append, decided));
-    };
-    gathering.take_in(Part {
-        actor: Lent::new(context.address()),
-        append,
-        decided,
-    });
-    None
 }
 
 impl Execute {

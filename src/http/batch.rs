@@ -1,9 +1,12 @@
 //! Batches: many operations in one request, each standing for itself.
 
+use std::fmt;
+
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeSeed, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use validator::Validate;
@@ -52,22 +55,13 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
         let later = "only false is served: operations stand each for itself";
         return Err(Problem::invalid("atomic", later));
     }
-    let bodies = parse_each(batch.operations)?;
     let Caller(origin) = Caller::of(&request);
+    let Parsed {
+        operations, refused, ..
+    } = parse_each(batch.operations, &origin)?;
     let key = batch.idempotency_key.as_deref();
     let keyed = idempotency::keyed(&request, &bytes, key, &origin.by, forms::status(Resource::Level))?;
     let inventory = state.inventory()?;
-    let (mut operations, mut refused) = (Vec::with_capacity(bodies.size_hint().0), Vec::new());
-    for (index, body) in (0..).zip(bodies) {
-        match body.and_then(|body| read(body, &origin)) {
-            Ok((request, chose_reservation)) => operations.push(Operation {
-                index,
-                request,
-                chose_reservation,
-            }),
-            Err(problem) => refused.push((index, problem)),
-        }
-    }
     let outcomes = inventory.execute_each(operations, keyed, batch.dry_run).await?;
     let replayed = !outcomes.is_empty() && outcomes.iter().all(|(_, outcome)| is_replayed(outcome));
     let is_minimal = write::wants_minimal(&request) && !batch.dry_run;
@@ -92,28 +86,83 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
 /// What the answer to an operation has, in bytes.
 const TYPICAL_RESULT: usize = 320;
 
-/// Reads all operations at once; or one by one, if that fails, as what is wrong with one of them must not stand in
-/// the way of the others.
-fn parse_each(operations: &RawValue) -> Result<Bodies<'_>, Problem> {
-    let text = operations.get();
-    let (count, bodies): (usize, Bodies) = match serde_json::from_str::<Vec<Object<OperationBody>>>(text) {
-        Ok(bodies) => (bodies.len(), Box::new(bodies.into_iter().map(|Object(body)| Ok(body)))),
-        Err(_) => {
-            body::check_depth(text.as_bytes())?;
-            let parsed = serde_json::from_str::<Vec<&RawValue>>(text);
-            let bodies = parsed.map_err(|_| Problem::invalid("operations", "it must be a list of operations"))?;
-            let parse = |raw: &RawValue| body::parse_object(raw.get().as_bytes());
-            (bodies.len(), Box::new(bodies.into_iter().map(parse)))
+/// The operations of a batch as commands, and those that do not fit.
+struct Parsed<'a> {
+    origin: &'a Origin,
+    operations: Vec<Operation>,
+    refused: Vec<(u32, Problem)>,
+}
+
+impl Parsed<'_> {
+    fn add(&mut self, body: Result<OperationBody, Problem>) {
+        let index = (self.operations.len() + self.refused.len()) as u32;
+        match body.and_then(|body| read(body, self.origin)) {
+            Ok((request, chose_reservation)) => self.operations.push(Operation {
+                index,
+                request,
+                chose_reservation,
+            }),
+            Err(problem) => self.refused.push((index, problem)),
         }
+    }
+}
+
+/// Reads the operations in one go, each a command before the next is looked at. Should one be no operation at all, they
+/// are read again one by one, as what is wrong with one of them must not stand in the way of the others.
+fn parse_each<'a>(operations: &RawValue, origin: &'a Origin) -> Result<Parsed<'a>, Problem> {
+    let text = operations.get();
+    let mut parsed = Parsed {
+        origin,
+        operations: Vec::with_capacity(text.len() / TYPICAL_OPERATION),
+        refused: Vec::new(),
     };
+    let mut json = serde_json::Deserializer::from_str(text);
+    if Each(|body| parsed.add(Ok(body))).deserialize(&mut json).is_err() {
+        body::check_depth(text.as_bytes())?;
+        let bodies = serde_json::from_str::<Vec<&RawValue>>(text);
+        let bodies = bodies.map_err(|_| Problem::invalid("operations", "it must be a list of operations"))?;
+        parsed.operations.clear();
+        parsed.refused.clear();
+        bodies
+            .iter()
+            .for_each(|raw| parsed.add(body::parse_object(raw.get().as_bytes())));
+    }
+    let count = parsed.operations.len() + parsed.refused.len();
     if count > MAX_OPERATIONS {
         let detail = format!("A batch has at most {MAX_OPERATIONS} operations, not {count}.");
         return Err(Problem::new(Code::PayloadTooLarge, detail).with("limit", MAX_OPERATIONS));
     }
-    Ok(bodies)
+    Ok(parsed)
 }
 
-type Bodies<'a> = Box<dyn Iterator<Item = Result<OperationBody, Problem>> + 'a>;
+/// What an operation has at least, in bytes, or little more.
+const TYPICAL_OPERATION: usize = 64;
+
+/// A list whose elements are handed on as they are read, without a list of them in memory.
+struct Each<F>(F);
+
+impl<'de, F: FnMut(OperationBody)> DeserializeSeed<'de> for Each<F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, F: FnMut(OperationBody)> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of operations")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut operations: A) -> Result<(), A::Error> {
+        while let Some(Object(operation)) = operations.next_element()? {
+            (self.0)(operation);
+        }
+        Ok(())
+    }
+}
 
 fn is_replayed(outcome: &Result<Outcome, ExecuteError>) -> bool {
     outcome.as_ref().is_ok_and(|outcome| outcome.replayed.is_some())
