@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::gathering::Gathering;
-use super::sku::{Moved, Order, Reply, Task, Write};
+use super::order::{Moved, Order, Reply, Task, Write};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, actor_is_gone};
 use crate::domain::{Action, Request, ReservationId, Sku};
 use crate::journal::{JournalError, KeyHash};

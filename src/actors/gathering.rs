@@ -10,7 +10,8 @@ use actix::Addr;
 use tokio::sync::Notify;
 
 use super::batch::Outcomes;
-use super::sku::{Decided, Settle, SkuActor};
+use super::order::Decided;
+use super::sku::{Settle, SkuActor};
 use super::{ExecuteError, Outcome};
 use crate::domain::Sku;
 use crate::journal::{Append, Appended, Journal, JournalError, Record};

@@ -10,6 +10,7 @@ mod clock;
 mod expiry;
 mod gathering;
 mod history;
+mod order;
 mod registry;
 mod sku;
 #[cfg(test)]
@@ -24,8 +25,9 @@ use uuid::Uuid;
 use self::claims::{Claim, Claims};
 use self::clock::Clock;
 use self::expiry::Deadlines;
+use self::order::{Moved, Order, Reply, Task, Write};
 use self::registry::Registry;
-use self::sku::{KeepHouse, Moved, Order, Reply, Task, Write};
+use self::sku::KeepHouse;
 use crate::domain::command::Counted;
 use crate::domain::{
     Action, Event, Item, Level, Movement, Reason, Refusal, Request, ReservationId, ReservationStatus, Sku, StoreId,

@@ -8,7 +8,8 @@ use actix::prelude::SendError;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
-use super::sku::{Execute, SkuActor, Task};
+use super::order::{Execute, Task};
+use super::sku::SkuActor;
 use super::{ExecuteError, Inventory};
 use crate::domain::Sku;
 

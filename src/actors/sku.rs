@@ -6,77 +6,18 @@
 //! meanwhile. Whatever is answered, refusals included, rests on what is durable by then.
 
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::oneshot;
 
-use super::claims::Claim;
-use super::gathering::{Lent, Part, Slot};
-use super::registry::Place;
-use super::{ExecuteError, Inventory, Keyed, Outcome, new_id};
-use crate::domain::command::Counted;
-use crate::domain::{
-    Event, Item, Movement, Origin, Principal, Refusal, Request, RequestId, Resource, Sku, Stock, StoreId, Timestamp,
-    decide, expire,
-};
-use crate::journal::{Append, Appended, JournalError, Receipt, Record};
-
-/// The one message that it takes.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Execute {
-    pub task: Task,
-    pub place: Place,
-}
-
-pub enum Task {
-    Write(Box<Order>),
-    /// Record what is over, and nothing else.
-    Touch(oneshot::Sender<Result<(), ExecuteError>>),
-}
-
-/// Writes of one caller on the SKU, decided in their order and answered together.
-pub struct Order {
-    pub writes: Vec<Write>,
-    /// Each is decided as if those before it had taken effect, and nothing is changed.
-    pub dry_run: bool,
-    pub key_claim: Option<Claim>,
-    pub id_claims: Vec<Claim>,
-    pub reply: Reply,
-}
-
-/// Who is told what came of an order.
-pub enum Reply {
-    /// The caller of its only write.
-    One(oneshot::Sender<Result<Outcome, ExecuteError>>),
-    /// The batch that it is a part of.
-    Batch(Slot),
-}
-
-pub struct Write {
-    pub request: Request,
-    pub keyed: Option<Keyed>,
-    /// Its place in a batch, if it is in one.
-    pub operation: Option<u32>,
-    /// Of a count of the past: what has moved since, as far as the log was read before it was sent here.
-    pub moved: Option<Moved>,
-}
-
-/// What movements other than counts have added to a level up to a place in the log.
-#[derive(Clone, Copy)]
-pub struct Moved {
-    pub sum: i64,
-    pub until: u64,
-}
-
-impl Moved {
-    /// Before the log has been read.
-    pub const NOTHING: Self = Self { sum: 0, until: 0 };
-}
+use super::gathering::{Lent, Part};
+use super::order::{Decided, Execute, MovedNow};
+use super::{Inventory, new_id};
+use crate::domain::{Origin, Principal, RequestId, Sku, Stock, Timestamp, expire};
+use crate::journal::{Append, Appended, JournalError, Record};
 
 /// So many appends may be in flight at the same time. The second is for batches only: they are appended by the
 /// thousand, and while the log writes one the next is decided. Everybody else is faster in larger groups.
@@ -111,20 +52,6 @@ pub struct KeepHouse;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Settle(pub Result<(), JournalError>);
-
-/// A task and what was decided of it, until that is durable.
-pub struct Decided {
-    message: Execute,
-    /// One for each of its writes.
-    decisions: Vec<Decision>,
-}
-
-enum Decision {
-    /// The event that is in the append at this place.
-    Recorded(usize, Arc<Event>, Option<Arc<Item>>),
-    DryRun(Event, Option<Arc<Item>>),
-    Refused(Refusal),
-}
 
 impl SkuActor {
     pub fn start_for(sku: Sku, inventory: Arc<Inventory>) -> Addr<Self> {
@@ -236,7 +163,7 @@ impl SkuActor {
             });
         }
         let looks_back = self.waiting.iter().take(count).any(Execute::looks_back);
-        let mut moved = MovedNow(looks_back.then(HashMap::new));
+        let mut moved = MovedNow::kept_if(looks_back);
         let decided: Vec<Decided> = self
             .waiting
             .drain(..count)
@@ -394,248 +321,6 @@ impl Handler<Settle> for SkuActor {
             Ok(()) => self.go_on(context),
             Err(_) => self.begin_anew(context),
         }
-    }
-}
-
-impl Execute {
-    /// Decides on `stock`, which is moved along with every event that is to be recorded.
-    fn decide(
-        mut self,
-        sku: &Sku,
-        stock: &mut Stock,
-        now: Timestamp,
-        records: &mut Vec<Record>,
-        moved: &mut MovedNow,
-    ) -> Decided {
-        let decisions = match &mut self.task {
-            Task::Touch(_) => Vec::new(),
-            Task::Write(order) if order.dry_run => order.rehearse(sku, stock, now, moved),
-            Task::Write(order) => {
-                let writes = order.writes.iter_mut();
-                writes
-                    .map(|write| write.decide(sku, stock, now, records, moved))
-                    .collect()
-            }
-        };
-        Decided {
-            message: self,
-            decisions,
-        }
-    }
-
-    fn writes(&self) -> &[Write] {
-        match &self.task {
-            Task::Touch(_) => &[],
-            Task::Write(order) => &order.writes,
-        }
-    }
-
-    fn writes_mut(&mut self) -> &mut [Write] {
-        match &mut self.task {
-            Task::Touch(_) => &mut [],
-            Task::Write(order) => &mut order.writes,
-        }
-    }
-
-    /// Where the batch gathers that it is a part of.
-    fn slot(&self) -> Option<&Slot> {
-        match &self.task {
-            Task::Write(order) => match &order.reply {
-                Reply::Batch(slot) => Some(slot),
-                Reply::One(_) => None,
-            },
-            Task::Touch(_) => None,
-        }
-    }
-
-    fn looks_back(&self) -> bool {
-        self.writes().iter().any(|write| write.moved.is_some())
-    }
-
-    fn fail(self, error: ExecuteError) {
-        match self.task {
-            Task::Touch(reply) => drop(reply.send(Err(error))),
-            Task::Write(order) => order.answer_all(&error),
-        }
-    }
-}
-
-impl Order {
-    /// Decides on a copy, as one write may follow from another, or be answered with the whole item.
-    fn rehearse(&mut self, sku: &Sku, stock: &Stock, now: Timestamp, moved: &MovedNow) -> Vec<Decision> {
-        if let [write] = self.writes.as_mut_slice()
-            && write.request.resource == Resource::Level
-        {
-            moved.add_to(&mut write.request);
-            return vec![match decide(stock, &write.request, now) {
-                Err(refusal) => Decision::Refused(refusal),
-                Ok(event) => Decision::DryRun(event, None),
-            }];
-        }
-        let (mut scratch, mut moved) = (stock.clone(), moved.clone());
-        let writes = self.writes.iter_mut();
-        let decided = writes.map(|write| {
-            moved.add_to(&mut write.request);
-            match decide(&scratch, &write.request, now) {
-                Err(refusal) => Decision::Refused(refusal),
-                Ok(event) => {
-                    scratch.evolve(sku, &event);
-                    moved.note(&event);
-                    let item = write.item(&scratch);
-                    Decision::DryRun(event, item)
-                }
-            }
-        });
-        decided.collect()
-    }
-
-    /// The key is free again before the answer leaves: its receipt is there by now.
-    fn answer(self, mut answers: impl Iterator<Item = Result<Outcome, ExecuteError>>) {
-        drop((self.key_claim, self.id_claims));
-        match self.reply {
-            Reply::One(reply) => {
-                // A client that is gone finds the outcome under its key.
-                let _ = answers.next().map(|answer| reply.send(answer));
-            }
-            Reply::Batch(slot) => {
-                let places = self.writes.iter().map(|write| write.operation.unwrap_or_default());
-                slot.answer(places.zip(answers));
-            }
-        }
-    }
-
-    pub fn answer_all(self, error: &ExecuteError) {
-        self.answer(std::iter::repeat_with(|| Err(error.clone())));
-    }
-}
-
-impl Write {
-    fn decide(
-        &mut self,
-        sku: &Sku,
-        stock: &mut Stock,
-        now: Timestamp,
-        records: &mut Vec<Record>,
-        moved: &mut MovedNow,
-    ) -> Decision {
-        moved.add_to(&mut self.request);
-        let event = match decide(stock, &self.request, now) {
-            Err(refusal) => return Decision::Refused(refusal),
-            Ok(event) => event,
-        };
-        stock.evolve(sku, &event);
-        moved.note(&event);
-        let item = self.item(stock);
-        let receipt = self.receipt(&event, &item);
-        let event = Arc::new(event);
-        records.push(Record {
-            event: event.clone(),
-            receipt,
-        });
-        Decision::Recorded(records.len() - 1, event, item)
-    }
-
-    /// What a write is answered with that the event alone does not tell.
-    fn item(&self, after: &Stock) -> Option<Arc<Item>> {
-        (self.request.resource == Resource::Item).then(|| Arc::new(after.item()))
-    }
-
-    fn receipt(&self, event: &Event, item: &Option<Arc<Item>>) -> Option<Receipt> {
-        let keyed = self.keyed?;
-        Some(Receipt {
-            key: keyed.key,
-            fingerprint: keyed.fingerprint,
-            status: (keyed.status)(event),
-            operation: self.operation,
-            item: item.clone(),
-        })
-    }
-}
-
-/// What has moved since the log was read for counts of the past, by what is decided together with them.
-/// Kept only where there are such counts.
-#[derive(Clone)]
-struct MovedNow(Option<HashMap<StoreId, i64>>);
-
-impl MovedNow {
-    fn note(&mut self, event: &Event) {
-        let Some(sums) = &mut self.0 else { return };
-        for change in &event.changes {
-            if change.movement.is_some_and(|movement| movement != Movement::Count) {
-                let sum = sums.entry(change.store_id.clone()).or_default();
-                *sum = sum.saturating_add(change.delta);
-            }
-        }
-    }
-
-    fn add_to(&self, request: &mut Request) {
-        let Some(Counted { moved, .. }) = request.counted() else {
-            return;
-        };
-        let now = self.0.as_ref().and_then(|sums| sums.get(&request.store_id));
-        request.set_moved(moved.saturating_add(now.copied().unwrap_or(0)));
-    }
-}
-
-impl Decided {
-    /// What was decided is durable; the append began at `first_seq`.
-    pub fn answer(self, first_seq: u64) {
-        let Self {
-            message: Execute { task, place },
-            decisions,
-        } = self;
-        drop(place);
-        let order = match task {
-            Task::Touch(reply) => return drop(reply.send(Ok(()))),
-            Task::Write(order) => order,
-        };
-        let outcome = |event, seq, item| {
-            Ok(Outcome {
-                event,
-                seq,
-                replayed: None,
-                item,
-            })
-        };
-        let answers = decisions.into_iter().map(|decision| match decision {
-            Decision::Recorded(i, event, item) => outcome(event, Some(first_seq + i as u64), item),
-            Decision::DryRun(event, item) => outcome(Arc::new(event), None, item),
-            Decision::Refused(refusal) => Err(ExecuteError::Refused(Box::new(refusal))),
-        });
-        order.answer(answers);
-    }
-
-    fn has_key(&self) -> bool {
-        self.message.writes().iter().any(|write| write.keyed.is_some())
-    }
-
-    /// Only a write that was under way may have happened; all else certainly did not.
-    pub fn fail(self, error: &JournalError) {
-        let Self {
-            message: Execute { task, place },
-            decisions,
-        } = self;
-        drop(place);
-        let certain = match error {
-            JournalError::Unknown(reason) => JournalError::Unavailable(reason.clone()),
-            other => other.clone(),
-        };
-        let mut order = match task {
-            Task::Touch(reply) => return drop(reply.send(Err(certain.into()))),
-            Task::Write(order) => order,
-        };
-        let was_written = |decision: &Decision| matches!(decision, Decision::Recorded(..));
-        if matches!(error, JournalError::Unknown(_))
-            && decisions.iter().any(was_written)
-            && let Some(claim) = order.key_claim.take()
-        {
-            claim.becomes_unknown();
-        }
-        let answers = decisions.iter().map(|decision| {
-            let error = if was_written(decision) { error } else { &certain };
-            Err(error.clone().into())
-        });
-        order.answer(answers);
     }
 }
 

@@ -175,9 +175,9 @@ pub trait Journal: Send + Sync + 'static {
     /// `SELECT … FROM levels JOIN items USING (sku) WHERE sku = $1 AND store_id = $2`
     fn level(&self, sku: &Sku, store: &StoreId) -> Answer<Option<LevelView>>;
 
-    /// Levels of a store in order of SKU, beginning behind `after`.
+    /// Levels of a store in order of SKU without regard to case, beginning behind `after`.
     ///
-    /// `… WHERE store_id = $1 AND sku > $2 ORDER BY sku COLLATE "C" LIMIT $3`
+    /// `… WHERE store_id = $1 AND (folded_sku, sku) > ($2, $3) ORDER BY folded_sku COLLATE "C", sku COLLATE "C" LIMIT $4`
     fn levels_in(&self, store: &StoreId, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, LevelView)>>;
 
     /// `SELECT … FROM items JOIN levels USING (sku) WHERE sku = $1` in one snapshot.
