@@ -6,15 +6,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use actix::Addr;
 use tokio::sync::Notify;
 
 use super::batch::Outcomes;
+use super::debt::Debt;
 use super::order::Decided;
-use super::sku::{Settle, SkuActor};
 use super::{ExecuteError, Outcome};
 use crate::domain::Sku;
-use crate::journal::{Append, Appended, Journal, JournalError, Record};
+use crate::journal::{Append, Appended, Journal, Record};
 
 /// So many SKUs are appended without waiting for more: while the log writes them, the next are decided.
 const ENOUGH: usize = 256;
@@ -34,10 +33,10 @@ struct State {
     left: usize,
 }
 
-/// What one actor has decided, for this batch and perhaps for others; it decides nothing more until it is told
-/// how the append ended.
+/// What one actor has decided, for this batch and perhaps for others; it decides nothing more until that is in the
+/// log's queue.
 pub struct Part {
-    pub actor: Lent,
+    pub debt: Debt,
     /// The item version that it was decided on.
     pub ground: (Sku, u64),
     pub records: Vec<Record>,
@@ -137,13 +136,15 @@ async fn append(journal: Arc<dyn Journal>, parts: Vec<Part>) {
     };
     let mut waiting = Vec::with_capacity(parts.len());
     for part in parts {
-        waiting.push((part.actor, whole.records.len() as u64, part.decided));
+        waiting.push((part.debt, whole.records.len() as u64, part.decided));
         whole.grounds.push(part.ground);
         whole.records.extend(part.records);
     }
-    let result = journal.append(whole).await;
-    for (actor, offset, decided) in waiting {
-        actor.settle(result.clone().map(drop));
+    let appended = journal.append(whole);
+    waiting.iter_mut().for_each(|(debt, ..)| debt.queued());
+    let result = appended.await;
+    for (debt, offset, decided) in waiting {
+        debt.settle(result.as_ref().map(drop));
         for decided in decided {
             match &result {
                 Ok(Appended { first_seq }) => decided.answer(first_seq + offset),
@@ -172,31 +173,6 @@ impl Drop for Slot {
         };
         if left == 0 {
             self.0.news.notify_one();
-        }
-    }
-}
-
-/// An actor that waits for an append which is not its own. However that ends, by a defect too, it is told.
-pub struct Lent(Option<Addr<SkuActor>>);
-
-impl Lent {
-    pub fn new(actor: Addr<SkuActor>) -> Self {
-        Self(Some(actor))
-    }
-
-    fn settle(mut self, result: Result<(), JournalError>) {
-        if let Some(actor) = self.0.take() {
-            // Past the mailbox's bound, as it must arrive; there is one for each append that the actor waits for.
-            actor.do_send(Settle(result));
-        }
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if let Some(actor) = self.0.take() {
-            let reason = "the batch ended before its outcome was known".to_owned();
-            actor.do_send(Settle(Err(JournalError::Unknown(reason))));
         }
     }
 }

@@ -7,18 +7,21 @@
 pub mod batch;
 mod claims;
 mod clock;
+mod debt;
 mod expiry;
 mod gathering;
 mod history;
+pub mod joint;
 mod order;
 mod registry;
 mod sku;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
@@ -29,12 +32,16 @@ use self::order::{Moved, Order, Reply, Task, Write};
 use self::registry::Registry;
 use self::sku::KeepHouse;
 use crate::domain::command::Counted;
+use crate::domain::joint::{JointRefusal, Touched};
 use crate::domain::{
-    Action, Event, Item, Level, Movement, Reason, Refusal, Request, ReservationId, ReservationStatus, Sku, StoreId,
-    Timestamp,
+    Action, Event, HoldStep, Item, Level, Reason, Refusal, Request, Reservation, ReservationId, ReservationStatus, Sku,
+    StoreId, Timestamp,
 };
 use crate::journal::record::Digest;
-use crate::journal::{Fingerprint, HistoryFilter, ItemFilter, Journal, JournalError, KeyHash, ReceiptView};
+use crate::journal::{
+    Fingerprint, FoundReservations, HistoryFilter, ItemFilter, Journal, JournalError, KeyHash, Receipt, ReceiptView,
+    ReservationFilter, ReservationPlace,
+};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -55,6 +62,8 @@ pub struct Inventory {
     registry: Registry,
     claims: Claims,
     deadlines: Deadlines,
+    /// Held by a joint step while it takes its places.
+    enlisting: Mutex<()>,
     /// One snapshot at a time: they must never be what the log waits for.
     snapshots: Semaphore,
 }
@@ -85,14 +94,27 @@ pub struct Outcome {
     pub seq: Option<u64>,
     /// The status of the first answer, if it took effect when its key was first used and not now.
     pub replayed: Option<u16>,
-    /// The item after it, where the request was about the item.
-    pub item: Option<Arc<Item>>,
+    pub told: Told,
+}
+
+/// What a write is answered with.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// What its event tells.
+    Event,
+    /// The item after it.
+    Item(Arc<Item>),
+    /// The reservation after it.
+    Reservation(Arc<Reservation>),
+    /// What each operation of an atomic batch has touched.
+    Operations(Arc<[Touched]>),
 }
 
 /// Why a write has no outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecuteError {
     Refused(Box<Refusal>),
+    RefusedJoint(Box<JointRefusal>),
     /// The idempotency key stands for another request.
     KeyReused,
     /// The first request with this key is still running.
@@ -140,6 +162,7 @@ impl Inventory {
             registry: Registry::default(),
             claims: Claims::default(),
             deadlines,
+            enlisting: Mutex::default(),
             snapshots: Semaphore::new(1),
         });
         actix_web::rt::spawn(expiry::run(Arc::downgrade(&inventory), wakeups));
@@ -375,12 +398,84 @@ impl Inventory {
         let ReceiptView { seq, status, .. } = receipt;
         let record = self.journal.record(seq).await?;
         let record = record.ok_or_else(|| JournalError::Damaged(format!("record {seq} is missing from the log")))?;
+        let told = match record.receipt {
+            Some(receipt) => self.told_then(receipt, seq).await?,
+            None => Told::Event,
+        };
         Ok(Outcome {
             event: record.event,
             seq: Some(seq),
             replayed: Some(status),
-            item: record.receipt.and_then(|receipt| receipt.item),
+            told,
         })
+    }
+
+    async fn told_then(&self, receipt: Receipt, seq: u64) -> Result<Told, JournalError> {
+        if let Some(id) = receipt.reservation {
+            let reservation = self.reservation_after(&id, seq).await?;
+            return Ok(Told::Reservation(Arc::new(reservation)));
+        }
+        let operations = receipt.operations.map(Told::Operations);
+        Ok(receipt.item.map(Told::Item).or(operations).unwrap_or(Told::Event))
+    }
+
+    /// A reservation as an event of it left it.
+    async fn reservation_after(&self, id: &ReservationId, seq: u64) -> Result<Reservation, JournalError> {
+        let filter = HistoryFilter {
+            reservation: Some(id.clone()),
+            ..HistoryFilter::default()
+        };
+        let is_made = |event: &Event| {
+            let mut holds = event.holds.iter();
+            holds.any(|hold| hold.reservation_id == *id && hold.step == HoldStep::Placed)
+        };
+        let (mut events, mut before) = (Vec::new(), seq + 1);
+        while !events.last().is_some_and(is_made)
+            && let Some((seq, event)) = self.journal.history(filter.clone(), before, 1).await?.pop()
+        {
+            before = seq;
+            events.push(event);
+        }
+        let reservation = Reservation::of_events(id, events.iter().rev());
+        reservation
+            .ok_or_else(|| JournalError::Damaged(format!("the log does not tell of reservation {id:?} at {seq}")))
+    }
+
+    /// A reservation, open or over.
+    pub async fn reservation(self: &Arc<Self>, id: &ReservationId) -> Result<Option<Arc<Reservation>>, ExecuteError> {
+        loop {
+            let now = self.clock.now();
+            match self.journal.reservation(id).await? {
+                Some(reservation) if reservation.is_due(now) => {
+                    let touched = join_all(reservation.held_skus().map(|sku| self.touch(sku))).await;
+                    touched.into_iter().collect::<Result<Vec<()>, _>>()?;
+                }
+                reservation => return Ok(reservation),
+            }
+        }
+    }
+
+    /// Reservations, newest first, each as it is at some moment during the call.
+    pub async fn reservations(
+        self: &Arc<Self>,
+        filter: ReservationFilter,
+        before: Option<ReservationPlace>,
+        limit: usize,
+    ) -> Result<FoundReservations, ExecuteError> {
+        let now = self.clock.now();
+        let filter = ReservationFilter { now, ..filter };
+        let mut found = self.journal.reservations(filter.clone(), before, limit).await?;
+        let mut shown = Vec::with_capacity(found.reservations.len());
+        for (place, reservation) in found.reservations {
+            let reservation = match reservation.is_due(now) {
+                true => self.reservation(&place.id).await?,
+                false => Some(reservation),
+            };
+            let fitting = reservation.filter(|reservation| filter.takes(reservation));
+            shown.extend(fitting.map(|reservation| (place, reservation)));
+        }
+        found.reservations = shown;
+        Ok(found)
     }
 
     /// What has moved since a count of the past, as far as the log shows it now.
@@ -426,9 +521,8 @@ impl Inventory {
         loop {
             let found = self.journal.history(filter.clone(), before, HISTORY_PAGE).await?;
             let changes = found.iter().flat_map(|(_, event)| &event.changes);
-            let moves =
-                changes.filter(|change| filter.takes_change(change) && change.movement != Some(Movement::Count));
-            sum = moves.fold(sum, |sum, change| sum.saturating_add(change.delta));
+            let moves = changes.filter(|change| filter.takes_change(change));
+            sum = moves.fold(sum, |sum, change| sum.saturating_add(change.moved()));
             match found.last() {
                 Some((last, _)) if found.len() == HISTORY_PAGE => before = *last,
                 _ => return Ok(Moved { sum, until }),
@@ -444,14 +538,20 @@ impl Inventory {
         if !is_chosen {
             return Ok(None);
         }
-        let digest = Digest::of(&[b"reservation", reserve.reservation_id.as_str().as_bytes()]);
-        let Ok(claim) = self.claims.claim(digest) else {
-            return Err(ExecuteError::ReservationInFlight {
-                reservation_id: reserve.reservation_id.clone(),
-            });
-        };
-        reserve.is_taken = self.journal.reservation(&reserve.reservation_id).await?.is_some();
+        let (claim, is_taken) = self.claim_id(&reserve.reservation_id).await?;
+        reserve.is_taken = is_taken;
         Ok(Some(claim))
+    }
+
+    /// With the claim comes whether there is or was a reservation of this id.
+    async fn claim_id(&self, id: &ReservationId) -> Result<(Claim, bool), ExecuteError> {
+        let digest = Digest::of(&[b"reservation", id.as_str().as_bytes()]);
+        let Ok(claim) = self.claims.claim(digest) else {
+            let reservation_id = id.clone();
+            return Err(ExecuteError::ReservationInFlight { reservation_id });
+        };
+        let is_taken = self.journal.reservation(id).await?.is_some();
+        Ok((claim, is_taken))
     }
 
     /// Refuses at once what names a reservation that is nowhere; a SKU knows only its own. That there is no
@@ -492,8 +592,8 @@ impl Inventory {
         let Reason::NoHold { reservation_id } = refusal.reason else {
             return Ok(refusal);
         };
-        let status = self.journal.reservation(&reservation_id).await?;
-        let reason = match status {
+        let reservation = self.journal.reservation(&reservation_id).await?;
+        let reason = match reservation.map(|reservation| reservation.status) {
             None => Reason::NoReservation { reservation_id },
             Some(ReservationStatus::Active) => Reason::NoHold { reservation_id },
             Some(status) => Reason::ReservationNotActive { reservation_id, status },

@@ -3,7 +3,7 @@
 //! Nothing here waits or writes: the actor hands in its state and gets back decisions and the records that are to
 //! be appended, and says later how the append ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use actix::Message;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::claims::Claim;
 use super::gathering::Slot;
 use super::registry::Place;
-use super::{ExecuteError, Keyed, Outcome};
+use super::{ExecuteError, Keyed, Outcome, Told};
 use crate::domain::command::Counted;
 use crate::domain::{Event, Item, Movement, Refusal, Request, Resource, Sku, Stock, StoreId, Timestamp, decide};
 use crate::journal::{JournalError, Receipt, Record};
@@ -117,7 +117,7 @@ impl Execute {
         }
     }
 
-    pub fn writes_mut(&mut self) -> &mut [Write] {
+    fn writes_mut(&mut self) -> &mut [Write] {
         match &mut self.task {
             Task::Touch(_) => &mut [],
             Task::Write(order) => &mut order.writes,
@@ -230,12 +230,77 @@ impl Write {
     fn receipt(&self, event: &Event, item: &Option<Arc<Item>>) -> Option<Receipt> {
         let keyed = self.keyed?;
         Some(Receipt {
-            key: keyed.key,
-            fingerprint: keyed.fingerprint,
-            status: (keyed.status)(event),
             operation: self.operation,
             item: item.clone(),
+            ..Receipt::new(keyed.key, keyed.fingerprint, (keyed.status)(event))
         })
+    }
+}
+
+/// Tasks in the order in which they have come. It knows without a look at each of them what there is among them, as it
+/// is asked so often.
+#[derive(Default)]
+pub struct Waiting {
+    tasks: VecDeque<Execute>,
+    counts: usize,
+    batches: usize,
+}
+
+impl Waiting {
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// There are counts of the past among them.
+    pub fn looks_back(&self) -> bool {
+        self.counts > 0
+    }
+
+    /// There are orders of batches among them.
+    pub fn has_batches(&self) -> bool {
+        self.batches > 0
+    }
+
+    pub fn push_back(&mut self, task: Execute) {
+        self.note(&task);
+        self.tasks.push_back(task);
+    }
+
+    pub fn push_front(&mut self, task: Execute) {
+        self.note(&task);
+        self.tasks.push_front(task);
+    }
+
+    fn note(&mut self, task: &Execute) {
+        self.counts += usize::from(task.looks_back());
+        self.batches += usize::from(task.slot().is_some());
+    }
+
+    /// The first so many.
+    pub fn take(&mut self, count: usize) -> Vec<Execute> {
+        let taken: Vec<Execute> = self.tasks.drain(..count.min(self.tasks.len())).collect();
+        for task in &taken {
+            self.counts -= usize::from(task.looks_back());
+            self.batches -= usize::from(task.slot().is_some());
+        }
+        taken
+    }
+
+    pub fn take_all(&mut self) -> Vec<Execute> {
+        self.take(self.tasks.len())
+    }
+
+    pub fn writes(&self) -> impl Iterator<Item = &Write> {
+        self.tasks.iter().flat_map(Execute::writes)
+    }
+
+    /// Those of the first so many.
+    pub fn first_writes_mut(&mut self, count: usize) -> impl Iterator<Item = &mut Write> {
+        self.tasks.iter_mut().take(count).flat_map(Execute::writes_mut)
     }
 }
 
@@ -254,7 +319,7 @@ impl MovedNow {
         for change in &event.changes {
             if change.movement.is_some_and(|movement| movement != Movement::Count) {
                 let sum = sums.entry(change.store_id.clone()).or_default();
-                *sum = sum.saturating_add(change.delta);
+                *sum = sum.saturating_add(change.moved());
             }
         }
     }
@@ -280,12 +345,12 @@ impl Decided {
             Task::Touch(reply) => return drop(reply.send(Ok(()))),
             Task::Write(order) => order,
         };
-        let outcome = |event, seq, item| {
+        let outcome = |event, seq, item: Option<Arc<Item>>| {
             Ok(Outcome {
                 event,
                 seq,
                 replayed: None,
-                item,
+                told: item.map_or(Told::Event, Told::Item),
             })
         };
         let answers = decisions.into_iter().map(|decision| match decision {

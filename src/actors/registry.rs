@@ -72,6 +72,25 @@ impl Registry {
         }
     }
 
+    /// A place in the queue of the SKU's actor, which may stop only when the place is gone; and whether the actor had to
+    /// be started.
+    pub fn enter(&self, inventory: &Arc<Inventory>, sku: &Sku) -> Result<(Addr<SkuActor>, Place, bool), ExecuteError> {
+        self.actors.remove_if(sku, |_, entry| !entry.address.connected());
+        let mut is_new = false;
+        let entry = self.actors.entry(sku.clone()).or_insert_with(|| {
+            is_new = true;
+            Entry {
+                address: SkuActor::start_for(sku.clone(), inventory.clone()),
+                places: Arc::default(),
+            }
+        });
+        let place = Place(entry.places.clone());
+        if entry.places.fetch_add(1, Ordering::AcqRel) >= inventory.settings.queue_limit {
+            return Err(ExecuteError::Overloaded { sku: sku.clone() });
+        }
+        Ok((entry.address.clone(), place, is_new))
+    }
+
     pub fn actors(&self) -> Vec<Addr<SkuActor>> {
         self.actors.iter().map(|entry| entry.address.clone()).collect()
     }

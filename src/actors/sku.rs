@@ -1,9 +1,10 @@
 //! The actor that owns one SKU.
 //!
-//! While an append is in flight it collects what arrives; when that is durable it decides all that
+//! While an append of its own is in flight it collects what arrives; when that is durable it decides all that
 //! waits, in order, and appends the events as one group: one sync for many commands, which is what
-//! makes a hot SKU fast. What it decides for batches, it leaves to them to append, and may decide the next
-//! meanwhile. Whatever is answered, refusals included, rests on what is durable by then.
+//! makes a hot SKU fast. What it decides for batches, it leaves to them to append. To a joint step it lends its state,
+//! and has nothing to decide on until it gets that back. Whatever is answered, refusals included, rests on what is
+//! durable by then.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -13,24 +14,30 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::gathering::{Lent, Part};
-use super::order::{Decided, Execute, MovedNow};
+use super::debt::{Debt, Outstanding};
+use super::gathering::Part;
+use super::joint::Seat;
+use super::order::{Decided, Execute, MovedNow, Waiting};
+use super::registry::Place;
 use super::{Inventory, new_id};
 use crate::domain::{Origin, Principal, RequestId, Sku, Stock, Timestamp, expire};
 use crate::journal::{Append, Appended, JournalError, Record};
 
-/// So many appends may be in flight at the same time. The second is for batches only: they are appended by the
-/// thousand, and while the log writes one the next is decided. Everybody else is faster in larger groups.
-const MAX_AHEAD: u32 = 2;
-
 pub struct SkuActor {
     sku: Sku,
     inventory: Arc<Inventory>,
-    /// Runs ahead of the journal by what is in flight; `None` until it is loaded.
+    /// Runs ahead of the journal by what is in flight; `None` until it is loaded, and while it is lent.
     stock: Option<Stock>,
-    waiting: VecDeque<Execute>,
-    /// Appends that it waits for.
-    in_flight: u32,
+    waiting: Waiting,
+    /// Joint steps that want its state, in the order in which they are to have it.
+    joints: VecDeque<Seat>,
+    /// An append of its own is in flight.
+    is_appending: bool,
+    /// Appends that others make of what it has decided, or what was decided for it.
+    outstanding: Arc<Outstanding>,
+    is_lent: bool,
+    /// That holds are over is being recorded; once it is, the next deadline is to be told.
+    is_expiring: bool,
     /// One of them has failed: it decides nothing more until it has loaded its state anew.
     failed: bool,
     looking_back: bool,
@@ -48,10 +55,25 @@ pub struct SkuActor {
 #[rtype(result = "()")]
 pub struct KeepHouse;
 
-/// Tells an actor whose decisions a batch has appended how that ended.
+/// Tells an actor of appends that others make for it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Settle(pub Result<(), JournalError>);
+pub enum Settle {
+    /// One has come into the log's queue, or is durable.
+    Done,
+    /// One has failed, or may have.
+    Failed,
+}
+
+/// Gives a lent state back, with all that has been decided on it; none where it got lost.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct GiveBack {
+    pub stock: Option<Stock>,
+    /// Holds on it were over, which is being recorded.
+    pub has_expired: bool,
+    pub place: Place,
+}
 
 impl SkuActor {
     pub fn start_for(sku: Sku, inventory: Arc<Inventory>) -> Addr<Self> {
@@ -63,8 +85,12 @@ impl SkuActor {
                 sku,
                 inventory,
                 stock: None,
-                waiting: VecDeque::new(),
-                in_flight: 0,
+                waiting: Waiting::default(),
+                joints: VecDeque::new(),
+                is_appending: false,
+                outstanding: Arc::default(),
+                is_lent: false,
+                is_expiring: false,
                 failed: false,
                 looking_back: false,
                 dirty: false,
@@ -76,34 +102,88 @@ impl SkuActor {
 
     fn load(&mut self, context: &mut Context<Self>) {
         self.stock = None;
+        // After a failure, the expiry queue tries again by itself, and must not be told a moment that has passed.
+        self.is_expiring = false;
         let load = self.inventory.journal.load(&self.sku).into_actor(self);
         context.spawn(load.map(|loaded, actor, context| match loaded {
             Ok(stock) => {
                 actor.stock = Some(stock);
                 actor.tell_deadline();
-                actor.decide_waiting(context);
+                actor.go_on(context);
             }
             Err(error) => {
-                for message in actor.waiting.drain(..) {
+                for message in actor.waiting.take_all() {
                     message.fail(error.clone().into());
+                }
+                for seat in actor.joints.drain(..) {
+                    seat.refuse(error.clone());
                 }
                 context.run_later(Duration::from_millis(100), Self::load);
             }
         }));
     }
 
+    /// Appends that it waits for, its own and others.
+    fn in_flight(&self) -> u32 {
+        u32::from(self.is_appending) + self.outstanding.all()
+    }
+
+    /// Goes on with what waits, as far as that can be.
+    fn go_on(&mut self, context: &mut Context<Self>) {
+        self.decide_waiting(context);
+        self.lend(context);
+        if self.is_expiring && !self.failed && self.in_flight() == 0 {
+            self.is_expiring = false;
+            self.tell_next_deadline();
+        }
+        if self.waits_for_others() {
+            self.outstanding.listen();
+            // What has happened before it listened, nobody tells it.
+            if !self.waits_for_others() {
+                context.notify(Settle::Done);
+            }
+        }
+    }
+
+    fn waits_for_others(&self) -> bool {
+        let has_work = !self.waiting.is_empty() || !self.joints.is_empty();
+        has_work && self.outstanding.unqueued() > 0
+            || (self.failed || self.is_expiring || self.waiting.looks_back()) && self.outstanding.all() > 0
+    }
+
     /// Decides all that waits and appends what came of it.
     fn decide_waiting(&mut self, context: &mut Context<Self>) {
-        if self.stock.is_none() || self.failed || self.looking_back || self.waiting.is_empty() {
+        let is_ready = self.stock.is_some() && !self.failed && !self.looking_back;
+        if !is_ready || self.waiting.is_empty() || self.outstanding.unqueued() > 0 {
             return;
         }
-        match (self.in_flight, self.waiting.iter().any(Execute::looks_back)) {
-            (0, true) => self.look_back(context),
-            (0, false) => self.decide_first(self.waiting.len(), context),
-            (1..MAX_AHEAD, false) if self.waiting.iter().any(|message| message.slot().is_some()) => {
-                self.decide_first(self.waiting.len(), context);
+        if self.waiting.looks_back() {
+            if self.in_flight() == 0 {
+                self.look_back(context);
             }
-            _ => {}
+            return;
+        }
+        // Batches append by the thousand, and while the log writes one the next is decided. Everybody else is faster in
+        // larger groups.
+        if !self.is_appending || self.waiting.has_batches() {
+            self.decide_first(self.waiting.len(), context);
+        }
+    }
+
+    /// Lends its state to the joint step whose turn it is. What it has decided so far is in the log's queue, and what
+    /// is decided on it comes in behind that.
+    fn lend(&mut self, context: &mut Context<Self>) {
+        let is_ready = !self.failed && !self.looking_back && self.outstanding.unqueued() == 0;
+        // Who looks back waits until nothing is in flight: joint steps must not keep it waiting for ever.
+        if !is_ready || self.joints.is_empty() || self.waiting.looks_back() {
+            return;
+        }
+        let Some(stock) = self.stock.take() else { return };
+        self.is_lent = true;
+        self.last_used = self.inventory.clock.now();
+        let is_ahead = self.in_flight() > 0;
+        if let Some(seat) = self.joints.pop_front() {
+            seat.take(stock, is_ahead, context.address(), self.outstanding.clone());
         }
     }
 
@@ -111,8 +191,10 @@ impl SkuActor {
     fn look_back(&mut self, context: &mut Context<Self>) {
         self.looking_back = true;
         let asked = self.waiting.len();
-        let writes = self.waiting.iter().flat_map(Execute::writes);
-        let counts = writes.filter_map(|write| Some((write.request.clone(), write.moved?)));
+        let counts = self
+            .waiting
+            .writes()
+            .filter_map(|write| Some((write.request.clone(), write.moved?)));
         let counts: Vec<_> = counts.collect();
         let inventory = self.inventory.clone();
         let sums = async move {
@@ -126,13 +208,14 @@ impl SkuActor {
             actor.looking_back = false;
             match sums {
                 Ok(sums) => {
-                    let writes = actor.waiting.iter_mut().take(asked).flat_map(Execute::writes_mut);
+                    let writes = actor.waiting.first_writes_mut(asked);
                     let counts = writes.filter(|write| write.moved.is_some());
                     counts.zip(sums).for_each(|(write, sum)| write.request.set_moved(sum));
                     actor.decide_first(asked, context);
+                    actor.go_on(context);
                 }
                 Err(error) => {
-                    let asked: Vec<_> = actor.waiting.drain(..asked).collect();
+                    let asked = actor.waiting.take(asked);
                     let (failed, others): (Vec<_>, Vec<_>) = asked.into_iter().partition(Execute::looks_back);
                     failed
                         .into_iter()
@@ -141,7 +224,7 @@ impl SkuActor {
                         .into_iter()
                         .rev()
                         .for_each(|message| actor.waiting.push_front(message));
-                    actor.decide_waiting(context);
+                    actor.go_on(context);
                 }
             }
         }));
@@ -154,34 +237,28 @@ impl SkuActor {
         let now = self.inventory.clock.now();
         self.last_used = now;
         let mut records = Vec::with_capacity(self.waiting.len());
-        let is_due = stock.next_deadline().is_some_and(|at| at <= now);
-        if let Some(event) = is_due.then(|| expire(&self.sku, stock, now, &system())).flatten() {
-            stock.evolve(&self.sku, &event);
-            records.push(Record {
-                event: Arc::new(event),
-                receipt: None,
-            });
-        }
-        let looks_back = self.waiting.iter().take(count).any(Execute::looks_back);
-        let mut moved = MovedNow::kept_if(looks_back);
+        expire_due(&self.sku, stock, now, &mut records);
+        self.is_expiring |= !records.is_empty();
+        let mut moved = MovedNow::kept_if(self.waiting.looks_back());
         let decided: Vec<Decided> = self
             .waiting
-            .drain(..count)
+            .take(count)
+            .into_iter()
             .map(|message| message.decide(&self.sku, stock, now, &mut records, &mut moved))
             .collect();
         // With nothing in flight, what was decided rests on what is durable.
-        if records.is_empty() && self.in_flight == 0 {
-            self.tell_next_deadline();
+        if records.is_empty() && self.in_flight() == 0 {
             decided.into_iter().for_each(|decided| decided.answer(0));
             return;
         }
-        self.in_flight += 1;
+        self.dirty |= !records.is_empty();
+        self.tell_deadline();
         let ground = (self.sku.clone(), ground);
         // Left to a batch that it was decided for, if there is one among those who wait for it.
         if let Some(slot) = decided.iter().find_map(|decided| decided.message.slot()) {
             let gathering = slot.gathering();
             return gathering.take_in(Part {
-                actor: Lent::new(context.address()),
+                debt: Debt::new(context.address(), self.outstanding.clone()),
                 ground,
                 records,
                 decided,
@@ -191,15 +268,17 @@ impl SkuActor {
             grounds: vec![ground],
             records,
         };
+        self.is_appending = true;
         let appended = self.inventory.journal.append(append).into_actor(self);
         context.spawn(appended.map(|result, actor, context| actor.settle(result, decided, context)));
     }
 
     fn settle(&mut self, result: Result<Appended, JournalError>, decided: Vec<Decided>, context: &mut Context<Self>) {
+        self.is_appending = false;
         match result {
             Ok(Appended { first_seq }) => {
                 decided.into_iter().for_each(|decided| decided.answer(first_seq));
-                self.go_on(context);
+                self.go_on_or_load(context);
             }
             Err(JournalError::Conflict) => {
                 for decided in decided.into_iter().rev() {
@@ -219,30 +298,20 @@ impl SkuActor {
         }
     }
 
-    /// What was decided is durable.
-    fn go_on(&mut self, context: &mut Context<Self>) {
-        self.in_flight -= 1;
-        self.dirty = true;
-        if self.failed {
-            return self.load_when_settled(context);
-        }
-        self.tell_next_deadline();
-        self.decide_waiting(context);
-    }
-
     /// What was decided is not recorded, or may not be. What was decided on top of it cannot be either: its append
     /// names a version that there is not.
     fn begin_anew(&mut self, context: &mut Context<Self>) {
-        self.in_flight -= 1;
         self.failed = true;
-        self.load_when_settled(context);
+        self.go_on_or_load(context);
     }
 
-    fn load_when_settled(&mut self, context: &mut Context<Self>) {
-        if self.in_flight == 0 {
+    /// After a failure the state is loaded anew, once nothing is in flight any more and nobody has it.
+    fn go_on_or_load(&mut self, context: &mut Context<Self>) {
+        if self.failed && self.in_flight() == 0 && !self.is_lent {
             self.failed = false;
             self.load(context);
         }
+        self.go_on(context);
     }
 
     /// What is over is recorded: a moment that has passed need not be told again. After a failure it is
@@ -268,7 +337,7 @@ impl SkuActor {
     /// Every so often: writes the snapshot of what has changed, and stops if there is nothing to do. It is asked to, as
     /// every wake-up of an actor polls each of its timers.
     fn keep_house(&mut self, context: &mut Context<Self>) {
-        if self.dirty && !self.saving.get() {
+        if self.dirty && !self.saving.get() && self.in_flight() == 0 {
             // What changes from here on is in the next one.
             self.dirty = false;
             self.saving.set(true);
@@ -280,8 +349,8 @@ impl SkuActor {
         }
         // It stops only with nothing in flight or queued, and nobody who has got hold of its address.
         let idle_ms = self.inventory.clock.now().as_millis() - self.last_used.as_millis();
-        let is_quiet = idle_ms >= self.inventory.settings.idle_after.as_millis() as i64 && self.in_flight == 0;
-        let is_idle = is_quiet && !self.dirty;
+        let is_quiet = idle_ms >= self.inventory.settings.idle_after.as_millis() as i64 && self.in_flight() == 0;
+        let is_idle = is_quiet && !self.dirty && !self.is_lent;
         if is_idle && self.inventory.registry.retire(&self.sku) {
             context.stop();
         }
@@ -301,7 +370,7 @@ impl Handler<Execute> for SkuActor {
 
     fn handle(&mut self, message: Execute, context: &mut Self::Context) {
         self.waiting.push_back(message);
-        self.decide_waiting(context);
+        self.go_on(context);
     }
 }
 
@@ -316,11 +385,48 @@ impl Handler<KeepHouse> for SkuActor {
 impl Handler<Settle> for SkuActor {
     type Result = ();
 
-    fn handle(&mut self, Settle(result): Settle, context: &mut Self::Context) {
-        match result {
-            Ok(()) => self.go_on(context),
-            Err(_) => self.begin_anew(context),
+    fn handle(&mut self, message: Settle, context: &mut Self::Context) {
+        if matches!(message, Settle::Failed) {
+            self.outstanding.failed();
+            self.failed = true;
         }
+        self.go_on_or_load(context);
+    }
+}
+
+impl Handler<Seat> for SkuActor {
+    type Result = ();
+
+    fn handle(&mut self, seat: Seat, context: &mut Self::Context) {
+        self.joints.push_back(seat);
+        self.go_on(context);
+    }
+}
+
+impl Handler<GiveBack> for SkuActor {
+    type Result = ();
+
+    fn handle(&mut self, message: GiveBack, context: &mut Self::Context) {
+        self.is_lent = false;
+        self.failed |= message.stock.is_none();
+        self.stock = message.stock;
+        self.dirty = true;
+        self.is_expiring |= message.has_expired;
+        self.tell_deadline();
+        self.go_on_or_load(context);
+    }
+}
+
+/// Records what is over. It is so before anything else is decided.
+pub fn expire_due(sku: &Sku, stock: &mut Stock, now: Timestamp, records: &mut Vec<Record>) {
+    while stock.next_deadline().is_some_and(|at| at <= now)
+        && let Some(event) = expire(sku, stock, now, &system())
+    {
+        stock.evolve(sku, &event);
+        records.push(Record {
+            event: Arc::new(event),
+            receipt: None,
+        });
     }
 }
 

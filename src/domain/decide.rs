@@ -70,7 +70,24 @@ pub fn decide(stock: &Stock, request: &Request, now: Timestamp) -> Result<Event,
         stock.next_deadline().is_none_or(|at| at > now),
         "expire before deciding"
     );
-    Decision { stock, request, now }.decide().map_err(|reason| Refusal {
+    decide_within(stock, stock, request, now)
+}
+
+/// Decides a part of a larger step, which began on `ground`: the versions that the request speaks of are those from
+/// before the step, as nobody has seen others.
+pub(super) fn decide_within(
+    stock: &Stock,
+    ground: &Stock,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Event, Refusal> {
+    let decision = Decision {
+        stock,
+        ground,
+        request,
+        now,
+    };
+    decision.decide().map_err(|reason| Refusal {
         sku: request.sku.clone(),
         store_id: request.store_id.clone(),
         resource: request.resource,
@@ -78,11 +95,15 @@ pub fn decide(stock: &Stock, request: &Request, now: Timestamp) -> Result<Event,
     })
 }
 
-/// Ends every hold that is over at `now`, in one event; `None` where nothing is over.
+/// One event ends so many holds at most, so that its record stays of a size that can be read.
+const MAX_EXPIRED: usize = 1000;
+
+/// Ends holds that are over at `now`, in one event; `None` where nothing is over. It is to be asked again until then.
 pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Option<Event> {
     let holds: Vec<HoldChange> = stock
         .holds()?
         .due(now)
+        .take(MAX_EXPIRED)
         .map(|hold| HoldChange {
             reservation_id: hold.reservation_id.clone(),
             sku: sku.clone(),
@@ -91,6 +112,8 @@ pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Opti
             quantity: hold.held,
             held: 0,
             expires_at: hold.expires_at,
+            requested: None,
+            reference: None,
         })
         .collect();
     let mut stores: Vec<&StoreId> = holds.iter().map(|hold| &hold.store_id).collect();
@@ -128,6 +151,7 @@ pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Opti
 
 struct Decision<'a> {
     stock: &'a Stock,
+    ground: &'a Stock,
     request: &'a Request,
     now: Timestamp,
 }
@@ -137,8 +161,11 @@ impl Decision<'_> {
         let found = self.stock.level(&self.request.store_id);
         self.check_exists(found.is_some())?;
         self.check_expected(match self.request.resource {
-            Resource::Level => found.map_or(0, |level| level.version),
-            Resource::Item => self.stock.version(),
+            Resource::Level => self
+                .ground
+                .level(&self.request.store_id)
+                .map_or(0, |level| level.version),
+            Resource::Item => self.ground.version(),
         })?;
         let level = found.copied().unwrap_or_default();
         match &self.request.action {
@@ -313,12 +340,10 @@ impl Decision<'_> {
     fn release_quantity(&self, level: &Level, requested: u64) -> Result<Event, Reason> {
         let mut left = requested;
         let mut released = Vec::new();
-        let own = |hold: &&super::Hold| hold.store_id == self.request.store_id && hold.by == self.request.origin.by;
-        for hold in self
-            .stock
-            .holds()
-            .into_iter()
-            .flat_map(|holds| holds.oldest_first())
+        let own = |hold: &&super::Hold| hold.by == self.request.origin.by;
+        let on_level = self.stock.holds().into_iter();
+        for hold in on_level
+            .flat_map(|holds| holds.oldest_first(&self.request.store_id))
             .filter(own)
         {
             if left == 0 {
@@ -409,6 +434,8 @@ impl Decision<'_> {
             quantity,
             held,
             expires_at: None,
+            requested: None,
+            reference: None,
         }
     }
 
@@ -438,7 +465,7 @@ impl Decision<'_> {
     }
 }
 
-fn change(
+pub(super) fn change(
     sku: &Sku,
     store_id: &StoreId,
     stock: &Stock,
@@ -458,6 +485,7 @@ fn change(
         item_version: stock.version() + 1,
         reorder_point: after.reorder_point,
         low_stock: after.reorder_point.is_some_and(fell_to),
+        moves: Box::default(),
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Event {
     pub reference: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// One per level that the event touches, however often it touches it.
+    /// One per level that the event touches, however often it touches it. This list and the next two are in order of SKU.
     pub changes: Vec<Change>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<HoldChange>,
@@ -45,8 +45,17 @@ pub enum EventKind {
     /// From one store to another.
     #[serde(rename = "level.transferred")]
     LevelTransferred,
+    /// An atomic batch: many operations in one step.
+    #[serde(rename = "batch.applied")]
+    BatchApplied,
     #[serde(rename = "reservation.created")]
     ReservationCreated,
+    /// What was held, or a part of it, is sold.
+    #[serde(rename = "reservation.committed")]
+    ReservationCommitted,
+    /// It is over at another moment.
+    #[serde(rename = "reservation.extended")]
+    ReservationExtended,
     #[serde(rename = "reservation.released")]
     ReservationReleased,
     #[serde(rename = "reservation.expired")]
@@ -54,13 +63,16 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::ItemCreated,
         Self::LevelCreated,
         Self::LevelCounted,
         Self::LevelAdjusted,
         Self::LevelTransferred,
+        Self::BatchApplied,
         Self::ReservationCreated,
+        Self::ReservationCommitted,
+        Self::ReservationExtended,
         Self::ReservationReleased,
         Self::ReservationExpired,
     ];
@@ -86,6 +98,22 @@ pub struct Change {
     /// Set on the event by which available fell to or below the reorder point.
     #[serde(default, skip_serializing_if = "is_false")]
     pub low_stock: bool,
+    /// The movements one by one, where several of an atomic batch came together in this change and it does not tell
+    /// all of them.
+    #[serde(default, skip_serializing_if = "<[Move]>::is_empty")]
+    pub moves: Box<[Move]>,
+}
+
+/// A movement of an atomic batch, as it would have stood for itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Move {
+    pub movement: Movement,
+    pub delta: i64,
+    /// What was on hand after it.
+    pub quantity: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Change {
@@ -98,6 +126,23 @@ impl Change {
             reorder_point: self.reorder_point,
             updated_at: at,
         }
+    }
+
+    /// What movements other than counts have added.
+    pub fn moved(&self) -> i64 {
+        let moves = self.moves().filter(|one| one.movement != Movement::Count);
+        moves.fold(0, |sum, one| sum.saturating_add(one.delta))
+    }
+
+    /// Every movement in it.
+    pub fn moves(&self) -> impl Iterator<Item = Move> {
+        let only = self.movement.filter(|_| self.moves.is_empty()).map(|movement| Move {
+            movement,
+            delta: self.delta,
+            quantity: self.quantity,
+            note: None,
+        });
+        self.moves.iter().cloned().chain(only)
     }
 }
 
@@ -159,31 +204,76 @@ pub struct HoldChange {
     pub quantity: u64,
     /// How much is still held after it.
     pub held: u64,
-    /// Of a placed hold that does not last for ever: the moment from which it is over. Of an expired one: from which
-    /// it was.
+    /// Of a placed or extended hold that does not last for ever: the moment from which it is over. Of an expired one:
+    /// from which it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// Of a placed hold that may be less than what was asked for: what that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested: Option<u64>,
+    /// Of a placed hold, where the event makes several reservations and has no reference of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum HoldStep {
     Placed,
+    Committed,
     Released,
     Expired,
+    Extended,
+}
+
+/// The part of an event that is about one SKU.
+pub struct Part<'a> {
+    pub changes: &'a [Change],
+    pub holds: &'a [HoldChange],
+    pub items: &'a [ItemChange],
 }
 
 impl Event {
     /// The SKUs that the event touches, each once.
     pub fn skus(&self) -> impl Iterator<Item = &Sku> {
         // Details are set by an event that also changes a level of the SKU.
-        let changes = &self.changes;
-        changes
-            .iter()
-            .enumerate()
-            .filter(move |(i, change)| !changes[..*i].iter().any(|earlier| earlier.sku == change.sku))
-            .map(|(_, change)| &change.sku)
+        let mut last = None;
+        let skus = self.changes.iter().map(|change| &change.sku);
+        skus.filter(move |sku| last.replace(*sku) != Some(*sku))
     }
+
+    pub fn of_sku(&self, sku: &Sku) -> Part<'_> {
+        Part {
+            changes: run_of(&self.changes, sku, |change| &change.sku),
+            holds: run_of(&self.holds, sku, |hold| &hold.sku),
+            items: run_of(&self.items, sku, |item| &item.sku),
+        }
+    }
+
+    /// Every movement in it, with the place of its change.
+    pub fn moves(&self) -> impl Iterator<Item = (usize, Move)> {
+        let changes = self.changes.iter().enumerate();
+        changes.flat_map(|(i, change)| change.moves().map(move |one| (i, one)))
+    }
+
+    /// Changes of holds, those of one reservation together as far as they stand beside each other; none is empty.
+    pub fn hold_runs(&self) -> impl Iterator<Item = &[HoldChange]> {
+        self.holds.chunk_by(|a, b| a.reservation_id == b.reservation_id)
+    }
+
+    /// Whether its lists are in order of SKU, without which its parts cannot be found.
+    pub fn is_in_order(&self) -> bool {
+        self.changes.is_sorted_by_key(|change| &change.sku)
+            && self.holds.is_sorted_by_key(|hold| &hold.sku)
+            && self.items.is_sorted_by_key(|item| &item.sku)
+    }
+}
+
+/// Those of a list in order of SKU that are about `sku`.
+fn run_of<'a, T>(list: &'a [T], sku: &Sku, sku_of: impl Fn(&T) -> &Sku) -> &'a [T] {
+    let start = list.partition_point(|entry| sku_of(entry) < sku);
+    let length = list[start..].partition_point(|entry| sku_of(entry) == sku);
+    &list[start..start + length]
 }
 
 fn is_false(value: &bool) -> bool {

@@ -20,27 +20,16 @@ pub struct Hold {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What became of a reservation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum ReservationStatus {
-    Active,
-    Released,
-    Expired,
-}
-
-impl ReservationStatus {
-    pub const ALL: [Self; 3] = [Self::Active, Self::Released, Self::Expired];
-}
-
-/// Age first, then the store: a reservation may hold several levels of a SKU in one event.
-type Age = (u64, StoreId);
+/// Store first, then age; then the reservation, as one event may make several.
+type Age = (StoreId, u64, ReservationId);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holds {
     by_age: BTreeMap<Age, Hold>,
     placed: HashMap<(ReservationId, StoreId), u64>,
     deadlines: BTreeSet<(Timestamp, ReservationId, StoreId)>,
+    /// The same by store: a shortage names the next one there, and must not look through those of all others.
+    deadlines_in: BTreeSet<(StoreId, Timestamp, ReservationId)>,
 }
 
 impl Holds {
@@ -49,13 +38,24 @@ impl Holds {
     }
 
     pub fn get(&self, reservation: &ReservationId, store: &StoreId) -> Option<&Hold> {
-        let key = (reservation.clone(), store.clone());
-        let age = *self.placed.get(&key)?;
-        self.by_age.get(&(age, key.1))
+        self.by_age.get(&self.age(reservation, store)?)
     }
 
-    pub fn oldest_first(&self) -> impl Iterator<Item = &Hold> {
+    fn age(&self, reservation: &ReservationId, store: &StoreId) -> Option<Age> {
+        let placed = *self.placed.get(&(reservation.clone(), store.clone()))?;
+        Some((store.clone(), placed, reservation.clone()))
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Hold> {
         self.by_age.values()
+    }
+
+    /// Those on one level, oldest first.
+    pub fn oldest_first<'a>(&'a self, store: &'a StoreId) -> impl Iterator<Item = &'a Hold> {
+        self.by_age
+            .range((store.clone(), 0, ReservationId::before_all())..)
+            .take_while(move |((s, ..), _)| s == store)
+            .map(|(_, hold)| hold)
     }
 
     /// The earliest moment at which something is over.
@@ -73,32 +73,63 @@ impl Holds {
 
     /// The earliest deadline among the holds on one level.
     pub fn next_deadline_in(&self, store: &StoreId) -> Option<Timestamp> {
-        self.deadlines.iter().find(|(_, _, s)| s == store).map(|(at, ..)| *at)
+        let from = (
+            store.clone(),
+            Timestamp::from_millis(i64::MIN),
+            ReservationId::before_all(),
+        );
+        let next = self.deadlines_in.range(from..).next();
+        next.filter(|(s, ..)| s == store).map(|(_, at, _)| *at)
     }
 
     pub(super) fn place(&mut self, hold: Hold) {
         let (reservation, store) = (hold.reservation_id.clone(), hold.store_id.clone());
         if let Some(at) = hold.expires_at {
-            self.deadlines.insert((at, reservation.clone(), store.clone()));
+            self.add_deadline(at, &reservation, &store);
         }
-        self.placed.insert((reservation, store.clone()), hold.placed_version);
-        self.by_age.insert((hold.placed_version, store), hold);
+        self.placed
+            .insert((reservation.clone(), store.clone()), hold.placed_version);
+        self.by_age.insert((store, hold.placed_version, reservation), hold);
     }
 
     /// Sets what is still held; a hold of nothing is gone.
     pub(super) fn set_held(&mut self, reservation: &ReservationId, store: &StoreId, held: u64) {
-        let key = (reservation.clone(), store.clone());
-        let Some(&age) = self.placed.get(&key) else { return };
-        let age = (age, key.1.clone());
+        let Some(age) = self.age(reservation, store) else {
+            return;
+        };
         if held > 0 {
             if let Some(hold) = self.by_age.get_mut(&age) {
                 hold.held = held;
             }
             return;
         }
-        self.placed.remove(&key);
+        self.placed.remove(&(reservation.clone(), store.clone()));
         if let Some(at) = self.by_age.remove(&age).and_then(|hold| hold.expires_at) {
-            self.deadlines.remove(&(at, key.0, key.1));
+            self.remove_deadline(at, reservation, store);
         }
+    }
+
+    /// Sets the moment from which a hold is over.
+    pub(super) fn set_deadline(&mut self, reservation: &ReservationId, store: &StoreId, at: Option<Timestamp>) {
+        let age = self.age(reservation, store);
+        let Some(hold) = age.and_then(|age| self.by_age.get_mut(&age)) else {
+            return;
+        };
+        if let Some(before) = std::mem::replace(&mut hold.expires_at, at) {
+            self.remove_deadline(before, reservation, store);
+        }
+        if let Some(at) = at {
+            self.add_deadline(at, reservation, store);
+        }
+    }
+
+    fn add_deadline(&mut self, at: Timestamp, reservation: &ReservationId, store: &StoreId) {
+        self.deadlines.insert((at, reservation.clone(), store.clone()));
+        self.deadlines_in.insert((store.clone(), at, reservation.clone()));
+    }
+
+    fn remove_deadline(&mut self, at: Timestamp, reservation: &ReservationId, store: &StoreId) {
+        self.deadlines.remove(&(at, reservation.clone(), store.clone()));
+        self.deadlines_in.remove(&(store.clone(), at, reservation.clone()));
     }
 }

@@ -9,17 +9,20 @@ pub mod event;
 pub mod hold;
 pub mod ids;
 pub mod item;
+pub mod joint;
 #[cfg(test)]
 mod properties;
+pub mod reservation;
 pub mod stock;
 mod text;
 pub mod time;
 
 pub use command::{Action, Expected, Origin, Request, Resource};
 pub use decide::{Reason, Refusal, decide, expire};
-pub use event::{Change, Event, EventKind, HoldChange, HoldStep, ItemChange, Movement};
-pub use hold::{Hold, ReservationStatus};
+pub use event::{Change, Event, EventKind, HoldChange, HoldStep, ItemChange, Move, Movement};
+pub use hold::Hold;
 pub use ids::{InvalidId, Principal, RequestId, ReservationId, Sku, StoreId};
 pub use item::{Details, Item, Price};
+pub use reservation::{Reservation, ReservationStatus};
 pub use stock::{Level, MAX_QUANTITY, Stock, StockImage};
 pub use time::Timestamp;

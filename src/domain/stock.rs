@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::event::Part;
 use super::hold::Holds;
 use super::{Change, Details, Event, Hold, HoldChange, HoldStep, Item, Sku, StoreId, Timestamp};
 
@@ -106,14 +107,15 @@ impl Stock {
             self.created_at = event.at;
         }
         self.updated_at = event.at;
-        for change in event.changes.iter().filter(|change| change.sku == *sku) {
+        let Part { changes, holds, items } = event.of_sku(sku);
+        for change in changes {
             self.evolve_level(change, event.at);
         }
-        for change in event.items.iter().filter(|change| change.sku == *sku) {
+        for change in items {
             self.version = change.item_version;
             self.details = (!change.details.is_empty()).then(|| Box::new(change.details.clone()));
         }
-        for change in event.holds.iter().filter(|change| change.sku == *sku) {
+        for change in holds {
             self.evolve_hold(change, event);
         }
         if self.holds().is_some_and(Holds::is_empty) {
@@ -138,6 +140,8 @@ impl Stock {
     fn evolve_hold(&mut self, change: &HoldChange, event: &Event) {
         let holds = self.holds.get_or_insert_default();
         match change.step {
+            // Where less would do, it may have been nothing.
+            HoldStep::Placed if change.held == 0 => {}
             HoldStep::Placed => holds.place(Hold {
                 reservation_id: change.reservation_id.clone(),
                 store_id: change.store_id.clone(),
@@ -146,8 +150,11 @@ impl Stock {
                 held: change.held,
                 expires_at: change.expires_at,
             }),
-            HoldStep::Released | HoldStep::Expired => {
+            HoldStep::Committed | HoldStep::Released | HoldStep::Expired => {
                 holds.set_held(&change.reservation_id, &change.store_id, change.held);
+            }
+            HoldStep::Extended => {
+                holds.set_deadline(&change.reservation_id, &change.store_id, change.expires_at);
             }
         }
     }
@@ -167,31 +174,27 @@ impl Stock {
     /// Why `event` cannot be the next one of this SKU, where it cannot: versions rise by one, and
     /// `0 <= reserved <= quantity` holds after every event.
     pub fn contradiction(&self, sku: &Sku, event: &Event) -> Option<String> {
-        let mut items = event.items.iter().filter(|change| change.sku == *sku);
-        if items.any(|change| change.item_version != self.version + 1) {
+        let Part { changes, items, .. } = event.of_sku(sku);
+        if items.iter().any(|change| change.item_version != self.version + 1) {
             return Some(format!("SKU {sku:?} does not follow version {}", self.version));
         }
-        event
-            .changes
-            .iter()
-            .filter(|change| change.sku == *sku)
-            .find_map(|change| {
-                let before = self.level(&change.store_id).copied().unwrap_or_default();
-                let of = format!("SKU {sku:?} in store {:?}", change.store_id);
-                if change.item_version != self.version + 1 || change.version != before.version + 1 {
-                    return Some(format!(
-                        "{of} skips from version {} to {}",
-                        before.version, change.version
-                    ));
-                }
-                if before.quantity.checked_add_signed(change.delta) != Some(change.quantity) {
-                    return Some(format!(
-                        "{of} goes from {} to {} by {}",
-                        before.quantity, change.quantity, change.delta
-                    ));
-                }
-                (change.reserved > change.quantity).then(|| format!("{of} has more reserved than on hand"))
-            })
+        changes.iter().find_map(|change| {
+            let before = self.level(&change.store_id).copied().unwrap_or_default();
+            let of = format!("SKU {sku:?} in store {:?}", change.store_id);
+            if change.item_version != self.version + 1 || change.version != before.version + 1 {
+                return Some(format!(
+                    "{of} skips from version {} to {}",
+                    before.version, change.version
+                ));
+            }
+            if before.quantity.checked_add_signed(change.delta) != Some(change.quantity) {
+                return Some(format!(
+                    "{of} goes from {} to {} by {}",
+                    before.quantity, change.quantity, change.delta
+                ));
+            }
+            (change.reserved > change.quantity).then(|| format!("{of} has more reserved than on hand"))
+        })
     }
 
     /// What is wrong with this state, where something is: `0 <= reserved <= quantity`, and what is
@@ -204,12 +207,8 @@ impl Stock {
                     level.quantity, level.reserved
                 ));
             }
-            let in_store = self
-                .holds()
-                .into_iter()
-                .flat_map(Holds::oldest_first)
-                .filter(|h| h.store_id == *store);
-            let held: u64 = in_store.map(|hold| hold.held).sum();
+            let on_level = self.holds().into_iter().flat_map(|holds| holds.oldest_first(store));
+            let held: u64 = on_level.map(|hold| hold.held).sum();
             if held != level.reserved {
                 return Some(format!(
                     "store {store:?} has {} reserved, but its holds add up to {held}",
@@ -248,12 +247,7 @@ impl From<&Stock> for StockImage {
         Self {
             version: stock.version,
             levels: stock.level_images(),
-            holds: stock
-                .holds()
-                .into_iter()
-                .flat_map(Holds::oldest_first)
-                .cloned()
-                .collect(),
+            holds: stock.holds().into_iter().flat_map(Holds::all).cloned().collect(),
             details: stock.details().cloned().unwrap_or_default(),
             created_at: stock.created_at,
             updated_at: stock.updated_at,

@@ -195,24 +195,28 @@ impl Code {
                 cause: "There is an item of this SKU already, or there is or was a reservation of this id.",
                 remedy: "Read what is there; if it is not yours, choose another id.",
                 retry: Retry::Never,
-                always: &["sku", "storeId"],
-                sometimes: &["reservationId"],
+                always: &[],
+                sometimes: &["reservationId", "sku", "storeId"],
             },
             Self::ReservationNotActive => Advice {
-                cause: "The reservation was released, or its time is over: it holds nothing any more. \
-                        `reservationStatus` says which.",
-                remedy: "If it was to be released, all is well. If its stock is still wanted, reserve again.",
+                cause: "The reservation was committed or released, or its time is over: it holds nothing any more, and \
+                        `reservationStatus` says which. Or it holds less than what was asked of it: then `lines` says \
+                        of which.",
+                remedy: "Look at `reservation`, which says what became of it. If that is what you wanted, all is well. \
+                         If its stock is still wanted, reserve again.",
                 retry: Retry::Never,
-                always: &["reservationId", "reservationStatus", "sku", "storeId"],
-                sometimes: &[],
+                always: &["reservationId", "reservationStatus"],
+                sometimes: &["reservation", "lines", "sku", "storeId"],
             },
             _ => Advice {
-                cause: "Less is available than was asked for: what is on hand less what reservations hold.",
+                cause: "Less is available than was asked for: what is on hand less what reservations hold. Of a \
+                        reservation of several lines, `lines` lists each that failed, and the other members speak of \
+                        the first that is short.",
                 remedy: "Ask for no more than `available`, or come again at `nextExpiry`, when the next hold \
                          ends (it is left out where no hold has an end).",
                 retry: Retry::Later,
                 always: &["requested", "available", "reserved", "sku", "storeId"],
-                sometimes: &["nextExpiry"],
+                sometimes: &["nextExpiry", "lines", "operations"],
             },
         }
     }

@@ -1,5 +1,6 @@
 //! Batches: many operations in one request, each standing for itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use actix_web::web::{Data, Payload};
@@ -21,9 +22,10 @@ use super::problem::{Code, Problem};
 use super::write::{self, Answer};
 use super::{State, body, forms, idempotency};
 use crate::actors::batch::{MAX_OPERATIONS, Operation, Outcomes};
-use crate::actors::{ExecuteError, Outcome};
+use crate::actors::joint::Ask;
+use crate::actors::{ExecuteError, Outcome, Told};
 use crate::domain::item::{DetailsPatch, check_description, check_name};
-use crate::domain::{Expected, Origin, Request, ReservationId, Resource, Sku, StoreId, Timestamp};
+use crate::domain::{Expected, Origin, Request, Reservation, ReservationId, Resource, Sku, StoreId, Timestamp};
 
 /// Operations on any SKUs, each of which stands for itself.
 #[derive(Deserialize, JsonSchema, Validate)]
@@ -33,9 +35,9 @@ pub struct BatchBody<'a> {
     #[serde(borrow)]
     #[schemars(with = "Vec<OperationBody>", length(max = MAX_OPERATIONS))]
     operations: &'a RawValue,
-    /// Only false is served: operations stand each for itself.
+    /// All or nothing, in one step and one event: if one operation is refused, none takes effect. Otherwise each
+    /// stands for itself.
     #[serde(default)]
-    #[schemars(extend("const" = false))]
     atomic: bool,
     /// As the `Idempotency-Key` header.
     #[serde(default, deserialize_with = "present")]
@@ -51,10 +53,6 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
     let bytes = write::read(&request, payload).await?;
     write::refuse_preconditions(&request)?;
     let batch: BatchBody = body::parse(&request, &bytes)?;
-    if batch.atomic {
-        let later = "only false is served: operations stand each for itself";
-        return Err(Problem::invalid("atomic", later));
-    }
     let Caller(origin) = Caller::of(&request);
     let Parsed {
         operations, refused, ..
@@ -62,10 +60,33 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
     let key = batch.idempotency_key.as_deref();
     let keyed = idempotency::keyed(&request, &bytes, key, &origin.by, forms::status(Resource::Level))?;
     let inventory = state.inventory()?;
+    let is_minimal = write::wants_minimal(&request) && !batch.dry_run;
+    if batch.atomic && !refused.is_empty() {
+        return Err(Problem::of_operations(refused));
+    }
+    if batch.atomic && !operations.is_empty() {
+        let ask = Ask::Batch(operations);
+        let outcome = inventory
+            .execute_joint(ask, origin.clone(), keyed, batch.dry_run)
+            .await?;
+        let made = Reservation::all_made_by(&outcome.event);
+        return answer(
+            &atomic(&outcome, &made, is_minimal),
+            outcome.replayed.is_some(),
+            is_minimal,
+        );
+    }
     let outcomes = inventory.execute_each(operations, keyed, batch.dry_run).await?;
     let replayed = !outcomes.is_empty() && outcomes.iter().all(|(_, outcome)| is_replayed(outcome));
-    let is_minimal = write::wants_minimal(&request) && !batch.dry_run;
-    let results = results(&outcomes, refused, is_minimal);
+    let form = BatchForm {
+        dry_run: batch.dry_run.then_some(true),
+        results: results(&outcomes, refused, is_minimal),
+        seq: None,
+    };
+    answer(&form, replayed, is_minimal)
+}
+
+fn answer(form: &BatchForm, replayed: bool, is_minimal: bool) -> Answer {
     let mut response = HttpResponse::Ok();
     if is_minimal {
         response.insert_header(("preference-applied", "return=minimal"));
@@ -73,13 +94,9 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
     if replayed {
         response.insert_header(("idempotency-replayed", "true"));
     }
-    let form = BatchForm {
-        dry_run: batch.dry_run.then_some(true),
-        results,
-    };
     // Made in one piece: a large answer would be copied each time that it outgrows its buffer.
     let mut body = Vec::with_capacity(64 + TYPICAL_RESULT * form.results.len());
-    serde_json::to_writer(&mut body, &form).map_err(|error| Problem::internal(&error))?;
+    serde_json::to_writer(&mut body, form).map_err(|error| Problem::internal(&error))?;
     Ok(response.content_type("application/json").body(body))
 }
 
@@ -407,6 +424,9 @@ fn given<T>(member: Option<T>, name: &str) -> Result<T, Problem> {
 pub struct BatchForm<'a> {
     /// One for each operation, in their order.
     pub results: Vec<ResultForm<'a>>,
+    /// Of an atomic batch: the place of its event in the log; a dry run has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
     /// True where nothing was changed, as asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<bool>,
@@ -484,6 +504,45 @@ fn results<'a>(outcomes: &'a Outcomes, refused: Vec<(u32, Problem)>, minimal: bo
     results
 }
 
+/// What an atomic batch has done, or would do; `made` are the reservations of its event.
+pub fn atomic<'a>(
+    outcome: &'a Outcome,
+    made: &'a BTreeMap<&ReservationId, Reservation>,
+    minimal: bool,
+) -> BatchForm<'a> {
+    let event = &*outcome.event;
+    let operations = match &outcome.told {
+        Told::Operations(operations) => &**operations,
+        _ => &[],
+    };
+    let level = |place: Option<&u32>| {
+        let change = event.changes.get(*place? as usize)?;
+        Some(forms::changed(change, event.at)).filter(|_| !minimal)
+    };
+    let results = operations.iter().zip(0..).map(|(touched, index)| {
+        let is_transfer = touched.changes.len() > 1;
+        let (first, second) = (level(touched.changes.first()), level(touched.changes.get(1)));
+        let reservation = touched.reservation_id.as_ref().and_then(|id| made.get(id));
+        ResultForm::Done(DoneForm {
+            index,
+            status: match outcome.seq {
+                Some(_) => forms::status_of_kind(Resource::Level, touched.kind),
+                None => 200,
+            },
+            from: first.clone().filter(|_| is_transfer).map(Box::new),
+            level: first.filter(|_| !is_transfer),
+            reservation: reservation.map(|made| Box::new(forms::reservation(made))),
+            to: second.map(Box::new),
+            seq: outcome.seq,
+        })
+    });
+    BatchForm {
+        results: results.collect(),
+        dry_run: outcome.seq.is_none().then_some(true),
+        seq: outcome.seq,
+    }
+}
+
 /// An operation that took effect, or would.
 pub fn succeeded(index: u32, outcome: &Outcome, minimal: bool) -> ResultForm<'_> {
     let event = &*outcome.event;
@@ -495,7 +554,7 @@ pub fn succeeded(index: u32, outcome: &Outcome, minimal: bool) -> ResultForm<'_>
         status: forms::status_of(outcome),
         from: first.clone().filter(|_| is_transfer && !minimal).map(Box::new),
         level: first.filter(|_| !is_transfer && !minimal),
-        reservation: forms::reservation(event).map(Box::new),
+        reservation: forms::placed(event).map(Box::new),
         to: second.filter(|_| !minimal).map(Box::new),
         seq: outcome.seq,
     })

@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::query::{Kind, Parameter, Query};
 use super::write::Answer;
 use super::{State, cursor};
-use crate::domain::{Event, MAX_QUANTITY, Movement, Sku, StoreId, Timestamp};
+use crate::domain::{Event, MAX_QUANTITY, Move, Movement, Sku, StoreId, Timestamp};
 use crate::journal::{HistoryFilter, Journal, JournalError};
 
 const SKU: Parameter = Parameter {
@@ -174,11 +174,13 @@ pub const MOVEMENTS: &[Parameter] = &[
     AFTER,
 ];
 
-/// A movement: its event, and its place among the event's changes.
+/// A movement: its event, and its place among the movements of that.
 struct Row {
     seq: u64,
     index: usize,
-    movement: Movement,
+    /// The place of its change.
+    change: usize,
+    one: Move,
     event: Arc<Event>,
 }
 
@@ -190,12 +192,10 @@ pub async fn movements(state: Data<State>, request: HttpRequest) -> Answer {
         sku: query.id("sku", Sku::parse)?,
         store: query.id("storeId", StoreId::parse)?,
         moved: true,
-        described: false,
-        expired: false,
         movement: query.movement("type")?,
         from: query.time("from")?,
         to: query.time("to")?,
-        after: 0,
+        ..HistoryFilter::default()
     };
     let name = name(&filter);
     let name: Vec<&str> = name.iter().map(String::as_str).collect();
@@ -204,7 +204,7 @@ pub async fn movements(state: Data<State>, request: HttpRequest) -> Answer {
     let rows = find(journal.as_ref(), filter, after, limit + 1).await?;
     let page = Page::of(rows, limit, &name, |row| format!("{}:{}", row.seq, row.index));
     page.answer(&request, &query, |row| {
-        forms::movement(row.seq, &row.event, &row.event.changes[row.index], row.movement)
+        forms::movement(row.seq, &row.event, &row.event.changes[row.change], &row.one)
     })
 }
 
@@ -229,7 +229,7 @@ fn place(name: &[&str], after: &str) -> Result<(u64, usize), Problem> {
     parts.ok_or_else(|| Problem::invalid(AFTER.name, "it is not a cursor of this list"))
 }
 
-/// Movements behind `after`, newest first; of one event, the last of its changes first.
+/// Movements behind `after`, newest first; of one event, its last one first.
 async fn find(
     journal: &dyn Journal,
     filter: HistoryFilter,
@@ -244,16 +244,19 @@ async fn find(
         before = *last;
         for (seq, event) in events {
             let event = Arc::new(event);
-            let changes = event.changes.iter().enumerate().rev();
-            let behind = changes.filter(|(index, _)| after.is_none_or(|(at, place)| seq < at || *index < place));
-            let fitting = behind.filter(|(_, change)| filter.takes_change(change));
-            rows.extend(fitting.filter_map(|(index, change)| {
-                Some(Row {
-                    seq,
-                    index,
-                    movement: change.movement?,
-                    event: event.clone(),
-                })
+            let moves: Vec<(usize, Move)> = event.moves().collect();
+            let moves = moves.into_iter().enumerate().rev();
+            let behind = moves.filter(|(index, _)| after.is_none_or(|(at, place)| seq < at || *index < place));
+            let fitting = behind.filter(|(_, (change, one))| {
+                filter.takes_change(&event.changes[*change])
+                    && filter.movement.is_none_or(|movement| movement == one.movement)
+            });
+            rows.extend(fitting.map(|(index, (change, one))| Row {
+                seq,
+                index,
+                change,
+                one,
+                event: event.clone(),
             }));
         }
     }

@@ -9,10 +9,12 @@ use serde::Serialize;
 
 use super::path::{ItemPath, LevelPath};
 use super::precondition::etag;
-use crate::actors::Outcome;
+use super::reservations;
+use crate::actors::{Outcome, Told};
+use crate::domain::reservation::Line;
 use crate::domain::{
-    Change, Event, EventKind, HoldChange, HoldStep, Item, Level, Movement, Price, Principal, RequestId, ReservationId,
-    ReservationStatus, Resource, Sku, StoreId, Timestamp,
+    Change, Event, EventKind, HoldStep, Item, Level, Move, Movement, Price, Principal, RequestId, Reservation,
+    ReservationId, ReservationStatus, Resource, Sku, StoreId, Timestamp,
 };
 
 /// The stock of one SKU in one store.
@@ -109,14 +111,30 @@ struct WrittenForm<'a> {
     dry_run: Option<bool>,
 }
 
-/// A hold on stock.
+/// The answer to a write of a reservation: the reservation after it.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "ReservationAnswer")]
+pub struct ReservationWriteForm<'a> {
+    #[serde(flatten)]
+    reservation: ReservationForm<'a>,
+    /// The event's place in the log; a dry run has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    /// True where nothing was changed, as asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
+}
+
+/// A hold on stock of any SKUs and stores.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Reservation")]
 pub struct ReservationForm<'a> {
     reservation_id: &'a ReservationId,
     status: ReservationStatus,
-    lines: [LineForm<'a>; 1],
+    /// One per level, in order of SKU and store.
+    lines: Vec<LineForm<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
     /// From then on the hold is over.
@@ -126,6 +144,7 @@ pub struct ReservationForm<'a> {
     updated_at: Timestamp,
 }
 
+/// What a reservation has of one level: `quantity` is what is held, committed, released and expired together.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "ReservationLine")]
@@ -134,10 +153,16 @@ struct LineForm<'a> {
     store_id: &'a StoreId,
     /// How much was held at first.
     quantity: u64,
+    /// How much was asked for, where less would do (`allowPartial`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested: Option<u64>,
     /// How much is held now.
     held: u64,
+    /// How much was sold.
     committed: u64,
+    /// How much was given back.
     released: u64,
+    /// How much was over before it was sold or given back.
     expired: u64,
 }
 
@@ -182,6 +207,23 @@ pub struct ChangeForm<'a> {
     /// True on the event by which available fell to or below the reorder point.
     #[serde(skip_serializing_if = "Option::is_none")]
     low_stock: Option<bool>,
+    /// Of an atomic batch, where several movements of different kinds came together: each of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    moves: Vec<MoveForm<'a>>,
+}
+
+/// One of several movements that came together in a change.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Move")]
+struct MoveForm<'a> {
+    #[serde(rename = "type")]
+    movement: Movement,
+    delta: i64,
+    /// What was on hand after it.
+    quantity_after: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
 }
 
 /// A change of an on-hand quantity, as an auditor reads it.
@@ -265,56 +307,61 @@ fn change(change: &Change) -> ChangeForm<'_> {
         version: change.version,
         item_version: change.item_version,
         low_stock: change.low_stock.then_some(true),
+        moves: change.moves.iter().map(part).collect(),
     }
 }
 
-pub fn movement<'a>(seq: u64, event: &'a Event, change: &'a Change, movement: Movement) -> MovementForm<'a> {
+fn part(one: &Move) -> MoveForm<'_> {
+    MoveForm {
+        movement: one.movement,
+        delta: one.delta,
+        quantity_after: one.quantity,
+        note: one.note.as_deref(),
+    }
+}
+
+pub fn movement<'a>(seq: u64, event: &'a Event, change: &'a Change, one: &'a Move) -> MovementForm<'a> {
     MovementForm {
         seq,
-        movement,
+        movement: one.movement,
         sku: &change.sku,
         store_id: &change.store_id,
-        delta: change.delta,
-        quantity_after: change.quantity,
+        delta: one.delta,
+        quantity_after: one.quantity,
         at: event.at,
         by: &event.by,
         reservation_id: event.reservation_id.as_ref(),
         reference: event.reference.as_deref(),
-        note: event.note.as_deref(),
+        note: one.note.as_deref().or(event.note.as_deref()),
     }
 }
 
 /// Tells the status of the answer to an event, when it is recorded.
 pub fn status(resource: Resource) -> fn(&Event) -> u16 {
     match resource {
-        Resource::Level => |event| match event.kind {
-            EventKind::ItemCreated | EventKind::LevelCreated | EventKind::ReservationCreated => 201,
-            EventKind::LevelCounted
-            | EventKind::LevelAdjusted
-            | EventKind::LevelTransferred
-            | EventKind::ReservationReleased
-            | EventKind::ReservationExpired => 200,
-        },
-        // A level that a count makes is a part of its item, and nothing new by itself.
-        Resource::Item => |event| match event.kind {
-            EventKind::ItemCreated | EventKind::ReservationCreated => 201,
-            EventKind::LevelCreated
-            | EventKind::LevelCounted
-            | EventKind::LevelAdjusted
-            | EventKind::LevelTransferred
-            | EventKind::ReservationReleased
-            | EventKind::ReservationExpired => 200,
-        },
+        Resource::Level => |event| status_of_kind(Resource::Level, event.kind),
+        Resource::Item => |event| status_of_kind(Resource::Item, event.kind),
+    }
+}
+
+pub fn status_of_kind(resource: Resource, kind: EventKind) -> u16 {
+    match (kind, resource) {
+        (EventKind::ItemCreated | EventKind::ReservationCreated, _) => 201,
+        // On an item route, a level that a count makes is a part of its item, and nothing new by itself.
+        (EventKind::LevelCreated, Resource::Level) => 201,
+        _ => 200,
     }
 }
 
 pub fn status_of(outcome: &Outcome) -> u16 {
-    let resource = match outcome.item {
-        Some(_) => Resource::Item,
-        None => Resource::Level,
+    let resource = match outcome.told {
+        Told::Item(_) => Resource::Item,
+        _ => Resource::Level,
     };
     match outcome.seq {
-        Some(_) => outcome.replayed.unwrap_or_else(|| status(resource)(&outcome.event)),
+        Some(_) => outcome
+            .replayed
+            .unwrap_or_else(|| status_of_kind(resource, outcome.event.kind)),
         None => 200,
     }
 }
@@ -327,24 +374,33 @@ pub enum Body<'a> {
     Level(LevelWriteForm<'a>),
     Item(ItemWriteForm<'a>),
     Transfer(TransferForm<'a>),
+    Reservation(ReservationWriteForm<'a>),
 }
 
 pub fn body(outcome: &Outcome) -> Option<Body<'_>> {
     let event = &*outcome.event;
+    let (seq, dry_run) = (outcome.seq, outcome.seq.is_none().then_some(true));
+    if let Told::Reservation(after) = &outcome.told {
+        return Some(Body::Reservation(ReservationWriteForm {
+            reservation: reservation(after),
+            seq,
+            dry_run,
+        }));
+    }
     let write = WrittenForm {
-        reservation: reservation(event),
-        seq: outcome.seq,
-        dry_run: outcome.seq.is_none().then_some(true),
+        reservation: placed(event),
+        seq,
+        dry_run,
     };
     let mut levels = event.changes.iter().map(|change| changed(change, event.at));
     let first = levels.next()?;
-    Some(match (&outcome.item, levels.next()) {
-        (Some(after), _) => Body::Item(ItemWriteForm {
+    Some(match (&outcome.told, levels.next()) {
+        (Told::Item(after), _) => Body::Item(ItemWriteForm {
             item: item(first.sku, after),
             write,
         }),
-        (None, Some(to)) => Body::Transfer(TransferForm { from: first, to, write }),
-        (None, None) => Body::Level(LevelWriteForm { level: first, write }),
+        (_, Some(to)) => Body::Transfer(TransferForm { from: first, to, write }),
+        (_, None) => Body::Level(LevelWriteForm { level: first, write }),
     })
 }
 
@@ -371,55 +427,78 @@ pub fn written(outcome: &Outcome, minimal: bool) -> HttpResponse {
 fn add_resource_headers(response: &mut actix_web::HttpResponseBuilder, outcome: &Outcome) {
     let event = &*outcome.event;
     let Some(change) = event.changes.first() else { return };
-    match &outcome.item {
-        Some(item) => drop(response.insert_header((ETAG, etag(item.version)))),
-        None if event.kind != EventKind::LevelTransferred => {
-            response.insert_header((ETAG, etag(change.version)));
-        }
-        None => {}
+    let version = match &outcome.told {
+        Told::Item(item) => Some(item.version),
+        Told::Event if event.kind != EventKind::LevelTransferred => Some(change.version),
+        _ => None,
+    };
+    if let Some(version) = version {
+        response.insert_header((ETAG, etag(version)));
     }
-    let location = match (event.kind, &outcome.item) {
-        (EventKind::ItemCreated, _) => ItemPath {
+    let location = match (event.kind, &outcome.told, &event.reservation_id) {
+        (EventKind::ItemCreated, ..) => ItemPath {
             sku: change.sku.clone(),
         }
         .url(),
-        (EventKind::LevelCreated, None) => LevelPath {
+        (EventKind::LevelCreated, Told::Event, _) => LevelPath {
             store_id: change.store_id.clone(),
             sku: change.sku.clone(),
         }
         .url(),
+        (EventKind::ReservationCreated, _, Some(id)) => reservations::url(id),
         _ => return,
     };
     response.insert_header((LOCATION, location));
-}
-
-/// The reservation that an event has made.
-pub fn reservation(event: &Event) -> Option<ReservationForm<'_>> {
-    let hold = event.holds.first().filter(|hold| hold.step == HoldStep::Placed);
-    hold.map(|hold| placed(event, hold))
 }
 
 pub fn changed(change: &Change, at: Timestamp) -> LevelForm<'_> {
     level(&change.sku, &change.store_id, &change.level(at))
 }
 
-fn placed<'a>(event: &'a Event, hold: &'a HoldChange) -> ReservationForm<'a> {
+/// The reservation of one line that an event has made.
+pub fn placed(event: &Event) -> Option<ReservationForm<'_>> {
+    let hold = event.holds.first().filter(|hold| hold.step == HoldStep::Placed)?;
     let line = LineForm {
         sku: &hold.sku,
         store_id: &hold.store_id,
         quantity: hold.quantity,
+        requested: None,
         held: hold.held,
         committed: 0,
         released: 0,
         expired: 0,
     };
-    ReservationForm {
+    Some(ReservationForm {
         reservation_id: &hold.reservation_id,
         status: ReservationStatus::Active,
-        lines: [line],
+        lines: vec![line],
         reference: event.reference.as_deref(),
         expires_at: hold.expires_at,
         created_at: event.at,
         updated_at: event.at,
+    })
+}
+
+pub fn reservation(reservation: &Reservation) -> ReservationForm<'_> {
+    fn form(line: &Line) -> LineForm<'_> {
+        LineForm {
+            sku: &line.sku,
+            store_id: &line.store_id,
+            quantity: line.quantity,
+            requested: line.requested,
+            held: line.held,
+            committed: line.committed,
+            released: line.released,
+            expired: line.expired,
+        }
+    }
+    ReservationForm {
+        reservation_id: &reservation.reservation_id,
+        status: reservation.status,
+        lines: reservation.lines.iter().map(form).collect(),
+        reference: reservation.reference.as_deref(),
+        expires_at: reservation.expires_at,
+        created_at: reservation.created_at,
+        updated_at: reservation.updated_at,
     }
 }

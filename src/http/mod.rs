@@ -24,6 +24,7 @@ mod path;
 mod precondition;
 pub mod problem;
 mod query;
+mod reservations;
 mod root;
 pub mod routes;
 mod schemas;

@@ -10,8 +10,8 @@ use super::caller::Caller;
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::{State, batch, forms, idempotency, path};
-use crate::actors::{Operation, Outcome};
-use crate::domain::Timestamp;
+use crate::actors::{Operation, Outcome, Told};
+use crate::domain::{Reservation, Timestamp};
 use crate::journal::JournalError;
 use crate::journal::record::Digest;
 
@@ -55,6 +55,12 @@ pub async fn get(state: Data<State>, request: HttpRequest, Caller(origin): Calle
     let key = path::segment(&request, 3, "key")?;
     idempotency::check(&key, "key")?;
     match state.inventory()?.operation(Digest::of_key(&origin.by, &key)).await? {
+        Operation::Completed(outcome) if matches!(outcome.told, Told::Operations(_)) => {
+            let made = Reservation::all_made_by(&outcome.event);
+            let body = Some(BodyForm::Batch(batch::atomic(&outcome, &made, false)));
+            let status = forms::status_of(&outcome);
+            Ok(completed(AnswerForm { status, body }, &outcome))
+        }
         Operation::Completed(outcome) => {
             let body = forms::body(&outcome).map(|body| BodyForm::Write(Box::new(body)));
             let status = forms::status_of(&outcome);
@@ -65,7 +71,11 @@ pub async fn get(state: Data<State>, request: HttpRequest, Caller(origin): Calle
                 .iter()
                 .map(|(index, outcome)| batch::succeeded(*index, outcome, false));
             let results: Vec<_> = results.collect();
-            let body = Some(BodyForm::Batch(BatchForm { results, dry_run: None }));
+            let body = Some(BodyForm::Batch(BatchForm {
+                results,
+                dry_run: None,
+                seq: None,
+            }));
             let answer = AnswerForm { status: 200, body };
             let last = outcomes.iter().max_by_key(|(_, outcome)| outcome.seq);
             last.map(|(_, last)| completed(answer, last))

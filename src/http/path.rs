@@ -42,8 +42,7 @@ impl FromRequest for ItemPath {
 
 impl ItemPath {
     pub fn url(&self) -> String {
-        let sku = utf8_percent_encode(self.sku.as_str(), SEGMENT);
-        format!("/api/inventory/items/{sku}")
+        format!("/api/inventory/items/{}", encoded(self.sku.as_str()))
     }
 }
 
@@ -70,7 +69,7 @@ impl LevelPath {
     }
 
     pub fn url(&self) -> String {
-        let [store, sku] = [self.store_id.as_str(), self.sku.as_str()].map(|id| utf8_percent_encode(id, SEGMENT));
+        let [store, sku] = [self.store_id.as_str(), self.sku.as_str()].map(encoded);
         format!("/api/inventory/stores/{store}/inventory/{sku}")
     }
 }
@@ -88,6 +87,11 @@ impl FromRequest for LevelPath {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Self::of(request))
     }
+}
+
+/// As it stands in a path.
+pub fn encoded(id: &str) -> impl fmt::Display {
+    utf8_percent_encode(id, SEGMENT)
 }
 
 /// The decoded segment at `index`, counted from the empty one before the first slash.

@@ -9,8 +9,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::forms;
 use crate::actors::ExecuteError;
-use crate::domain::{MAX_QUANTITY, Reason, Refusal, RequestId, ReservationId, ReservationStatus, Resource, Timestamp};
+use crate::domain::joint::{JointRefusal, LineFault, LineRefusal};
+use crate::domain::{
+    MAX_QUANTITY, Reason, Refusal, RequestId, Reservation, ReservationId, ReservationStatus, Resource, Timestamp,
+};
 use crate::journal::JournalError;
 
 /// Every code that an answer may carry.
@@ -271,6 +275,7 @@ impl From<ExecuteError> for Problem {
     fn from(error: ExecuteError) -> Self {
         match error {
             ExecuteError::Refused(refusal) => (*refusal).into(),
+            ExecuteError::RefusedJoint(refusal) => (*refusal).into(),
             ExecuteError::KeyReused => Self::new(
                 Code::IdempotencyKeyReused,
                 "This Idempotency-Key stands for a request with another method, path, query or body; use a new key.",
@@ -339,7 +344,131 @@ impl From<Refusal> for Problem {
     }
 }
 
+impl From<JointRefusal> for Problem {
+    fn from(refusal: JointRefusal) -> Self {
+        match refusal {
+            JointRefusal::Lines(lines) => Self::of_lines(&lines),
+            JointRefusal::ReservationExists { reservation_id: id } => Self::of_taken(&id),
+            JointRefusal::NoReservation { reservation_id: id } => Self::of_no_reservation(&id),
+            JointRefusal::ReservationNotActive { reservation } => {
+                Self::of_over(&reservation.reservation_id, reservation.status).with_reservation(&reservation)
+            }
+            JointRefusal::MoreThanHeld { reservation, lines } => {
+                let id = &reservation.reservation_id;
+                let faults: Vec<Value> = lines.iter().map(|line| Self::of_line(line).into_row(line)).collect();
+                let detail = match lines.first() {
+                    Some(first) => Self::of_line(first).detail,
+                    None => format!("Reservation {id:?} holds less than that."),
+                };
+                Self::of_reservation(Code::ReservationNotActive, detail, id)
+                    .with("reservationStatus", reservation.status.as_str())
+                    .with("lines", faults)
+                    .with_reservation(&reservation)
+            }
+            JointRefusal::Operations(refused) => {
+                let refused = refused.into_iter().map(|(index, refusal)| (index, refusal.into()));
+                Self::of_operations(refused.collect())
+            }
+        }
+    }
+}
+
 impl Problem {
+    /// The refusal of a whole batch, by those of its operations that were refused.
+    pub fn of_operations(refused: Vec<(u32, Self)>) -> Self {
+        let rows: Vec<Value> = refused.iter().map(|(index, problem)| problem.row(*index)).collect();
+        let count = refused.len();
+        let Some((index, first)) = refused.into_iter().next() else {
+            return Self::invalid("operations", "some of them do not fit");
+        };
+        let others = match count {
+            1 => String::new(),
+            _ => format!(" {} more of them were refused.", count - 1),
+        };
+        let detail = format!(
+            "Operation {index}: {} Nothing was changed.{others}",
+            sentence(&first.detail)
+        );
+        Self { detail, ..first }.with("operations", rows)
+    }
+
+    /// As a row in a list of refusals.
+    fn row(&self, index: u32) -> Value {
+        let mut row = self.members.clone();
+        row.insert("index".to_owned(), index.into());
+        row.insert("status".to_owned(), self.status().as_u16().into());
+        row.insert("error".to_owned(), self.code.as_str().into());
+        row.insert("detail".to_owned(), self.detail.clone().into());
+        Value::Object(row)
+    }
+
+    fn of_lines(lines: &[LineRefusal]) -> Self {
+        let is_short = |line: &&LineRefusal| matches!(line.fault, LineFault::Short { .. });
+        let faults: Vec<Value> = lines.iter().map(|line| Self::of_line(line).into_row(line)).collect();
+        // What one line lacks, a single refusal says; what others lack, the list.
+        let Some(first) = lines.iter().find(is_short).or(lines.first()) else {
+            return Self::new(Code::InsufficientStock, "There is nothing to be had of any line.");
+        };
+        let problem = Self::of_line(first);
+        let others = match lines.len() {
+            1 => String::new(),
+            count => format!(" {} more lines failed.", count - 1),
+        };
+        let detail = format!("{}{others}", problem.detail);
+        Self { detail, ..problem }.with("lines", faults)
+    }
+
+    fn of_line(line: &LineRefusal) -> Self {
+        let level = format!("SKU {:?} in store {:?}", line.sku, line.store_id);
+        let problem = match line.fault {
+            LineFault::NoLevel => Self::new(Code::NotFound, format!("There is no {level}.")),
+            LineFault::Short {
+                available,
+                reserved,
+                next_expiry,
+            } => Self::of_shortage(&level, line.requested, available, reserved, next_expiry),
+            LineFault::NotHeld { held } => {
+                let detail = format!("The reservation holds {held} of {level}, not {}.", line.requested);
+                Self::new(Code::ReservationNotActive, detail).with("available", held)
+            }
+        };
+        problem
+            .with("sku", line.sku.as_str())
+            .with("storeId", line.store_id.as_str())
+    }
+
+    fn into_row(self, line: &LineRefusal) -> Value {
+        let mut row = self.members;
+        row.insert("requested".to_owned(), line.requested.into());
+        row.entry("available").or_insert(0.into());
+        row.insert("error".to_owned(), self.code.as_str().into());
+        row.insert("detail".to_owned(), self.detail.into());
+        Value::Object(row)
+    }
+
+    /// With the reservation as it stands.
+    fn with_reservation(self, reservation: &Reservation) -> Self {
+        match serde_json::to_value(forms::reservation(reservation)) {
+            Ok(form) => self.with("reservation", form),
+            Err(error) => Self::internal(&error),
+        }
+    }
+
+    fn of_taken(id: &ReservationId) -> Self {
+        let detail = format!("There is or was a reservation {id:?}; choose another id.");
+        Self::of_reservation(Code::AlreadyExists, detail, id)
+    }
+
+    fn of_no_reservation(id: &ReservationId) -> Self {
+        Self::of_reservation(Code::NotFound, format!("There is no reservation {id:?}."), id)
+    }
+
+    fn of_over(id: &ReservationId, status: ReservationStatus) -> Self {
+        let status = status.as_str();
+        let detail = format!("Reservation {id:?} is {status}: it holds nothing any more.");
+        Self::of_reservation(Code::ReservationNotActive, detail, id).with("reservationStatus", status)
+    }
+
     fn of_reason(reason: Reason, level: &str, item: &str, versioned: &str) -> Self {
         match reason {
             Reason::NoLevel => Self::new(Code::NotFound, format!("There is no {level}.")),
@@ -384,21 +513,12 @@ impl Problem {
                 let detail = format!("Reservation {id:?} holds nothing of {level}.");
                 Self::of_reservation(Code::NotReserved, detail, &id)
             }
-            Reason::NoReservation { reservation_id: id } => {
-                Self::of_reservation(Code::NotFound, format!("There is no reservation {id:?}."), &id)
-            }
+            Reason::NoReservation { reservation_id: id } => Self::of_no_reservation(&id),
             Reason::ReservationNotActive {
                 reservation_id: id,
                 status,
-            } => {
-                let status = status_name(status);
-                let detail = format!("Reservation {id:?} is {status}: it holds nothing any more.");
-                Self::of_reservation(Code::ReservationNotActive, detail, &id).with("reservationStatus", status)
-            }
-            Reason::ReservationExists { reservation_id: id } => {
-                let detail = format!("There is or was a reservation {id:?}; choose another id.");
-                Self::of_reservation(Code::AlreadyExists, detail, &id)
-            }
+            } => Self::of_over(&id, status),
+            Reason::ReservationExists { reservation_id: id } => Self::of_taken(&id),
         }
     }
 
@@ -432,18 +552,18 @@ pub fn shorten(text: &str) -> String {
     }
 }
 
+/// Ends with a full stop.
+fn sentence(text: &str) -> String {
+    match text.ends_with('.') {
+        true => text.to_owned(),
+        false => format!("{text}."),
+    }
+}
+
 fn at_version(current: u64) -> String {
     if current == 0 {
         "does not exist".to_owned()
     } else {
         format!("is at version {current}")
-    }
-}
-
-fn status_name(status: ReservationStatus) -> &'static str {
-    match status {
-        ReservationStatus::Active => "active",
-        ReservationStatus::Released => "released",
-        ReservationStatus::Expired => "expired",
     }
 }

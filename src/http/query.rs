@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use percent_encoding::percent_decode;
 
 use super::problem::Problem;
-use crate::domain::{InvalidId, Movement, Timestamp};
+use crate::domain::{InvalidId, Movement, ReservationStatus, Timestamp};
 
 /// A query parameter that a route knows.
 pub struct Parameter {
@@ -30,6 +30,7 @@ pub enum Kind {
     /// A moment as RFC 3339 writes it.
     Time,
     Movement,
+    ReservationStatus,
     /// One that must be given.
     Required(&'static Kind),
 }
@@ -108,6 +109,17 @@ impl<'a> Query<'a> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let found = Movement::ALL.into_iter().find(|movement| movement.as_str() == text);
         let names = Movement::ALL.map(Movement::as_str).join(", ");
+        found
+            .map(Some)
+            .ok_or_else(|| Problem::invalid(name, format!("it must be one of {names}")))
+    }
+
+    pub fn reservation_status(&self, name: &str) -> Result<Option<ReservationStatus>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let found = ReservationStatus::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text);
+        let names = ReservationStatus::ALL.map(ReservationStatus::as_str).join(", ");
         found
             .map(Some)
             .ok_or_else(|| Problem::invalid(name, format!("it must be one of {names}")))

@@ -10,7 +10,7 @@ use super::body::MAX_BODY;
 use super::openapi::doc::Doc;
 use super::openapi::docs;
 use super::problem::{Code, Problem};
-use super::{batch, edge, events, health, items, levels, openapi, operations, pages, root, transfers};
+use super::{batch, edge, events, health, items, levels, openapi, operations, pages, reservations, root, transfers};
 
 const LEVELS: &str = "/api/inventory/stores/{storeId}/inventory";
 const LEVEL: &str = "/api/inventory/stores/{storeId}/inventory/{sku}";
@@ -112,11 +112,39 @@ pub fn table() -> Vec<Resource> {
         ),
         at("/api/inventory/batch")
             .post(
-                "batch: many operations, each standing for itself",
+                "batch: many operations, each standing for itself or all in one step",
                 batch::run,
                 docs::batch,
             )
             .compressed(),
+        at("/api/reservations")
+            .get(
+                "reservations, newest first, paged",
+                reservations::list,
+                docs::reservations,
+            )
+            .post(
+                "reserves over any SKUs and stores, all or nothing",
+                reservations::create,
+                docs::create_reservation,
+            )
+            .compressed(),
+        at("/api/reservations/{reservationId}").get("one reservation", reservations::get, docs::reservation),
+        at("/api/reservations/{reservationId}/commit").post(
+            "sells what is held, or a part of it",
+            reservations::commit,
+            docs::commit_reservation,
+        ),
+        at("/api/reservations/{reservationId}/release").post(
+            "gives back what is held, or a part of it",
+            reservations::release,
+            docs::release_reservation,
+        ),
+        at("/api/reservations/{reservationId}/extend").post(
+            "sets when it is over",
+            reservations::extend,
+            docs::extend_reservation,
+        ),
         at("/api/transfers").post(
             "transfers stock of a SKU from one store to another",
             transfers::transfer,

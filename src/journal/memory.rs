@@ -3,7 +3,7 @@
 //! What would be a slow or failing disk is a switch here; a crash is [`MemoryJournal::crash`].
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, future};
@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use super::contract::{Bug, Fault};
 use super::tables::{Admission, Published, Tables};
 use super::{
-    Answer, Append, Appended, HistoryFilter, ItemFilter, ItemView, Journal, JournalError, KeyHash, LevelView,
-    ReceiptView, Record,
+    Answer, Append, Appended, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal, JournalError, KeyHash,
+    LevelView, ReceiptView, Record, ReservationFilter, ReservationPlace,
 };
-use crate::domain::{Event, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
+use crate::domain::{Event, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
 
 pub struct MemoryJournal {
     tables: Tables,
@@ -32,6 +32,13 @@ struct State {
     refusing: Option<String>,
     poisoned: bool,
     refused: usize,
+}
+
+impl State {
+    fn reservation(&self, id: &ReservationId, visible: u64) -> Option<Reservation> {
+        let shown = self.log.iter().filter(|published| published.seq <= visible);
+        Reservation::of_events(id, shown.map(|published| &*published.event))
+    }
 }
 
 impl MemoryJournal {
@@ -185,8 +192,42 @@ impl Journal for MemoryJournal {
         ready(self.tables.items(filter, after, limit))
     }
 
-    fn reservation(&self, id: &ReservationId) -> Answer<Option<ReservationStatus>> {
-        ready(self.tables.reservation(id))
+    fn reservation(&self, id: &ReservationId) -> Answer<Option<Arc<Reservation>>> {
+        ready(self.state().reservation(id, self.tables.visible()).map(Arc::new))
+    }
+
+    fn reservations(
+        &self,
+        filter: ReservationFilter,
+        before: Option<ReservationPlace>,
+        limit: usize,
+    ) -> Answer<FoundReservations> {
+        let visible = self.tables.visible();
+        let state = self.state();
+        let shown = state.log.iter().filter(|published| published.seq <= visible);
+        let made = shown.flat_map(|published| {
+            let ids: Vec<ReservationId> = Reservation::all_made_by(&published.event)
+                .into_keys()
+                .cloned()
+                .collect();
+            ids.into_iter().map(|id| ReservationPlace::new(published.seq, id))
+        });
+        let mut places: Vec<ReservationPlace> = made
+            .filter(|place| before.as_ref().is_none_or(|before| place < before))
+            .collect();
+        places.sort_by(|a, b| b.cmp(a));
+        let found = places.into_iter().filter_map(|place| {
+            let reservation = state.reservation(&place.id, visible)?;
+            filter.takes(&reservation).then(|| (place, Arc::new(reservation)))
+        });
+        let mut reservations: Vec<_> = found.take(limit + 1).collect();
+        let is_last = reservations.len() <= limit;
+        reservations.truncate(limit);
+        let last = reservations.last().filter(|_| !is_last);
+        ready(FoundReservations {
+            resume: last.map(|(place, _)| place.clone()),
+            reservations,
+        })
     }
 
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>> {

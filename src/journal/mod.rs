@@ -16,6 +16,7 @@ pub mod file;
 #[cfg(test)]
 pub mod memory;
 pub mod record;
+mod reservations;
 pub mod tables;
 
 #[cfg(test)]
@@ -25,9 +26,11 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::domain::reservation::Line;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
-    Change, Event, EventKind, Item, Level, Movement, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
+    Change, Event, EventKind, HoldStep, Item, Level, Movement, Reservation, ReservationId, ReservationStatus, Sku,
+    Stock, StoreId, Timestamp,
 };
 pub use record::{Fingerprint, KeyHash, Receipt};
 
@@ -124,6 +127,12 @@ pub struct HistoryFilter {
     pub movement: Option<Movement>,
     /// Only expiries of holds.
     pub expired: bool,
+    /// Only what is about this reservation, whether or not it changes a level.
+    pub reservation: Option<ReservationId>,
+    /// Only events that make reservations.
+    pub placed: bool,
+    /// Only events with this reference, or that make a reservation with it.
+    pub reference: Option<String>,
     /// Not before this moment.
     pub from: Option<Timestamp>,
     /// Not after this moment.
@@ -143,15 +152,82 @@ impl HistoryFilter {
         let describes = |sku: &Sku| event.items.iter().any(|item| item.sku == *sku);
         let is_described = !self.described || self.sku.as_ref().map_or(!event.items.is_empty(), describes);
         let is_expiry = !self.expired || event.kind == EventKind::ReservationExpired;
-        in_time && is_described && is_expiry && event.changes.iter().any(|change| self.takes_change(change))
+        in_time
+            && is_described
+            && is_expiry
+            && self.takes_holds(event)
+            && event.changes.iter().any(|change| self.takes_change(change))
+    }
+
+    fn takes_holds(&self, event: &Event) -> bool {
+        let mut holds = event.holds.iter();
+        let is_placed = !self.placed || holds.any(|hold| hold.step == HoldStep::Placed);
+        let is_about = |id: &ReservationId| event.holds.iter().any(|hold| hold.reservation_id == *id);
+        let refers = |reference: &String| {
+            let of_holds = event.holds.iter().map(|hold| &hold.reference);
+            std::iter::once(&event.reference)
+                .chain(of_holds)
+                .flatten()
+                .any(|given| given == reference)
+        };
+        is_placed && self.reservation.as_ref().is_none_or(is_about) && self.reference.as_ref().is_none_or(refers)
     }
 
     pub fn takes_change(&self, change: &Change) -> bool {
         self.sku.as_ref().is_none_or(|sku| *sku == change.sku)
             && self.store.as_ref().is_none_or(|store| *store == change.store_id)
             && (!self.moved || change.movement.is_some())
-            && self.movement.is_none_or(|movement| change.movement == Some(movement))
+            && self
+                .movement
+                .is_none_or(|movement| change.moves().any(|one| one.movement == movement))
     }
+}
+
+/// Which reservations a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReservationFilter {
+    pub status: Option<ReservationStatus>,
+    /// With a line in this SKU, and in this store; both of the same line where both are given.
+    pub sku: Option<Sku>,
+    pub store: Option<StoreId>,
+    pub reference: Option<String>,
+    /// What is held beyond this moment counts as held, and what is over by then as over, recorded or not.
+    pub now: Timestamp,
+}
+
+impl ReservationFilter {
+    pub fn takes(&self, reservation: &Reservation) -> bool {
+        let is_asked = |line: &Line| {
+            self.sku.as_ref().is_none_or(|sku| *sku == line.sku)
+                && self.store.as_ref().is_none_or(|store| *store == line.store_id)
+        };
+        let refers = |reference: &String| reservation.reference.as_ref() == Some(reference);
+        self.status
+            .is_none_or(|status| reservation.status_at(self.now) == status)
+            && reservation.lines.iter().any(is_asked)
+            && self.reference.as_ref().is_none_or(refers)
+    }
+}
+
+/// Where a reservation stands in their list: by the place of the event that made it, of which there may be several.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReservationPlace {
+    pub seq: u64,
+    pub id: ReservationId,
+}
+
+impl ReservationPlace {
+    pub fn new(seq: u64, id: ReservationId) -> Self {
+        Self { seq, id }
+    }
+}
+
+/// A part of the list of reservations.
+#[derive(Clone, Debug, Default)]
+pub struct FoundReservations {
+    pub reservations: Vec<(ReservationPlace, Arc<Reservation>)>,
+    /// Where to go on, if there may be more; a part may have few rows, or none, and yet not be the last.
+    pub resume: Option<ReservationPlace>,
 }
 
 pub type Answer<T> = BoxFuture<'static, Result<T, JournalError>>;
@@ -189,10 +265,20 @@ pub trait Journal: Send + Sync + 'static {
     /// ORDER BY folded_sku COLLATE "C", sku COLLATE "C" LIMIT $5`
     fn items(&self, filter: &ItemFilter, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, ItemView)>>;
 
-    /// What became of a reservation. Closed ones are known for as long as receipts are.
+    /// A reservation, open or over, however long ago that was.
     ///
-    /// `SELECT status FROM reservations WHERE id = $1`
-    fn reservation(&self, id: &ReservationId) -> Answer<Option<ReservationStatus>>;
+    /// `SELECT … FROM reservations WHERE id = $1`
+    fn reservation(&self, id: &ReservationId) -> Answer<Option<Arc<Reservation>>>;
+
+    /// Reservations that fit, newest first, made before a place.
+    ///
+    /// `SELECT … FROM reservations WHERE (seq, id) < ($1, $2) AND … ORDER BY seq DESC, id DESC LIMIT …`
+    fn reservations(
+        &self,
+        filter: ReservationFilter,
+        before: Option<ReservationPlace>,
+        limit: usize,
+    ) -> Answer<FoundReservations>;
 
     /// `SELECT … FROM receipts WHERE key = $1 AND at > $2 - retention`
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>>;

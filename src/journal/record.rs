@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::domain::{Item, Principal};
+use crate::domain::joint::Touched;
+use crate::domain::{Item, Principal, ReservationId};
 
 /// 128 bits of BLAKE3: short enough to keep tens of millions in memory, long enough that two never meet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,9 +86,28 @@ pub struct Receipt {
     /// Of a write that was answered with its item: the item after it, which the event alone does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<Arc<Item>>,
+    /// Of a write that was answered with a reservation: which. How it stood then, the events up to this one tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<ReservationId>,
+    /// Of an atomic batch: what each of its operations has touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<Arc<[Touched]>>,
 }
 
 impl Receipt {
+    /// Of a write that its event alone tells.
+    pub fn new(key: KeyHash, fingerprint: Fingerprint, status: u16) -> Self {
+        Self {
+            key,
+            fingerprint,
+            status,
+            operation: None,
+            item: None,
+            reservation: None,
+            operations: None,
+        }
+    }
+
     /// What finds it: the key, or for an operation in a batch one that is made of it.
     pub fn id(&self) -> KeyHash {
         self.operation.map_or(self.key, |index| self.key.of_operation(index))

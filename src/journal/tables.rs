@@ -16,11 +16,13 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::directory::Directory;
-use super::{Append, Fingerprint, ItemFilter, ItemView, KeyHash, LevelView, Receipt, ReceiptView, Record};
-use crate::domain::stock::LevelImage;
-use crate::domain::{
-    Details, Event, HoldStep, Item, Level, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
+use super::reservations::OpenReservations;
+use super::{
+    Append, Fingerprint, FoundReservations, ItemFilter, ItemView, KeyHash, LevelView, Receipt, ReceiptView, Record,
+    ReservationFilter, ReservationPlace,
 };
+use crate::domain::stock::LevelImage;
+use crate::domain::{Details, Event, Item, Level, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
 
 /// An event with its place in the log.
 #[derive(Clone, Debug)]
@@ -37,9 +39,9 @@ pub struct Tables {
     last_time_ms: AtomicI64,
     rows: DashMap<Sku, Row, RandomState>,
     directory: Directory,
-    reservations: DashMap<ReservationId, ReservationEntry, RandomState>,
+    reservations: OpenReservations,
     receipts: DashMap<KeyHash, ReceiptEntry, RandomState>,
-    expiries: Mutex<VecDeque<(Timestamp, Expiring)>>,
+    expiries: Mutex<VecDeque<(Timestamp, KeyHash)>>,
     retention_ms: i64,
 }
 
@@ -64,12 +66,6 @@ struct Before {
     details: Option<Details>,
 }
 
-struct ReservationEntry {
-    /// Levels in which it still holds something.
-    open: u32,
-    ended_by: ReservationStatus,
-}
-
 struct ReceiptEntry {
     fingerprint: Fingerprint,
     seq: u64,
@@ -78,14 +74,8 @@ struct ReceiptEntry {
     of_batch: bool,
 }
 
-/// What is forgotten when its time has come.
-enum Expiring {
-    Receipt(KeyHash),
-    Reservation(ReservationId),
-}
-
 impl Tables {
-    /// Receipts and closed reservations are kept for `retention_ms` after their event.
+    /// Receipts are kept for `retention_ms` after their event.
     pub fn new(retention_ms: i64) -> Self {
         Self {
             visible: AtomicU64::new(0),
@@ -93,7 +83,7 @@ impl Tables {
             last_time_ms: AtomicI64::new(0),
             rows: DashMap::default(),
             directory: Directory::default(),
-            reservations: DashMap::default(),
+            reservations: OpenReservations::default(),
             receipts: DashMap::default(),
             expiries: Mutex::default(),
             retention_ms,
@@ -115,10 +105,15 @@ impl Tables {
             for sku in published.event.skus() {
                 self.evolve(sku, published, visible);
             }
+            self.reservations.evolve(published, visible);
             self.note(published);
         }
         if let Some(last) = group.last() {
             self.show(last.seq);
+            // Nobody needs to see any more that they were open.
+            group
+                .iter()
+                .for_each(|published| self.reservations.drop_closed(published));
             self.forget(last.event.at);
         }
     }
@@ -143,6 +138,12 @@ impl Tables {
     /// The SKU's state; for its owner, who has nothing in flight.
     pub fn stock(&self, sku: &Sku) -> Stock {
         self.rows.get(sku).map(|row| row.stock.clone()).unwrap_or_default()
+    }
+
+    /// What a reservation holds of a level, by the SKU's own books.
+    pub fn held(&self, sku: &Sku, store: &StoreId, reservation: &ReservationId) -> Option<u64> {
+        let row = self.rows.get(sku)?;
+        Some(row.stock.holds()?.get(reservation, store)?.held)
     }
 
     /// The SKU's state with the sequence of its last event, if it has any.
@@ -193,13 +194,32 @@ impl Tables {
         }
     }
 
-    pub fn reservation(&self, id: &ReservationId) -> Option<ReservationStatus> {
-        let entry = self.reservations.get(id)?;
-        Some(if entry.open > 0 {
-            ReservationStatus::Active
-        } else {
-            entry.ended_by
-        })
+    /// A reservation that holds something. One that is not here may still be in the log.
+    pub fn reservation(&self, id: &ReservationId) -> Option<Arc<Reservation>> {
+        let visible = self.visible();
+        self.reservations.get(id, visible)
+    }
+
+    /// Those that hold something and fit, newest first, made before a place.
+    pub fn open_reservations(
+        &self,
+        filter: &ReservationFilter,
+        before: Option<&ReservationPlace>,
+        limit: usize,
+    ) -> FoundReservations {
+        let visible = self.visible();
+        match &filter.sku {
+            None => self.reservations.find(filter, before, limit, visible),
+            Some(sku) => {
+                let held = self.rows.get(sku).map(|row| row.reservations()).unwrap_or_default();
+                self.reservations.pick(&held, filter, before, limit, visible)
+            }
+        }
+    }
+
+    /// Every open reservation, with the place where it was made and its last event.
+    pub fn each_reservation(&self) -> Vec<(ReservationPlace, Arc<Reservation>, u64)> {
+        self.reservations.each()
     }
 
     pub fn receipt(&self, key: KeyHash, now: Timestamp) -> Option<ReceiptView> {
@@ -226,9 +246,6 @@ impl Tables {
 
     /// Puts a SKU in place as a checkpoint has it.
     pub fn restore(&self, sku: Sku, stock: Stock, seq: u64) {
-        for hold in stock.holds().into_iter().flat_map(|holds| holds.oldest_first()) {
-            self.open_hold(&hold.reservation_id);
-        }
         for (store, level) in stock.levels() {
             self.directory.add_level(&sku, store);
             self.last_time_ms
@@ -251,12 +268,20 @@ impl Tables {
         );
     }
 
+    /// Puts an open reservation in place as a checkpoint has it: made at `created`, and as its event at `seq` left it.
+    pub fn restore_reservation(&self, reservation: Reservation, created: u64, seq: u64) {
+        self.reservations.restore(reservation, created, seq);
+    }
+
     /// Takes in an event at recovery: wholly where the SKU's state is older than it, and else only what
     /// is remembered beside the state.
     ///
     /// An event that does not follow the state before it is an error: then the log is not what was written.
     pub fn replay(&self, published: &Published) -> Result<(), String> {
         let Published { seq, event, .. } = published;
+        if !event.is_in_order() {
+            return Err(format!("record {seq} is not in order of SKU"));
+        }
         for sku in event.skus() {
             if self.rows.get(sku).is_some_and(|row| row.seq >= *seq) {
                 continue;
@@ -270,6 +295,7 @@ impl Tables {
             }
             self.evolve(sku, published, u64::MAX);
         }
+        self.reservations.replay(published);
         self.note(published);
         self.forget(event.at);
         self.show(*seq);
@@ -284,19 +310,20 @@ impl Tables {
             None => self.rows.entry(sku.clone()).or_default(),
         };
         row.remember(sku, event, visible);
-        let is_described = event.items.iter().any(|change| change.sku == *sku);
+        let part = event.of_sku(sku);
+        let is_described = !part.items.is_empty();
         let described_before = row.stock.details().filter(|_| is_described).cloned();
         row.stock.evolve(sku, event);
         row.seq = *seq;
         let was_low = row.is_low;
-        let may_be_low = was_low || event.changes.iter().any(|change| change.reorder_point.is_some());
+        let may_be_low = was_low || part.changes.iter().any(|change| change.reorder_point.is_some());
         let is_low = may_be_low && row.stock.levels().any(|(_, level)| level.is_low());
         row.is_low = is_low;
         let is_new = |store: &StoreId| row.before.levels.iter().any(|(s, level)| s == store && level.is_none());
-        let new_stores: Vec<StoreId> = event
+        let new_stores: Vec<StoreId> = part
             .changes
             .iter()
-            .filter(|c| c.sku == *sku && is_new(&c.store_id))
+            .filter(|c| is_new(&c.store_id))
             .map(|c| c.store_id.clone())
             .collect();
         // The directory is locked by long lists: nobody who wants the row waits for them.
@@ -310,37 +337,16 @@ impl Tables {
         if is_low != was_low {
             self.directory.set_low(sku, is_low);
         }
-        for hold in event.holds.iter().filter(|hold| hold.sku == *sku) {
-            match hold.step {
-                HoldStep::Placed => self.open_hold(&hold.reservation_id),
-                _ if hold.held == 0 => self.close_hold(&hold.reservation_id),
-                _ => {}
-            }
-        }
     }
 
     fn rename(&self, sku: &Sku, before: Option<&Details>, event: &Event) {
         let before = before.and_then(|details| details.name.as_deref());
-        for change in event.items.iter().filter(|change| change.sku == *sku) {
+        for change in event.of_sku(sku).items {
             self.directory.rename(sku, before, change.details.name.as_deref());
         }
     }
 
-    fn open_hold(&self, id: &ReservationId) {
-        let new = || ReservationEntry {
-            open: 0,
-            ended_by: ReservationStatus::Released,
-        };
-        self.reservations.entry(id.clone()).or_insert_with(new).open += 1;
-    }
-
-    fn close_hold(&self, id: &ReservationId) {
-        if let Some(mut entry) = self.reservations.get_mut(id) {
-            entry.open = entry.open.saturating_sub(1);
-        }
-    }
-
-    /// What is kept beside the state: the receipt, how a reservation ended, and the time.
+    /// What is kept beside the state: the receipt and the time.
     fn note(&self, published: &Published) {
         let Published { seq, event, receipt } = published;
         self.last_time_ms.fetch_max(event.at.as_millis(), Ordering::AcqRel);
@@ -354,26 +360,14 @@ impl Tables {
                 of_batch,
             };
             self.receipts.insert(receipt.id(), entry(false));
-            expiring.push((event.at, Expiring::Receipt(receipt.id())));
+            expiring.push((event.at, receipt.id()));
             // The key of a batch stands for all of it, as long as there is a receipt of any of its operations.
             if receipt.operation.is_some() {
                 let before = self.receipts.insert(receipt.key, entry(true));
                 if before.is_none_or(|before| before.at != event.at) {
-                    expiring.push((event.at, Expiring::Receipt(receipt.key)));
+                    expiring.push((event.at, receipt.key));
                 }
             }
-        }
-        for hold in event.holds.iter().filter(|hold| hold.held == 0) {
-            let ended_by = match hold.step {
-                HoldStep::Expired => ReservationStatus::Expired,
-                HoldStep::Placed | HoldStep::Released => ReservationStatus::Released,
-            };
-            let new = || ReservationEntry { open: 0, ended_by };
-            self.reservations
-                .entry(hold.reservation_id.clone())
-                .or_insert_with(new)
-                .ended_by = ended_by;
-            expiring.push((event.at, Expiring::Reservation(hold.reservation_id.clone())));
         }
         if !expiring.is_empty() {
             self.expiries
@@ -386,12 +380,9 @@ impl Tables {
     fn forget(&self, now: Timestamp) {
         let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
         let over = |at: Timestamp| at.as_millis() + self.retention_ms <= now.as_millis();
-        while let Some((at, expiring)) = expiries.pop_front_if(|(at, _)| over(*at)) {
-            match expiring {
-                // A key may have been used again since: then its later receipt stays.
-                Expiring::Receipt(key) => drop(self.receipts.remove_if(&key, |_, entry| entry.at == at)),
-                Expiring::Reservation(id) => drop(self.reservations.remove_if(&id, |_, entry| entry.open == 0)),
-            }
+        while let Some((at, key)) = expiries.pop_front_if(|(at, _)| over(*at)) {
+            // A key may have been used again since: then its later receipt stays.
+            self.receipts.remove_if(&key, |_, entry| entry.at == at);
         }
     }
 }
@@ -409,15 +400,25 @@ impl Row {
             };
             self.before.levels.clear();
         }
-        if self.before.details.is_none() && event.items.iter().any(|change| change.sku == *sku) {
+        let part = event.of_sku(sku);
+        if self.before.details.is_none() && !part.items.is_empty() {
             self.before.details = Some(self.stock.details().cloned().unwrap_or_default());
         }
-        for change in event.changes.iter().filter(|change| change.sku == *sku) {
+        for change in part.changes {
             if !self.before.levels.iter().any(|(store, _)| *store == change.store_id) {
                 let level = self.stock.level(&change.store_id).copied();
                 self.before.levels.push((change.store_id.clone(), level));
             }
         }
+    }
+
+    /// Those that hold something of it, each once.
+    fn reservations(&self) -> Vec<ReservationId> {
+        let holds = self.stock.holds().into_iter().flat_map(|holds| holds.all());
+        let mut ids: Vec<ReservationId> = holds.map(|hold| hold.reservation_id.clone()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     fn view(&self, store: &StoreId, visible: u64) -> Option<LevelView> {

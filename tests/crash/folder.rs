@@ -228,13 +228,7 @@ impl Shop {
         let now = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());
         let event = Arc::new(decide(stock, &request, now).unwrap());
         stock.evolve(&sku, &event);
-        let receipt = Receipt {
-            key: key(n),
-            fingerprint: Digest::of(&[b"request"]),
-            status: 200,
-            operation: None,
-            item: None,
-        };
+        let receipt = Receipt::new(key(n), Digest::of(&[b"request"]), 200);
         Record {
             event,
             receipt: Some(receipt),
@@ -292,8 +286,8 @@ fn state_of(runtime: &Runtime, journal: &FileJournal) -> State {
         let (mut reservations, mut receipts) = (Vec::new(), Vec::new());
         let now = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());
         for n in 0..100 {
-            let status = journal.reservation(&reservation(n)).await.unwrap();
-            reservations.push(status == Some(holdfast::domain::ReservationStatus::Active));
+            let found = journal.reservation(&reservation(n)).await.unwrap();
+            reservations.push(found.is_some_and(|reservation| reservation.is_active()));
             receipts.push(
                 journal
                     .receipt(key(n), now)

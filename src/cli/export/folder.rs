@@ -58,10 +58,9 @@ async fn movements(journal: &impl Journal, output: &mut Output) -> anyhow::Resul
         let Some((last, _)) = page.last() else { return Ok(()) };
         before = *last;
         for (seq, event) in &page {
-            for change in event.changes.iter().rev() {
-                if let Some(movement) = change.movement {
-                    output.write(&forms::movement(*seq, event, change, movement))?;
-                }
+            let moves: Vec<_> = event.moves().collect();
+            for (change, one) in moves.iter().rev() {
+                output.write(&forms::movement(*seq, event, &event.changes[*change], one))?;
             }
         }
     }

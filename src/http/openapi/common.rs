@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::problems;
 use super::schemas::Schemas;
 use crate::domain::{Movement, ReservationId, ReservationStatus, Sku, StoreId, Timestamp};
+use crate::http::forms::ReservationForm;
 use crate::http::idempotency::KEY_PATTERN;
 use crate::http::problem::{Code, Form};
 use crate::http::query::{Kind, Parameter};
@@ -21,6 +22,11 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
             "Where it is stocked, percent-encoded.",
             schemas.form::<StoreId>(),
             "london",
+        ),
+        "reservationId" => (
+            "The reservation, percent-encoded.",
+            schemas.form::<ReservationId>(),
+            "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a",
         ),
         "code" => {
             let codes = Code::ALL.map(Code::as_str);
@@ -39,6 +45,7 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
 pub fn example_path(path: &str) -> String {
     path.replace("{sku}", "85123A")
         .replace("{storeId}", "london")
+        .replace("{reservationId}", "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a")
         .replace("{code}", "insufficient_stock")
         .replace("{key}", "cart-7")
 }
@@ -75,6 +82,7 @@ fn value(kind: Kind, name: &str, schemas: &mut Schemas) -> Value {
         Kind::Flag => json!({"type": "boolean", "default": false}),
         Kind::Time => schemas.form::<Timestamp>(),
         Kind::Movement => schemas.form::<Movement>(),
+        Kind::ReservationStatus => schemas.form::<ReservationStatus>(),
         Kind::Required(kind) => value(*kind, name, schemas),
     }
 }
@@ -175,6 +183,27 @@ fn members() -> Value {
         "storeId": {"$ref": "#/components/schemas/StoreId"},
         "reservationId": {"$ref": "#/components/schemas/ReservationId"},
         "reservationStatus": {"$ref": "#/components/schemas/ReservationStatus"},
+        "reservation": {"$ref": "#/components/schemas/Reservation"},
+        "lines": refused(
+            "Each line that could not be held, sold or given back.",
+            json!({
+                "sku": {"$ref": "#/components/schemas/Sku"},
+                "storeId": {"$ref": "#/components/schemas/StoreId"},
+                "requested": number("How much was asked for."),
+                "available": number("How much there is to be had; of a reservation, how much it holds."),
+                "reserved": number("How much reservations hold."),
+                "nextExpiry": {"$ref": "#/components/schemas/Timestamp"},
+            }),
+            &["sku", "storeId", "requested", "available"],
+        ),
+        "operations": refused(
+            "Of an atomic batch, each operation that was refused. It also has the members of the single refusal.",
+            json!({
+                "index": number("Its place among the operations, from 0."),
+                "status": {"type": "integer", "description": "What the single request would have been answered."},
+            }),
+            &["index", "status"],
+        ),
         "currentVersion": number("The version at which the resource stands; 0: there is none."),
         "requested": number("How much was asked for."),
         "available": number("How much there is to be had."),
@@ -184,6 +213,26 @@ fn members() -> Value {
             "description": "When the next hold ends.",
         },
         "limit": number("How many operations a batch may have."),
+    })
+}
+
+/// A list of refusals, each with its code and sentence.
+fn refused(about: &str, mut members: Value, required: &[&str]) -> Value {
+    if let Some(members) = members.as_object_mut() {
+        members.insert(
+            "error".to_owned(),
+            json!({"type": "string", "description": "The code of the refusal."}),
+        );
+        members.insert(
+            "detail".to_owned(),
+            json!({"type": "string", "description": "The refusal, as a sentence."}),
+        );
+    }
+    let required: Vec<&str> = required.iter().chain(&["error", "detail"]).copied().collect();
+    json!({
+        "type": "array",
+        "description": about,
+        "items": {"type": "object", "properties": members, "required": required},
     })
 }
 
@@ -197,6 +246,7 @@ pub fn add_problem(schemas: &mut Schemas) {
     schemas.form::<Timestamp>();
     schemas.form::<ReservationId>();
     schemas.form::<ReservationStatus>();
+    schemas.form::<ReservationForm>();
     let mut problem = schemas.form_inline::<Form>();
     if let (Some(properties), Value::Object(members)) = (problem["properties"].as_object_mut(), members()) {
         properties.extend(members);

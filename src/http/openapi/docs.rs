@@ -7,7 +7,10 @@ use super::examples as example;
 use crate::http::batch::{BatchBody, BatchForm};
 use crate::http::bodies::{AdjustBody, CreateBody, ReleaseBody, ReserveBody, SetBody, TransferBody};
 use crate::http::events::{EVENTS, EventsForm, MOVEMENTS};
-use crate::http::forms::{ItemForm, ItemWriteForm, LevelForm, LevelWriteForm, MovementForm, TransferForm};
+use crate::http::forms::{
+    ItemForm, ItemWriteForm, LevelForm, LevelWriteForm, MovementForm, ReservationForm, ReservationWriteForm,
+    TransferForm,
+};
 use crate::http::health::{HealthForm, UnavailableForm};
 use crate::http::lists::PageForm;
 use crate::http::operations::OperationForm;
@@ -16,22 +19,28 @@ use crate::http::problem::Code::{
     AlreadyExists, BelowReserved, InsufficientStock, NotFound, NotReserved, OutcomeUnknown, QuantityLimit,
     ReservationNotActive, VersionMismatch,
 };
+use crate::http::reservations::{CartBody, ExtendBody, ResolveBody};
 use crate::http::root::ServiceForm;
-use crate::http::{items, levels};
+use crate::http::{items, levels, reservations};
 
 pub const LEVELS: &str = "Levels";
 pub const ITEMS: &str = "Items";
+pub const RESERVATIONS: &str = "Reservations";
 pub const MANY: &str = "Many at once";
 pub const HISTORY: &str = "History";
 pub const HEALTH: &str = "Health";
 pub const DOCUMENTS: &str = "Documents";
 
 /// The tags in the order in which a newcomer reads them.
-pub const TAGS: [(&str, &str); 6] = [
+pub const TAGS: [(&str, &str); 7] = [
     (LEVELS, "The stock of one SKU in one store: count it, move it, hold it."),
     (
         ITEMS,
         "One SKU over all stores, with its name, its price and its totals.",
+    ),
+    (
+        RESERVATIONS,
+        "What is held for somebody: a cart over any SKUs and stores, until it is sold, given back or over.",
     ),
     (MANY, "Writes that touch more than one level."),
     (HISTORY, "What happened, when and why; and what became of a write."),
@@ -42,6 +51,9 @@ pub const TAGS: [(&str, &str); 6] = [
 /// Of a write that keeps its resource's version.
 const WRITTEN: &[&str] = &["ETag", "Idempotency-Replayed"];
 const CREATED: &[&str] = &["ETag", "Idempotency-Replayed", "Location"];
+/// Of a write of what has no version.
+const DONE: &[&str] = &["Idempotency-Replayed"];
+const DONE_MINIMAL: &[&str] = &["Idempotency-Replayed", "Preference-Applied"];
 const MINIMAL: &[&str] = &["ETag", "Idempotency-Replayed", "Preference-Applied"];
 
 pub fn level() -> Doc {
@@ -113,7 +125,7 @@ pub fn reserve_level() -> Doc {
             &[],
             example::rehearsed(example::reserved_level()),
         )
-        .answers::<LevelWriteForm>(201, "Held, with the reservation.", WRITTEN, example::reserved_level())
+        .answers::<LevelWriteForm>(201, "Held, with the reservation.", CREATED, example::reserved_level())
         .refuses(&[NotFound, VersionMismatch, InsufficientStock, AlreadyExists])
 }
 
@@ -134,6 +146,124 @@ pub fn release_level() -> Doc {
         .refuses(&[NotFound, NotReserved, ReservationNotActive])
 }
 
+pub fn create_reservation() -> Doc {
+    Doc::write(
+        "createReservation",
+        RESERVATIONS,
+        "Holds a whole cart in one step: every line, or, if one of them is short, nothing. Lines may be of any SKUs and \
+         stores; those of the same SKU and store are added up first. A refusal lists in `lines` each line that failed, \
+         with what is available, what others hold and when the next hold ends. With `ttlSeconds` the reservation ends \
+         by itself at `expiresAt`, to the millisecond. `replaces` names a reservation of your own that is given back in \
+         the same step, so that a shopper who changes a cart is never blocked by it. With `allowPartial` it holds what \
+         there is: a line's `quantity` is then what was granted, and `requested` what was asked. Always send an \
+         `Idempotency-Key`: a repeat after a lost answer then tells whether the cart is held.",
+    )
+    .takes::<CartBody>(json!({
+        "lines": [
+            {"sku": "85123A", "storeId": "london", "quantity": 3},
+            {"sku": "22423", "storeId": "leeds", "quantity": 1},
+        ],
+        "ttlSeconds": 600,
+        "reference": "cart-7",
+    }))
+    .answers::<ReservationWriteForm>(
+        200,
+        "What would be held: nothing was (`dryRun`).",
+        &[],
+        example::rehearsed(example::written_cart()),
+    )
+    .answers::<ReservationWriteForm>(
+        201,
+        "Held.",
+        &["Idempotency-Replayed", "Location"],
+        example::written_cart(),
+    )
+    .refuses(&[NotFound, InsufficientStock, AlreadyExists, ReservationNotActive])
+}
+
+pub fn reservation() -> Doc {
+    Doc::read(
+        "getReservation",
+        RESERVATIONS,
+        "A reservation as it stands, open or over, however long ago that was. `status` is `active` while anything is \
+         held; then `committed` if anything of it was sold, and else `released` or `expired` by what ended it. Per line \
+         `quantity` is what was held at first, and `held`, `committed`, `released` and `expired` what became of it.",
+    )
+    .answers::<ReservationForm>(200, "The reservation.", &[], example::cart())
+    .refuses(&[NotFound])
+}
+
+pub fn reservations() -> Doc {
+    Doc::read(
+        "listReservations",
+        RESERVATIONS,
+        "Reservations, newest first, in pages, or those that fit every parameter that is given. A page may have fewer \
+         rows than asked, or none, and yet not be the last: go on until `next` is null.",
+    )
+    .query(reservations::LIST)
+    .answers::<PageForm<ReservationForm>>(
+        200,
+        "A page of reservations.",
+        &["Link"],
+        example::page(example::cart()),
+    )
+}
+
+pub fn commit_reservation() -> Doc {
+    Doc::write(
+        "commitReservation",
+        RESERVATIONS,
+        "Sells what the reservation holds: what is on hand and what is reserved fall together, as `SALE` movements, all \
+         in one step. With `lines` only a part is sold, and the rest stays held. A reservation is resolved once: a \
+         second commit, one after it was over, or one of more than it holds is refused, with the reservation as it \
+         stands. The body may be left out.",
+    )
+    .takes::<ResolveBody>(json!({"lines": [{"sku": "85123A", "storeId": "london", "quantity": 3}]}))
+    .answers::<ReservationWriteForm>(
+        200,
+        "The reservation after it, or as it would be (`dryRun`).",
+        DONE,
+        example::resolved_cart("committed", "committed"),
+    )
+    .minimal(DONE_MINIMAL)
+    .refuses(&[NotFound, ReservationNotActive])
+}
+
+pub fn release_reservation() -> Doc {
+    Doc::write(
+        "releaseReservation",
+        RESERVATIONS,
+        "Gives back what the reservation holds, or with `lines` a part of it. The body may be left out.",
+    )
+    .takes::<ResolveBody>(json!({"lines": [{"sku": "85123A", "storeId": "london", "quantity": 3}]}))
+    .answers::<ReservationWriteForm>(
+        200,
+        "The reservation after it, or as it would be (`dryRun`).",
+        DONE,
+        example::resolved_cart("released", "released"),
+    )
+    .minimal(DONE_MINIMAL)
+    .refuses(&[NotFound, ReservationNotActive])
+}
+
+pub fn extend_reservation() -> Doc {
+    Doc::write(
+        "extendReservation",
+        RESERVATIONS,
+        "Sets the end of the reservation to `ttlSeconds` from now, sooner or later than it was. One that is over cannot \
+         be revived.",
+    )
+    .takes::<ExtendBody>(json!({"ttlSeconds": 1800}))
+    .answers::<ReservationWriteForm>(
+        200,
+        "The reservation after it, or as it would be (`dryRun`).",
+        DONE,
+        example::extended_cart(),
+    )
+    .minimal(DONE_MINIMAL)
+    .refuses(&[NotFound, ReservationNotActive])
+}
+
 pub fn batch() -> Doc {
     Doc::write(
         "runBatch",
@@ -143,7 +273,10 @@ pub fn batch() -> Doc {
          every `status`. Each operation has the members that the single request has, beside `op`, `sku` and the store; a \
          `set`, which is a count, may also give the item its `name`, `description` and `price`. What is refused has the \
          members of the single refusal too, such as `available`. Repeat a batch under its `Idempotency-Key` and only \
-         those operations run that have not taken effect yet; `Idempotency-Replayed` says that all of them had.",
+         those operations run that have not taken effect yet; `Idempotency-Replayed` says that all of them had. With \
+         `atomic: true` it is all or nothing: the operations are decided in their order, in one step and one event, in \
+         which each level rises by one version however often it is touched. A refusal then lists in `operations` each \
+         that was refused.",
     )
     .takes::<BatchBody>(json!({"operations": [
         {"op": "set", "sku": "85123A", "storeId": "london", "quantity": 10},
@@ -156,6 +289,16 @@ pub fn batch() -> Doc {
         &["Idempotency-Replayed"],
         example::batch(),
     )
+    .refuses(&[
+        NotFound,
+        VersionMismatch,
+        InsufficientStock,
+        BelowReserved,
+        NotReserved,
+        QuantityLimit,
+        AlreadyExists,
+        ReservationNotActive,
+    ])
 }
 
 pub fn transfer() -> Doc {

@@ -73,6 +73,41 @@ pub fn reservation() -> Value {
     })
 }
 
+/// Two lines, one of them from another store.
+pub fn cart() -> Value {
+    let line = |sku: &str, store: &str, quantity: u64| {
+        json!({
+            "sku": sku, "storeId": store, "quantity": quantity, "held": quantity, "committed": 0, "released": 0,
+            "expired": 0,
+        })
+    };
+    with(
+        reservation(),
+        json!({"lines": [line("22423", "leeds", 1), line("85123A", "london", 3)]}),
+    )
+}
+
+pub fn written_cart() -> Value {
+    with(cart(), json!({"seq": 41}))
+}
+
+/// The cart with so much of each line as `member`, and nothing held.
+pub fn resolved_cart(status: &str, member: &str) -> Value {
+    let mut cart = with(
+        cart(),
+        json!({"status": status, "updatedAt": "2025-11-27T08:30:00.000Z", "seq": 42}),
+    );
+    for line in cart["lines"].as_array_mut().into_iter().flatten() {
+        line[member] = line["quantity"].clone();
+        line["held"] = 0.into();
+    }
+    cart
+}
+
+pub fn extended_cart() -> Value {
+    with(cart(), json!({"expiresAt": "2025-11-27T08:56:00.123Z", "seq": 42}))
+}
+
 pub fn reserved_level() -> Value {
     with(written_level(), json!({"reservation": reservation()}))
 }

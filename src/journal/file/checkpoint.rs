@@ -5,13 +5,14 @@
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::disk::write_atomically;
 use super::segment::Head;
 use super::{Position, Shared, line};
-use crate::domain::{Sku, Stock, StockImage};
+use crate::domain::{Reservation, Sku, Stock, StockImage};
 
 /// The first line: where the log stood when the writing began.
 #[derive(Serialize, Deserialize)]
@@ -31,16 +32,35 @@ struct SkuLine {
     stock: StockImage,
 }
 
-/// The last line: without it, or with another count, the checkpoint is not whole.
+/// A reservation that holds something: the sequence of the event that made it, and of its last.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReservationLine {
+    pub created: u64,
+    pub seq: u64,
+    pub reservation: Reservation,
+}
+
+/// The last line: without it, or with other counts, the checkpoint is not whole.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Closing {
     skus: u64,
+    reservations: u64,
+}
+
+/// What a line behind those of the SKUs may be.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Reservation(ReservationLine),
+    Closing(Closing),
 }
 
 pub struct Checkpoint {
     pub(super) position: Position,
     pub stocks: Vec<(Sku, Stock, u64)>,
+    pub reservations: Vec<ReservationLine>,
 }
 
 pub fn write_or_warn(folder: &Path, shared: &Shared) {
@@ -80,7 +100,23 @@ pub fn write(folder: &Path, shared: &Shared) -> io::Result<()> {
             out.write_all(&buffer)?;
             buffer.clear();
         }
-        line::push_object(&mut buffer, &Closing { skus })?;
+        let mut reservations = 0;
+        for (place, reservation, seq) in shared.tables.each_reservation() {
+            // What is over is not forgotten before everybody sees that it is.
+            if !reservation.is_active() {
+                continue;
+            }
+            reservations += 1;
+            let line = ReservationLine {
+                created: place.seq,
+                seq,
+                reservation: Arc::unwrap_or_clone(reservation),
+            };
+            line::push_object(&mut buffer, &line)?;
+            out.write_all(&buffer)?;
+            buffer.clear();
+        }
+        line::push_object(&mut buffer, &Closing { skus, reservations })?;
         out.write_all(&buffer)
     })?;
     tracing::info!(
@@ -122,19 +158,37 @@ fn read_lines(mut lines: impl Iterator<Item = io::Result<Vec<u8>>>) -> Result<Ch
         segment,
         head: Head { seq, group, hash },
     };
-    let mut stocks = Vec::new();
+    let (mut stocks, mut reservations) = (Vec::new(), Vec::new());
     loop {
         let text = next()?;
-        match line::read::<SkuLine>(&text) {
-            Ok(SkuLine { sku, seq, stock }) => stocks.push((sku, stock.into(), seq)),
-            Err(line::LineFault::Form(_)) => {
-                let Closing { skus } = line::read(&text).map_err(|fault| fault.to_string())?;
-                if skus != stocks.len() as u64 {
-                    return Err(format!("it is not whole: {} of {skus} SKUs", stocks.len()));
-                }
-                return Ok(Checkpoint { position, stocks });
+        // Most lines are of SKUs.
+        match line::read(&text) {
+            Ok(SkuLine { sku, seq, stock }) => {
+                stocks.push((sku, stock.into(), seq));
+                continue;
             }
+            Err(line::LineFault::Form(_)) => {}
             Err(fault) => return Err(fault.to_string()),
+        }
+        match line::read(&text).map_err(|fault| fault.to_string())? {
+            Line::Reservation(line) => reservations.push(line),
+            Line::Closing(closing) => {
+                if closing.skus != stocks.len() as u64 || closing.reservations != reservations.len() as u64 {
+                    let (skus, open) = (stocks.len(), reservations.len());
+                    let Closing {
+                        skus: all,
+                        reservations: all_open,
+                    } = closing;
+                    return Err(format!(
+                        "it is not whole: {skus} of {all} SKUs, {open} of {all_open} reservations"
+                    ));
+                }
+                return Ok(Checkpoint {
+                    position,
+                    stocks,
+                    reservations,
+                });
+            }
         }
     }
 }

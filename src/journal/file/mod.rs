@@ -21,6 +21,7 @@ mod index;
 mod line;
 mod lock;
 mod recovery;
+mod reservations;
 mod search;
 mod segment;
 mod snapshot;
@@ -40,10 +41,10 @@ use self::segment::{Head, SegmentMap};
 use self::writer::{Job, Queued, Writer};
 use super::tables::Tables;
 use super::{
-    Answer, Append, Appended, HistoryFilter, ItemFilter, ItemView, Journal, JournalError, KeyHash, LevelView,
-    ReceiptView, Record,
+    Answer, Append, Appended, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal, JournalError, KeyHash,
+    LevelView, ReceiptView, Record, ReservationFilter, ReservationPlace,
 };
-use crate::domain::{Event, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
+use crate::domain::{Event, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
 
 #[cfg(test)]
 pub use self::faulty::FaultyFolder;
@@ -58,7 +59,7 @@ pub struct Options {
     pub segment_bytes: u64,
     /// So much log is written between two checkpoints.
     pub checkpoint_bytes: u64,
-    /// How long receipts and closed reservations are known.
+    /// How long receipts are known.
     pub retention_ms: i64,
 }
 
@@ -313,8 +314,24 @@ impl Journal for FileJournal {
         ready(self.shared.tables.items(filter, after, limit))
     }
 
-    fn reservation(&self, id: &ReservationId) -> Answer<Option<ReservationStatus>> {
-        ready(self.shared.tables.reservation(id))
+    fn reservation(&self, id: &ReservationId) -> Answer<Option<Arc<Reservation>>> {
+        if let Some(open) = self.shared.tables.reservation(id) {
+            return ready(Some(open));
+        }
+        let id = id.clone();
+        self.read(move |shared| shared.reservation(&id))
+    }
+
+    fn reservations(
+        &self,
+        filter: ReservationFilter,
+        before: Option<ReservationPlace>,
+        limit: usize,
+    ) -> Answer<FoundReservations> {
+        if filter.status == Some(ReservationStatus::Active) {
+            return ready(self.shared.tables.open_reservations(&filter, before.as_ref(), limit));
+        }
+        self.read(move |shared| shared.reservations(&filter, before, limit))
     }
 
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>> {

@@ -90,6 +90,11 @@ impl<'a> Recovery<'a> {
                     self.furthest = self.furthest.max(seq);
                     self.tables.restore(sku, stock, seq);
                 }
+                for line in checkpoint.reservations {
+                    self.furthest = self.furthest.max(line.seq);
+                    self.tables
+                        .restore_reservation(line.reservation, line.created, line.seq);
+                }
                 self.checkpoint = Some(checkpoint.position);
             }
             Err(fault) => self.recovered.checkpoint_fault = Some(fault),

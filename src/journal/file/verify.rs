@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::index::{self, Gathered};
 use super::segment::{self, Chain, End};
 use super::{OpenError, checkpoint, lock, recovery, snapshot};
-use crate::domain::{Sku, StockImage};
+use crate::domain::{Reservation, ReservationId, Sku, StockImage};
 use crate::journal::tables::{Published, Tables};
 
 #[derive(Debug, Default, Serialize)]
@@ -34,7 +34,13 @@ struct Claim {
     image: StockImage,
 }
 
-type Claims = HashMap<(Sku, u64), Vec<Claim>>;
+/// What files say of the log, until it has come to the sequence that they name.
+#[derive(Default)]
+struct Claims {
+    stocks: HashMap<(Sku, u64), Vec<Claim>>,
+    /// What the checkpoint says of open reservations.
+    reservations: HashMap<(ReservationId, u64), Reservation>,
+}
 
 /// Takes the folder's lock, so that it does not read what is being written.
 pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report, OpenError> {
@@ -47,7 +53,7 @@ pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report,
     }
     let _lock = lock::FolderLock::take(folder)?;
     let mut report = Report::default();
-    let mut claims = Claims::new();
+    let mut claims = Claims::default();
     claim_snapshots(&folder.join("skus"), &mut claims, &mut report);
     let checkpoint_head = claim_checkpoint(folder, &mut claims, &mut report);
     let tables = Tables::new(0);
@@ -59,13 +65,19 @@ pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report,
     };
     log.read(&events, on_segment)?;
     check_states(&tables, &mut report);
-    for ((sku, seq), files) in claims {
+    for ((sku, seq), files) in claims.stocks {
         for claim in files {
             report.faults.push(format!(
                 "{}: it is of {sku:?} at record {seq}, which the log does not have",
                 claim.file.display()
             ));
         }
+    }
+    for (id, seq) in claims.reservations.into_keys() {
+        report.faults.push(format!(
+            "{}: it has reservation {id:?} at record {seq}, which the log does not have",
+            folder.join("checkpoint.json").display()
+        ));
     }
     Ok(report)
 }
@@ -79,7 +91,11 @@ fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> 
                     file: folder.join("checkpoint.json"),
                     image: (&stock).into(),
                 };
-                claims.entry((sku, seq)).or_default().push(claim);
+                claims.stocks.entry((sku, seq)).or_default().push(claim);
+            }
+            for line in checkpoint.reservations {
+                let id = line.reservation.reservation_id.clone();
+                claims.reservations.insert((id, line.seq), line.reservation);
             }
             Some(checkpoint.position.head)
         }
@@ -117,7 +133,7 @@ fn claim_snapshots(folder: &Path, claims: &mut Claims, report: &mut Report) {
                     file: path,
                     image: found.stock,
                 };
-                claims.entry((found.sku, found.seq)).or_default().push(claim);
+                claims.stocks.entry((found.sku, found.seq)).or_default().push(claim);
             }
             Err(fault) => report.faults.push(format!("{}: {fault}", path.display())),
         }
@@ -200,6 +216,9 @@ impl Log<'_> {
             for sku in published.event.skus() {
                 self.compare(sku, published.seq);
             }
+            for run in published.event.hold_runs() {
+                self.compare_reservation(&run[0].reservation_id, published.seq);
+            }
         }
         match &self.checkpoint_head {
             Some(expected) if expected.seq == head.seq && expected != head => {
@@ -210,7 +229,7 @@ impl Log<'_> {
     }
 
     fn compare(&mut self, sku: &Sku, seq: u64) {
-        let Some(claims) = self.claims.remove(&(sku.clone(), seq)) else {
+        let Some(claims) = self.claims.stocks.remove(&(sku.clone(), seq)) else {
             return;
         };
         let image = StockImage::from(&self.tables.stock(sku));
@@ -218,6 +237,21 @@ impl Log<'_> {
             self.report.faults.push(format!(
                 "{}: {sku:?} at record {seq} is not what the log says",
                 claim.file.display()
+            ));
+        }
+    }
+
+    fn compare_reservation(&mut self, id: &ReservationId, seq: u64) {
+        let Some(claim) = self.claims.reservations.remove(&(id.clone(), seq)) else {
+            return;
+        };
+        if self
+            .tables
+            .reservation(id)
+            .is_none_or(|reservation| *reservation != claim)
+        {
+            self.report.faults.push(format!(
+                "checkpoint.json: reservation {id:?} at record {seq} is not what the log says"
             ));
         }
     }
@@ -249,9 +283,31 @@ impl Log<'_> {
 }
 
 fn check_states(tables: &Tables, report: &mut Report) {
+    let mut holds = 0;
     for sku in tables.skus() {
         report.skus += 1;
-        let fault = tables.stock(&sku).fault();
+        let stock = tables.stock(&sku);
+        let fault = stock.fault();
         report.faults.extend(fault.map(|fault| format!("SKU {sku:?}: {fault}")));
+        holds += stock.holds().map_or(0, |holds| holds.all().count());
+    }
+    let mut held = 0;
+    for (_, reservation, _) in tables.each_reservation() {
+        let id = &reservation.reservation_id;
+        for line in reservation.lines.iter().filter(|line| line.held > 0) {
+            held += 1;
+            let booked = tables.held(&line.sku, &line.store_id, id);
+            if booked != Some(line.held) {
+                report.faults.push(format!(
+                    "SKU {:?} in store {:?}: reservation {id:?} holds {}, but the level says {booked:?}",
+                    line.sku, line.store_id, line.held
+                ));
+            }
+        }
+    }
+    if holds != held {
+        report
+            .faults
+            .push(format!("levels know {holds} holds, reservations {held}"));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::IndexFault;
-use crate::domain::{Event, EventKind, Movement, ReservationId, Sku, StoreId, Timestamp};
+use crate::domain::{Event, EventKind, HoldStep, Movement, ReservationId, Sku, StoreId, Timestamp};
 use crate::journal::tables::Published;
 use crate::journal::{HistoryFilter, KeyHash, Receipt};
 
@@ -44,13 +44,23 @@ pub fn keys(event: &Event, receipt: Option<&Receipt>) -> Vec<u64> {
     let mut keys = Vec::with_capacity(4 + 2 * event.holds.len());
     for change in &event.changes {
         keys.extend([of_sku(&change.sku), of_store(&change.store_id)]);
-        keys.extend(change.movement.map(of_movement));
+        keys.extend(change.moves().map(|one| of_movement(one.movement)));
     }
     keys.extend(event.items.iter().map(|item| of_details(&item.sku)));
     if event.kind == EventKind::ReservationExpired {
         keys.extend(event.changes.iter().map(|change| of_expiry(&change.sku)));
     }
-    keys.extend(event.holds.iter().map(|hold| of_reservation(&hold.reservation_id)));
+    keys.extend(event.hold_runs().map(|run| of_reservation(&run[0].reservation_id)));
+    keys.extend(
+        event
+            .holds
+            .iter()
+            .find(|hold| hold.step == HoldStep::Placed)
+            .map(|_| PLACED),
+    );
+    let of_holds = event.holds.iter().map(|hold| &hold.reference);
+    let references = std::iter::once(&event.reference).chain(of_holds).flatten();
+    keys.extend(references.map(|reference| of_reference(reference)));
     keys.extend(receipt.map(|receipt| of_receipt(receipt.id())));
     keys.sort_unstable();
     keys.dedup();
@@ -68,6 +78,9 @@ pub fn keys_of(filter: &HistoryFilter) -> Vec<u64> {
         .chain(details)
         .chain(expiry)
         .chain(filter.movement.map(of_movement))
+        .chain(filter.reservation.as_ref().map(of_reservation))
+        .chain(filter.placed.then_some(PLACED))
+        .chain(filter.reference.as_deref().map(of_reference))
         .collect()
 }
 
@@ -92,6 +105,13 @@ fn of_store(store: &StoreId) -> u64 {
 fn of_reservation(id: &ReservationId) -> u64 {
     hash(b'r', id.as_str())
 }
+
+fn of_reference(reference: &str) -> u64 {
+    hash(b'o', reference)
+}
+
+/// Of the events that make reservations. It stands in files, as the numbers of movements do.
+const PLACED: u64 = 8;
 
 /// A receipt's id is a hash already.
 fn of_receipt(id: KeyHash) -> u64 {

@@ -1,0 +1,594 @@
+//! Steps over several SKUs at once: carts, what becomes of them, and atomic batches.
+//!
+//! A joint step takes its places with the actors of all its SKUs in one go, so that any two steps stand in the same order
+//! with every actor that both of them want: no two can wait for each other. An actor whose turn it is lends its state. The
+//! step that has all of them decides, hands one record with everything to the log, and gives the states back, whereupon the
+//! actors go on: what they decide next stands behind the record in the log's queue.
+//!
+//! The step is a task of its own: a client that goes away ends its request, and not the step.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::{Addr, Message};
+use futures_util::future::join_all;
+use tokio::sync::Notify;
+
+use super::batch::Operation;
+use super::debt::{Debt, Outstanding};
+use super::order::Moved;
+use super::registry::Place;
+use super::sku::{GiveBack, SkuActor, expire_due};
+use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, Told, actor_is_gone};
+use crate::domain::joint::{Cart, CartLine, Joint, JointAction, JointRefusal, JointRequest, Stocks, decide_joint};
+use crate::domain::{Event, Origin, Reservation, ReservationId, Sku, Stock, Timestamp};
+use crate::journal::{Append, JournalError, Receipt, Record};
+
+/// What a caller asks, before it is known what the reservation that it names holds.
+pub enum Ask {
+    Reserve {
+        cart: Cart,
+        /// The caller chose the reservation's id.
+        is_chosen: bool,
+        replaces: Option<ReservationId>,
+    },
+    Commit {
+        id: ReservationId,
+        part: Option<Vec<CartLine>>,
+        note: Option<String>,
+    },
+    Release {
+        id: ReservationId,
+        part: Option<Vec<CartLine>>,
+        note: Option<String>,
+    },
+    Extend {
+        id: ReservationId,
+        ttl_seconds: u64,
+    },
+    Batch(Vec<Operation>),
+}
+
+/// Where the states that a step needs come together.
+struct Muster {
+    state: Mutex<State>,
+    /// All are there, or one will not come.
+    complete: Notify,
+}
+
+struct State {
+    loans: Vec<Option<Loan>>,
+    missing: usize,
+    failure: Option<JournalError>,
+}
+
+/// A step's place with one of its actors.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Seat {
+    muster: Arc<Muster>,
+    index: usize,
+    place: Option<Place>,
+}
+
+/// A SKU's state in the hands of a step. Dropped, the state is lost, and the actor loads it anew.
+struct Loan {
+    actor: Addr<SkuActor>,
+    outstanding: Arc<Outstanding>,
+    stock: Option<Stock>,
+    /// Something that it rests on is in flight.
+    is_ahead: bool,
+    has_expired: bool,
+    place: Option<Place>,
+}
+
+impl Seat {
+    pub fn take(mut self, stock: Stock, is_ahead: bool, actor: Addr<SkuActor>, outstanding: Arc<Outstanding>) {
+        let loan = Loan {
+            actor,
+            outstanding,
+            stock: Some(stock),
+            is_ahead,
+            has_expired: false,
+            place: self.place.take(),
+        };
+        let mut state = self.muster.state();
+        if state.failure.is_some() {
+            drop(state);
+            return loan.give_back();
+        }
+        state.loans[self.index] = Some(loan);
+        state.missing -= 1;
+        let is_complete = state.missing == 0;
+        drop(state);
+        if is_complete {
+            self.muster.complete.notify_one();
+        }
+    }
+
+    pub fn refuse(self, error: JournalError) {
+        self.muster.fail(error);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // With its place still here nobody has taken it: its actor is gone.
+        if self.place.is_some() {
+            let reason = "the actor of a SKU ended before it took part".to_owned();
+            self.muster.fail(JournalError::Unavailable(reason));
+        }
+    }
+}
+
+impl Muster {
+    fn of(count: usize) -> Arc<Self> {
+        let mut loans = Vec::new();
+        loans.resize_with(count, || None);
+        let state = State {
+            loans,
+            missing: count,
+            failure: None,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            complete: Notify::new(),
+        })
+    }
+
+    fn fail(&self, error: JournalError) {
+        let loans = {
+            let mut state = self.state();
+            state.failure.get_or_insert(error);
+            std::mem::take(&mut state.loans)
+        };
+        loans.into_iter().flatten().for_each(Loan::give_back);
+        self.complete.notify_one();
+    }
+
+    async fn wait(&self) -> Result<Vec<Loan>, JournalError> {
+        loop {
+            {
+                let mut state = self.state();
+                if let Some(failure) = &state.failure {
+                    return Err(failure.clone());
+                }
+                if state.missing == 0 {
+                    return Ok(std::mem::take(&mut state.loans).into_iter().flatten().collect());
+                }
+            }
+            self.complete.notified().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Loan {
+    /// Ends the loan; the state has in it what the log has in its queue.
+    fn give_back(mut self) {
+        let stock = self.stock.take();
+        self.send_back(stock);
+    }
+
+    /// The same, after an append of what was decided was queued; the actor hears how that ends.
+    fn give_back_appended(self) -> Debt {
+        let mut debt = Debt::new(self.actor.clone(), self.outstanding.clone());
+        debt.queued();
+        self.give_back();
+        debt
+    }
+
+    fn send_back(&mut self, stock: Option<Stock>) {
+        if let Some(place) = self.place.take() {
+            // Past the mailbox's bound, as it must arrive; there is one for each loan.
+            self.actor.do_send(GiveBack {
+                stock,
+                has_expired: self.has_expired,
+                place,
+            });
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.send_back(None);
+    }
+}
+
+/// The states of a step, in order of SKU; its loans stand in the same order.
+struct Borrowed {
+    stocks: Stocks,
+    loans: Vec<Loan>,
+    grounds: Vec<(Sku, u64)>,
+}
+
+impl Borrowed {
+    fn of(skus: Vec<Sku>, mut loans: Vec<Loan>) -> Self {
+        let stocks = loans.iter_mut().map(|loan| loan.stock.take().unwrap_or_default());
+        let stocks: Vec<(Sku, Stock)> = skus.into_iter().zip(stocks).collect();
+        Self {
+            grounds: stocks
+                .iter()
+                .map(|(sku, stock)| (sku.clone(), stock.version()))
+                .collect(),
+            stocks: Stocks::of(stocks),
+            loans,
+        }
+    }
+
+    /// Something that a state rests on is in flight.
+    fn is_ahead(&self) -> bool {
+        self.loans.iter().any(|loan| loan.is_ahead)
+    }
+
+    fn expire(&mut self, now: Timestamp) -> Vec<Record> {
+        let mut records = Vec::new();
+        for ((sku, stock), loan) in self.stocks.iter_mut().zip(&mut self.loans) {
+            let before = records.len();
+            expire_due(sku, stock, now, &mut records);
+            loan.has_expired = records.len() > before;
+        }
+        records
+    }
+
+    fn evolve(&mut self, event: &Event) {
+        for (sku, stock) in self.stocks.iter_mut() {
+            if !event.of_sku(sku).changes.is_empty() {
+                stock.evolve(sku, event);
+            }
+        }
+    }
+
+    /// What the reservation holds by the books of the SKUs is what it says itself. It does not while something that
+    /// changes it is in flight.
+    fn agrees(&self, reservation: &Reservation) -> bool {
+        reservation.lines.iter().all(|line| {
+            let holds = self.stocks.get(&line.sku).and_then(Stock::holds);
+            let hold = holds.and_then(|holds| holds.get(&reservation.reservation_id, &line.store_id));
+            hold.map_or(0, |hold| hold.held) == line.held
+                && hold.is_none_or(|hold| hold.expires_at == reservation.expires_at)
+        })
+    }
+
+    fn give_back(self) {
+        self.end(Loan::give_back);
+    }
+
+    fn give_back_appended(self) -> Vec<Debt> {
+        self.end(Loan::give_back_appended)
+    }
+
+    fn end<T>(self, end: impl Fn(Loan) -> T) -> Vec<T> {
+        let stocks = self.stocks.into_all().map(|(_, stock)| stock);
+        let loans = self.loans.into_iter().zip(stocks);
+        let ended = loans.map(|(mut loan, stock)| {
+            loan.stock = Some(stock);
+            end(loan)
+        });
+        ended.collect()
+    }
+}
+
+/// What became of one attempt.
+enum Attempt {
+    Done(Outcome),
+    /// Something that it rested on has failed, or its key was used meanwhile.
+    Again,
+}
+
+impl Inventory {
+    /// Carries a joint step out, or answers it from the receipt of its first time. It goes on when the caller goes away.
+    pub async fn execute_joint(
+        self: &Arc<Self>,
+        ask: Ask,
+        origin: Origin,
+        keyed: Option<Keyed>,
+        dry_run: bool,
+    ) -> Result<Outcome, ExecuteError> {
+        let inventory = self.clone();
+        let step = async move {
+            inventory
+                .run_joint(ask, origin, keyed.filter(|_| !dry_run), dry_run)
+                .await
+        };
+        actix_web::rt::spawn(step)
+            .await
+            .unwrap_or_else(|_| Err(actor_is_gone()))
+    }
+
+    async fn run_joint(
+        self: &Arc<Self>,
+        mut ask: Ask,
+        origin: Origin,
+        keyed: Option<Keyed>,
+        dry_run: bool,
+    ) -> Result<Outcome, ExecuteError> {
+        let mut key_claim = None;
+        if let Some(keyed) = keyed {
+            let (claim, receipt) = self.claim_key(keyed).await?;
+            if let Some(receipt) = receipt {
+                return Ok(self.replay(receipt).await?);
+            }
+            key_claim = Some(claim);
+        }
+        let _id_claims = self.claim_ids(&mut ask).await?;
+        loop {
+            match self.attempt(&ask, &origin, keyed, dry_run).await {
+                Ok(Attempt::Done(outcome)) => return Ok(outcome),
+                Ok(Attempt::Again) => {}
+                Err(error) => {
+                    if let (ExecuteError::Journal(JournalError::Unknown(_)), Some(claim)) = (&error, key_claim) {
+                        claim.becomes_unknown();
+                    }
+                    return Err(error);
+                }
+            }
+            if let Some(keyed) = keyed
+                && let Some(receipt) = self.journal.receipt(keyed.key, self.clock.now()).await?
+            {
+                return Ok(self.replay(receipt).await?);
+            }
+        }
+    }
+
+    async fn attempt(
+        self: &Arc<Self>,
+        ask: &Ask,
+        origin: &Origin,
+        keyed: Option<Keyed>,
+        dry_run: bool,
+    ) -> Result<Attempt, ExecuteError> {
+        let mut request = JointRequest {
+            action: self.action(ask).await?,
+            origin: origin.clone(),
+        };
+        let mut borrowed = self.borrow(request.skus()).await?;
+        if request
+            .reservation_mut()
+            .is_some_and(|reservation| !borrowed.agrees(reservation))
+        {
+            // Somebody else's step on it is in flight. With the states here nobody can begin another.
+            if !self.wait_for(&borrowed).await? {
+                return Ok(again(borrowed));
+            }
+            match self.action(ask).await {
+                Ok(action) => request.action = action,
+                Err(refused) => {
+                    borrowed.give_back();
+                    return Err(refused);
+                }
+            }
+        }
+        if let JointAction::Batch(requests) = &mut request.action
+            && requests.iter().any(|request| request.counted().is_some())
+        {
+            if !self.wait_for(&borrowed).await? {
+                return Ok(again(borrowed));
+            }
+            for request in requests {
+                let moved = self.moved_since(request, Moved::NOTHING).await?;
+                request.set_moved(moved.sum);
+            }
+        }
+        let now = self.clock.now();
+        let mut records = borrowed.expire(now);
+        if let Some(reservation) = request.reservation_mut() {
+            records.iter().for_each(|record| reservation.evolve(&record.event));
+        }
+        let decided = decide_joint(&borrowed.stocks, &request, now);
+        let place = records.len() as u64;
+        let answer = match decided {
+            Err(refusal) => Err(refusal),
+            Ok(joint) => {
+                let is_batch = matches!(request.action, JointAction::Batch(_));
+                let (event, told) = told(joint, is_batch);
+                if !dry_run {
+                    borrowed.evolve(&event);
+                    records.push(Record {
+                        event: event.clone(),
+                        receipt: keyed.map(|keyed| receipt(keyed, &event, &told)),
+                    });
+                }
+                Ok((event, told))
+            }
+        };
+        let first_seq = if records.is_empty() && !borrowed.is_ahead() {
+            borrowed.give_back();
+            None
+        } else {
+            match self.append(borrowed, records).await {
+                Ok(first_seq) => Some(first_seq),
+                Err(JournalError::Conflict) => return Ok(Attempt::Again),
+                // What it rested on is lost, or may be; of the step itself, that is so only if it was in the append.
+                Err(JournalError::Unknown(reason)) if dry_run || answer.is_err() => {
+                    return Err(JournalError::Unavailable(reason).into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        match answer {
+            Ok((event, told)) => Ok(Attempt::Done(Outcome {
+                event,
+                seq: first_seq.filter(|_| !dry_run).map(|first| first + place),
+                replayed: None,
+                told,
+            })),
+            Err(refusal) => Err(ExecuteError::RefusedJoint(Box::new(self.explain_joint(refusal).await?))),
+        }
+    }
+
+    /// The command, with the reservation that it names as it is shown at present.
+    async fn action(&self, ask: &Ask) -> Result<JointAction, ExecuteError> {
+        Ok(match ask {
+            Ask::Reserve { cart, replaces, .. } => {
+                let replaces = match replaces {
+                    Some(id) => Some(self.named(id).await?),
+                    None => None,
+                };
+                JointAction::Reserve(Cart {
+                    replaces,
+                    ..cart.clone()
+                })
+            }
+            Ask::Commit { id, part, note } => JointAction::Commit {
+                reservation: self.named(id).await?,
+                part: part.clone(),
+                note: note.clone(),
+            },
+            Ask::Release { id, part, note } => JointAction::Release {
+                reservation: self.named(id).await?,
+                part: part.clone(),
+                note: note.clone(),
+            },
+            Ask::Extend { id, ttl_seconds } => JointAction::Extend {
+                reservation: self.named(id).await?,
+                ttl_seconds: *ttl_seconds,
+            },
+            Ask::Batch(operations) => {
+                JointAction::Batch(operations.iter().map(|operation| operation.request.clone()).collect())
+            }
+        })
+    }
+
+    async fn named(&self, id: &ReservationId) -> Result<Reservation, ExecuteError> {
+        let reservation = self.journal.reservation(id).await?.map(Arc::unwrap_or_clone);
+        reservation.ok_or_else(|| {
+            let reservation_id = id.clone();
+            ExecuteError::RefusedJoint(Box::new(JointRefusal::NoReservation { reservation_id }))
+        })
+    }
+
+    /// Claims the ids that the caller has chosen, and looks whether they are taken.
+    async fn claim_ids(&self, ask: &mut Ask) -> Result<Vec<Claim>, ExecuteError> {
+        let mut claims = Vec::new();
+        match ask {
+            Ask::Reserve { cart, is_chosen, .. } if *is_chosen => {
+                let (claim, is_taken) = self.claim_id(&cart.reservation_id).await?;
+                cart.is_taken = is_taken;
+                claims.push(claim);
+            }
+            Ask::Batch(operations) => {
+                let mut chosen = HashSet::new();
+                for operation in operations {
+                    self.check_counted_at(&operation.request)?;
+                    let is_again = operation.chosen_id().is_some_and(|id| !chosen.insert(id.clone()));
+                    let is_chosen = operation.chose_reservation && !is_again;
+                    claims.extend(self.claim_reservation(&mut operation.request, is_chosen).await?);
+                }
+            }
+            _ => {}
+        }
+        Ok(claims)
+    }
+
+    /// Has the states of all these SKUs lent.
+    async fn borrow(self: &Arc<Self>, skus: Vec<Sku>) -> Result<Borrowed, ExecuteError> {
+        let entered: Result<Vec<_>, _> = skus.iter().map(|sku| self.registry.enter(self, sku)).collect();
+        let entered = entered?;
+        // Nobody is to wait with a state in his hands for another to be loaded.
+        let started = skus.iter().zip(&entered).filter(|(_, (.., is_new))| *is_new);
+        let loaded = join_all(started.map(|(sku, _)| self.touch(sku))).await;
+        loaded.into_iter().collect::<Result<Vec<()>, _>>()?;
+        let muster = Muster::of(skus.len());
+        {
+            let _in_one_go = self.enlisting.lock().unwrap_or_else(PoisonError::into_inner);
+            for (index, (actor, place, _)) in entered.into_iter().enumerate() {
+                actor.do_send(Seat {
+                    muster: muster.clone(),
+                    index,
+                    place: Some(place),
+                });
+            }
+        }
+        let loans = muster.wait().await?;
+        Ok(Borrowed::of(skus, loans))
+    }
+
+    /// Waits until what the states rest on is durable and shown; false where it is lost.
+    async fn wait_for(&self, borrowed: &Borrowed) -> Result<bool, ExecuteError> {
+        let append = Append {
+            grounds: borrowed.grounds.clone(),
+            records: Vec::new(),
+        };
+        match self.journal.append(append).await {
+            Ok(_) => Ok(true),
+            Err(JournalError::Conflict) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Queues the records, gives the states back, and waits.
+    async fn append(&self, mut borrowed: Borrowed, records: Vec<Record>) -> Result<u64, JournalError> {
+        let is_empty = records.is_empty();
+        let append = Append {
+            grounds: std::mem::take(&mut borrowed.grounds),
+            records,
+        };
+        let appended = self.journal.append(append);
+        let debts = match is_empty {
+            true => {
+                borrowed.give_back();
+                Vec::new()
+            }
+            false => borrowed.give_back_appended(),
+        };
+        let result = appended.await;
+        debts
+            .into_iter()
+            .for_each(|debt| debt.settle(result.as_ref().map(drop)));
+        result.map(|appended| appended.first_seq)
+    }
+
+    async fn explain_joint(&self, refusal: JointRefusal) -> Result<JointRefusal, JournalError> {
+        let JointRefusal::Operations(refused) = refusal else {
+            return Ok(refusal);
+        };
+        let mut explained = Vec::with_capacity(refused.len());
+        for (index, refusal) in refused {
+            explained.push((index, self.explain(refusal).await?));
+        }
+        Ok(JointRefusal::Operations(explained))
+    }
+}
+
+fn again(borrowed: Borrowed) -> Attempt {
+    borrowed.give_back();
+    Attempt::Again
+}
+
+/// What the caller is told of it.
+fn told(joint: Joint, is_batch: bool) -> (Arc<Event>, Told) {
+    let Joint {
+        event,
+        reservation,
+        operations,
+    } = joint;
+    let made = || {
+        let id = event.reservation_id.as_ref()?;
+        Reservation::made_by(&event, id)
+    };
+    let told = match is_batch {
+        true => Told::Operations(operations.into()),
+        false => reservation
+            .or_else(made)
+            .map_or(Told::Event, |reservation| Told::Reservation(Arc::new(reservation))),
+    };
+    (Arc::new(event), told)
+}
+
+fn receipt(keyed: Keyed, event: &Event, told: &Told) -> Receipt {
+    let (reservation, operations) = match told {
+        Told::Reservation(reservation) => (Some(reservation.reservation_id.clone()), None),
+        Told::Operations(operations) => (None, Some(operations.clone())),
+        Told::Event | Told::Item(_) => (None, None),
+    };
+    Receipt {
+        reservation,
+        operations,
+        ..Receipt::new(keyed.key, keyed.fingerprint, (keyed.status)(event))
+    }
+}
