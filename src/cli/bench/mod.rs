@@ -1,9 +1,9 @@
 //! `holdfast bench`: load for a running service, and a replay of real invoices that proves its books.
 //!
-//! Load (`load`) measures how fast a service answers one kind of request. Replay (`replay`) sends a
-//! file of invoice lines, keeps its own ledger of what each line did, survives the service dying
-//! underneath it, and at the end compares every level with the ledger. Both share how levels are
-//! listed and stocked (`stock`).
+//! Load (`load`) measures how fast a service answers one kind of request. Replay (`replay`) sends a file of invoices (`invoices`), keeps its
+//! own `ledger` of what each did, survives the service dying underneath it, and at the end compares
+//! every level with the ledger, and every cart (`reservations`) and what was sold (`sales`). Both share
+//! how levels are listed and stocked (`stock`) and how the service is read (`read`).
 //!
 //! Everything runs on one thread: the load shares its cores with the service it measures, so what
 //! counts is the generator's CPU time per request, not how many cores it can fill.
@@ -11,8 +11,11 @@
 mod invoices;
 mod ledger;
 mod load;
+mod read;
 mod replay;
 mod report;
+mod reservations;
+mod sales;
 mod stock;
 
 use std::path::PathBuf;
@@ -28,9 +31,10 @@ pub struct BenchArgs {
     #[arg(long, default_value = "http://127.0.0.1:3000")]
     url: String,
 
-    /// Replays this CSV file of invoice lines (gzip is recognised) instead of making load.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["mode", "skus", "batch_size", "hot", "seconds",
-        "warmup", "rate", "keys", "store", "no_prepare"])]
+    /// Replays this CSV file of invoice lines (gzip is recognised) instead of making load: each invoice's sales as one
+    /// cart, reserved and then committed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mode", "skus", "batch_size", "hot",
+        "seconds", "warmup", "rate", "keys", "store", "no_prepare"])]
     replay: Option<PathBuf>,
 
     /// How many clients send at once, each on a connection of its own.
