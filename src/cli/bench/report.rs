@@ -24,12 +24,15 @@ pub struct LoadReport {
     pub rate: Option<u32>,
     /// From the start of the measurement to its end, or to the last answer if that came later.
     pub seconds: f64,
-    /// Requests of the measurement that were answered 2xx.
+    /// Requests of the measurement that were answered 2xx; of carts, each made one.
     pub count: u64,
     pub requests_per_second: f64,
     /// Of batches: requests times their operations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations_per_second: Option<f64>,
+    /// Of carts: requests times their lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines_per_second: Option<f64>,
     #[serde(flatten)]
     pub latency: Latency,
     /// Requests that were due in the measurement but found no client free before its end.
@@ -147,9 +150,17 @@ impl fmt::Display for LoadReport {
             write!(f, " at {rate} requests/s")?;
         }
         writeln!(f, ": {} requests in {:.1} s", self.count, self.seconds)?;
-        writeln!(f, "requests/s  {:.0}", self.requests_per_second)?;
+        let unit = if self.mode == Mode::Cart {
+            "carts/s"
+        } else {
+            "requests/s"
+        };
+        writeln!(f, "{unit:<11} {:.0}", self.requests_per_second)?;
         if let Some(operations) = self.operations_per_second {
             writeln!(f, "operations/s  {operations:.0}")?;
+        }
+        if let Some(lines) = self.lines_per_second {
+            writeln!(f, "lines/s     {lines:.0}")?;
         }
         writeln!(
             f,
@@ -228,6 +239,7 @@ mod tests {
             count: 100,
             requests_per_second: 10.0,
             operations_per_second: None,
+            lines_per_second: None,
             latency: Latency::of(&histogram),
             unsent: 0,
             error_count: 2,
@@ -274,6 +286,15 @@ mod tests {
              latency µs  p50 100  p90 100  p99 1000  p99.9 1000  max 1000\n\
              errors      2\n  503 overloaded: 2\n"
         );
+    }
+
+    #[test]
+    fn carts_are_counted_as_such() {
+        let mut report = load_report();
+        report.mode = Mode::Cart;
+        report.lines_per_second = Some(30.0);
+        let text = report.to_string();
+        assert!(text.contains("\ncarts/s     10\nlines/s     30\n"), "{text}");
     }
 
     #[test]
