@@ -1,17 +1,23 @@
-//! Compares the service with a bare actix-web server in one run: `cargo bench --bench http`.
+//! Measures the service beside others that do the same work, in one run: `cargo bench --bench http`.
 //!
-//! The bare server parses `{"delta":-1}` and answers 200 bytes of JSON: no stock, no disk, the floor
-//! under any service in this framework. Both run as processes of their own and get the same load from
-//! `holdfast bench`, in turns, as the machine's speed drifts; what counts is the ratio. Each figure is
-//! the median over the rounds. The bare server runs as actix-web starts it, with a thread per core, or with
-//! `--bare-workers N`; `--rounds N` and `--seconds N` change how long it takes.
+//! - Beside a bare actix-web server, which parses `{"delta":-1}` and answers 200 bytes of JSON: no stock, no disk,
+//!   the floor under any service in this framework. It runs as actix-web starts it, with a thread per core, or with
+//!   `--bare-workers N`.
+//! - Carts beside single writes.
+//! - Single writes with a steady load of large carts beside them, and without.
+//!
+//! Servers run as processes of their own and get their load from `holdfast bench`. What is compared is measured in
+//! turns, as the machine's speed drifts; what counts is the ratio. Each figure is the median over the rounds.
+//! `--rounds N` and `--seconds N` change how long it takes, `--only bare|carts|beside` runs one of the three.
 
+use std::io::Read;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, rt, web};
 use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
 
 const HOLDFAST: &str = env!("CARGO_BIN_EXE_holdfast");
 
@@ -41,23 +47,67 @@ const CASES: &[(&str, &[&str])] = &[
     ("read, 64 clients", &["--mode", "read", "--clients", "64"]),
 ];
 
+const ADJUST: &[&str] = &["--mode", "adjust", "--clients", "64"];
+
+/// Name, and the arguments of `holdfast bench`; each is compared with `ADJUST`.
+const CARTS: &[(&str, &[&str])] = &[
+    (
+        "carts of 3, 1,000 SKUs, 64 clients",
+        &["--mode", "cart", "--clients", "64"],
+    ),
+    (
+        "carts of 3, all with one hot SKU",
+        &["--mode", "cart", "--clients", "64", "--hot-share", "1"],
+    ),
+];
+
+/// Name, and the arguments of the `holdfast bench` that runs beside `ADJUST`, on the same SKUs.
+const BESIDE: &[(&str, &[&str])] = &[
+    (
+        "20 carts of 500 a second",
+        &["--mode", "cart", "--lines", "500", "--clients", "4", "--rate", "20"],
+    ),
+    (
+        "carts of 500, one after another",
+        &["--mode", "cart", "--lines", "500", "--clients", "1"],
+    ),
+];
+
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().collect();
     if let Some(port) = option(&args, "--bare") {
         return bare(port.parse()?, option(&args, "--workers").unwrap_or("1").parse()?);
     }
-    let rounds: usize = option(&args, "--rounds").unwrap_or("3").parse()?;
-    let seconds = option(&args, "--seconds").unwrap_or("4");
-    let cores = std::thread::available_parallelism()?.to_string();
-    let workers = option(&args, "--bare-workers").unwrap_or(&cores);
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let (bare_port, port) = (free_port()?, free_port()?);
+    let only = option(&args, "--only");
+    let runs = |part| only.is_none_or(|only| only == part);
+    let pace = Pace {
+        rounds: option(&args, "--rounds").unwrap_or("3").parse()?,
+        seconds: option(&args, "--seconds").unwrap_or("4"),
+    };
+    if runs("bare") {
+        let cores = std::thread::available_parallelism()?.to_string();
+        beside_bare(&pace, option(&args, "--bare-workers").unwrap_or(&cores))?;
+    }
+    if runs("carts") {
+        carts(&pace)?;
+    }
+    if runs("beside") {
+        beside_large_carts(&pace)?;
+    }
+    Ok(())
+}
+
+struct Pace<'a> {
+    rounds: usize,
+    seconds: &'a str,
+}
+
+fn beside_bare(pace: &Pace, workers: &str) -> Result<()> {
+    let bare_port = free_port()?;
     let this = std::env::current_exe()?;
     let _bare = Running::start(Command::new(this).args(["--bare", &bare_port.to_string(), "--workers", workers]))?;
-    let serve = ["--log-level", "warn", "--port", &port.to_string()].map(str::to_owned);
-    let _service = Running::start(Command::new(HOLDFAST).args(serve).arg("--data-dir").arg(folder.path()))?;
     wait_for(bare_port)?;
-    wait_for(port)?;
+    let service = Service::start()?;
     println!(
         "{:<34} {:>10} {:>10} {:>7} {:>9} {:>9}",
         "", "bare/s", "holdfast/s", "ratio", "p50 µs", "p99 µs"
@@ -65,18 +115,71 @@ fn main() -> Result<()> {
     for (name, case) in CASES {
         let mut floor = Vec::new();
         let mut ours = Vec::new();
-        for _ in 0..rounds {
-            floor.push(measure(bare_port, case, seconds, &["--no-prepare"])?);
-            ours.push(measure(port, case, seconds, &[])?);
+        for _ in 0..pace.rounds {
+            floor.push(measure(bare_port, case, pace, &["--no-prepare"])?);
+            ours.push(measure(service.port, case, pace, &[])?);
         }
-        let (floor, ours) = (median(floor), median(ours));
-        let ratio = ours.rate / floor.rate;
+        print_rates(name, &median(floor), &median(ours));
+    }
+    Ok(())
+}
+
+/// Each case has a service of its own, so that the ends of one's carts are not a load on the next.
+fn carts(pace: &Pace) -> Result<()> {
+    println!(
+        "\n{:<34} {:>10} {:>10} {:>7} {:>9} {:>9}",
+        "", "adjust/s", "carts/s", "ratio", "p50 µs", "p99 µs"
+    );
+    for (name, case) in CARTS {
+        let service = Service::start()?;
+        let mut single = Vec::new();
+        let mut carts = Vec::new();
+        for _ in 0..pace.rounds {
+            single.push(measure(service.port, ADJUST, pace, &[])?);
+            carts.push(measure(service.port, case, pace, &[])?);
+        }
+        print_rates(name, &median(single), &median(carts));
+    }
+    Ok(())
+}
+
+fn beside_large_carts(pace: &Pace) -> Result<()> {
+    println!(
+        "\n{:<34} {:>10} {:>10} {:>7} {:>9}",
+        "adjust, 64 clients, beside", "p99 alone", "p99 beside", "ratio", "carts/s"
+    );
+    for (name, case) in BESIDE {
+        let service = Service::start()?;
+        let mut alone = Vec::new();
+        let mut beside = Vec::new();
+        let mut carts = Vec::new();
+        for _ in 0..pace.rounds {
+            alone.push(measure(service.port, ADJUST, pace, &[])?);
+            // The levels are stocked by now: both begin at once, and take equally long.
+            let large = start(service.port, case, pace, &["--no-prepare"])?;
+            beside.push(measure(service.port, ADJUST, pace, &["--no-prepare"])?);
+            carts.push(large.finish()?);
+        }
+        let p99 = |rounds| median_by(rounds, |measured| measured.p99).p99;
+        let (alone, beside) = (p99(alone), p99(beside));
         println!(
-            "{name:<34} {:>10.0} {:>10.0} {ratio:>7.2} {:>9.0} {:>9.0}",
-            floor.rate, ours.rate, ours.p50, ours.p99
+            "{name:<34} {alone:>10.0} {beside:>10.0} {:>7.2} {:>9.0}",
+            beside / alone,
+            median(carts).rate
         );
     }
     Ok(())
+}
+
+fn print_rates(name: &str, base: &Measured, measured: &Measured) {
+    println!(
+        "{name:<34} {:>10.0} {:>10.0} {:>7.2} {:>9.0} {:>9.0}",
+        base.rate,
+        measured.rate,
+        measured.rate / base.rate,
+        measured.p50,
+        measured.p99
+    );
 }
 
 #[derive(serde::Deserialize)]
@@ -114,31 +217,75 @@ struct Measured {
     p99: f64,
 }
 
-fn measure(port: u16, case: &[&str], seconds: &str, more: &[&str]) -> Result<Measured> {
+fn measure(port: u16, case: &[&str], pace: &Pace, more: &[&str]) -> Result<Measured> {
+    start(port, case, pace, more)?.finish()
+}
+
+fn start(port: u16, case: &[&str], pace: &Pace, more: &[&str]) -> Result<Load> {
     let url = format!("http://127.0.0.1:{port}");
     let mut command = Command::new(HOLDFAST);
     command
-        .args(["bench", "--json", "--url", &url, "--seconds", seconds])
+        .args(["bench", "--json", "--url", &url, "--seconds", pace.seconds])
         .args(case)
-        .args(more);
-    let output = command.stderr(Stdio::inherit()).output()?;
-    ensure!(
-        output.status.success(),
-        "{command:?} failed: {}",
-        String::from_utf8_lossy(&output.stdout)
-    );
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let number = |name: &str| json[name].as_f64().with_context(|| format!("no {name} in {json}"));
-    Ok(Measured {
-        rate: number("requestsPerSecond")?,
-        p50: number("p50Micros")?,
-        p99: number("p99Micros")?,
-    })
+        .args(more)
+        .stdout(Stdio::piped());
+    let process = Running::start(&mut command)?;
+    Ok(Load { command, process })
 }
 
-fn median(mut rounds: Vec<Measured>) -> Measured {
-    rounds.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+/// A `holdfast bench` under way.
+struct Load {
+    command: Command,
+    process: Running,
+}
+
+impl Load {
+    fn finish(mut self) -> Result<Measured> {
+        let mut output = String::new();
+        if let Some(stdout) = &mut self.process.0.stdout {
+            stdout.read_to_string(&mut output)?;
+        }
+        let status = self.process.0.wait()?;
+        ensure!(status.success(), "{:?} failed: {output}", self.command);
+        let json: serde_json::Value = serde_json::from_str(&output)?;
+        let number = |name: &str| json[name].as_f64().with_context(|| format!("no {name} in {json}"));
+        Ok(Measured {
+            rate: number("requestsPerSecond")?,
+            p50: number("p50Micros")?,
+            p99: number("p99Micros")?,
+        })
+    }
+}
+
+fn median(rounds: Vec<Measured>) -> Measured {
+    median_by(rounds, |measured| measured.rate)
+}
+
+fn median_by(mut rounds: Vec<Measured>, figure: fn(&Measured) -> f64) -> Measured {
+    rounds.sort_by(|a, b| figure(a).total_cmp(&figure(b)));
     rounds.swap_remove(rounds.len() / 2)
+}
+
+/// A service on a folder of its own, which goes with it.
+struct Service {
+    port: u16,
+    _process: Running,
+    _folder: TempDir,
+}
+
+impl Service {
+    fn start() -> Result<Self> {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let port = free_port()?;
+        let serve = ["--log-level", "warn", "--port", &port.to_string()].map(str::to_owned);
+        let process = Running::start(Command::new(HOLDFAST).args(serve).arg("--data-dir").arg(folder.path()))?;
+        wait_for(port)?;
+        Ok(Self {
+            port,
+            _process: process,
+            _folder: folder,
+        })
+    }
 }
 
 struct Running(Child);

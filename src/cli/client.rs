@@ -122,6 +122,11 @@ impl Service {
         format!("{}/{sku}", self.store_path(store))
     }
 
+    /// The path of a reservation.
+    pub fn reservation_path(&self, id: &str) -> String {
+        self.path(&format!("/api/reservations/{}", utf8_percent_encode(id, RESERVED)))
+    }
+
     /// Looks once whether there is a service, so that a wrong address shows at once.
     pub async fn reach(self: &Arc<Self>) -> anyhow::Result<Client> {
         let mut client = Client::new(self.clone());
@@ -281,6 +286,7 @@ mod tests {
             service.level_path("Channel Islands", "AB/12 %é~._-"),
             "/api/inventory/stores/Channel%20Islands/inventory/AB%2F12%20%25%C3%A9~._-"
         );
+        assert_eq!(service.reservation_path("cart-7/1"), "/api/reservations/cart-7%2F1");
     }
 
     #[test]

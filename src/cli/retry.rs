@@ -115,7 +115,9 @@ impl Patience {
 
 /// Sends `count` calls from `clients` clients at once, each taking the next in order.
 ///
-/// The calls are made as they are due, so that a long file does not stand in memory twice.
+/// After each success `then` is asked whether another call follows from its answer: the same client
+/// sends that before it takes the next. The calls are made as they are due, so that a long file does
+/// not stand in memory twice.
 pub async fn send_all(
     service: &Arc<Service>,
     patience: &Arc<Patience>,
@@ -123,6 +125,7 @@ pub async fn send_all(
     count: usize,
     bar: &ProgressBar,
     call_of: impl Fn(usize) -> anyhow::Result<Call> + Send + Sync + 'static,
+    then: impl Fn(usize, &Answer) -> anyhow::Result<Option<Call>> + Send + Sync + 'static,
 ) -> anyhow::Result<Outcome> {
     let shared = Arc::new(Queue {
         next: AtomicUsize::new(0),
@@ -130,6 +133,7 @@ pub async fn send_all(
         patience: patience.clone(),
         bar: bar.clone(),
         call_of,
+        then,
     });
     let mut tasks = JoinSet::new();
     for _ in 0..clients.min(count) {
@@ -145,18 +149,20 @@ pub async fn send_all(
     Ok(whole)
 }
 
-struct Queue<F> {
+struct Queue<F, T> {
     next: AtomicUsize,
     count: usize,
     patience: Arc<Patience>,
     bar: ProgressBar,
     call_of: F,
+    then: T,
 }
 
 /// One client's share of the queue: it ends with the queue, or with the first call given up.
-async fn drain<F>(queue: Arc<Queue<F>>, mut client: Client) -> anyhow::Result<Outcome>
+async fn drain<F, T>(queue: Arc<Queue<F, T>>, mut client: Client) -> anyhow::Result<Outcome>
 where
     F: Fn(usize) -> anyhow::Result<Call>,
+    T: Fn(usize, &Answer) -> anyhow::Result<Option<Call>>,
 {
     let mut outcome = Outcome::default();
     loop {
@@ -164,25 +170,37 @@ where
         if index >= queue.count {
             return Ok(outcome);
         }
-        let call = (queue.call_of)(index)?;
         outcome.sent += 1;
-        match queue.patience.send(&mut client, &call).await {
-            Ok(answer) if answer.status.is_success() => {}
-            Ok(answer) => outcome.failures.push(Failure {
-                index,
-                status: Some(answer.status.as_u16()),
-                detail: detail(&answer),
-            }),
-            Err(GaveUp { last }) => {
-                outcome.failures.push(Failure {
-                    index,
-                    status: None,
-                    detail: format!("given up; {last}"),
-                });
-                return Ok(outcome);
-            }
+        let failure = send_chain(&queue, &mut client, index).await?;
+        let gave_up = failure.as_ref().is_some_and(|failure| failure.status.is_none());
+        outcome.failures.extend(failure);
+        if gave_up {
+            return Ok(outcome);
         }
         queue.bar.inc(1);
+    }
+}
+
+/// A call and those that follow from it, as far as they succeed.
+async fn send_chain<F, T>(queue: &Queue<F, T>, client: &mut Client, index: usize) -> anyhow::Result<Option<Failure>>
+where
+    F: Fn(usize) -> anyhow::Result<Call>,
+    T: Fn(usize, &Answer) -> anyhow::Result<Option<Call>>,
+{
+    let mut call = (queue.call_of)(index)?;
+    loop {
+        let (status, detail) = match queue.patience.send(client, &call).await {
+            Ok(answer) if answer.status.is_success() => match (queue.then)(index, &answer)? {
+                Some(next) => {
+                    call = next;
+                    continue;
+                }
+                None => return Ok(None),
+            },
+            Ok(answer) => (Some(answer.status.as_u16()), detail(&answer)),
+            Err(GaveUp { last }) => (None, format!("given up; {last}")),
+        };
+        return Ok(Some(Failure { index, status, detail }));
     }
 }
 

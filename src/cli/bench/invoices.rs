@@ -2,10 +2,11 @@
 //!
 //! The columns are those of the "Online Retail" data set, found by name: InvoiceNo, StockCode,
 //! Description, Quantity and Country are used. A SKU is the StockCode exactly as it stands, a
-//! store is the Country. The whole file is read before anything is sent: a bad line shows at once,
-//! and what the file will take from each level is known.
+//! store is the Country. All that an invoice sells is one cart; every other line is an adjustment.
+//! The whole file is read before anything is sent: a bad line shows at once, and what the file will
+//! take from each level is known.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -21,6 +22,8 @@ use super::stock::LevelKey;
 const LARGEST: i64 = (1 << 53) - 1;
 /// The longest SKU or store id, in Unicode scalar values.
 const LONGEST_ID: usize = 64;
+/// The most lines that a reservation may have.
+const LARGEST_CART: usize = 2000;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 #[derive(Debug, Default)]
@@ -31,12 +34,35 @@ pub struct Invoices {
     pub skipped: u64,
     /// Every level that an operation names, once.
     pub levels: Vec<LevelKey>,
-    /// In the order of the file.
+    /// In the order of the file; a cart stands where its first line does.
     pub operations: Vec<Operation>,
 }
 
 #[derive(Debug, PartialEq)]
-pub struct Operation {
+pub enum Operation {
+    Cart(Cart),
+    Adjust(Adjust),
+}
+
+/// All that one invoice sells.
+#[derive(Debug, PartialEq)]
+pub struct Cart {
+    /// Its first line of the file, whose header is line 1.
+    pub line: u64,
+    pub invoice: String,
+    pub lines: Vec<CartLine>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct CartLine {
+    /// Which of `Invoices::levels` it is about.
+    pub level: usize,
+    /// Always positive.
+    pub units: i64,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Adjust {
     /// The line of the file, its header being line 1.
     pub line: u64,
     /// Which of `Invoices::levels` it is about.
@@ -50,7 +76,6 @@ pub struct Operation {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    Reserve,
     Return,
     Remove,
 }
@@ -77,56 +102,73 @@ impl Invoices {
         let mut reader = csv::Reader::from_reader(text);
         let header = reader.headers().map_err(in_line)?.clone();
         let columns = Columns::find(&header)?;
-        let mut invoices = Self::default();
-        let mut known = HashMap::new();
+        let mut reading = Reading::default();
         for record in reader.records() {
             let record = record.map_err(|error| name_column(error, &header))?;
-            let line = Line::read(&record, &columns)?;
-            invoices.lines += 1;
-            match line.operation() {
-                Some(kind) => invoices.take(line, kind, &mut known),
-                None => invoices.skipped += 1,
-            }
+            reading.take(&Line::read(&record, &columns)?)?;
         }
-        Ok(invoices)
+        Ok(reading.invoices)
     }
 
-    fn take(&mut self, line: Line<'_>, kind: Kind, known: &mut HashMap<LevelKey, usize>) {
-        let key = LevelKey {
-            store_id: line.store.to_owned(),
-            sku: line.sku.to_owned(),
-        };
-        let level = *known.entry(key).or_insert_with_key(|key| {
-            self.levels.push(key.clone());
-            self.levels.len() - 1
-        });
-        let note = match kind {
-            Kind::Reserve | Kind::Return => line.invoice,
-            Kind::Remove => line.description,
-        };
-        self.operations.push(Operation {
-            line: line.number,
-            level,
-            kind,
-            units: line.quantity.abs(),
-            note: note.to_owned(),
-        });
+    pub fn carts(&self) -> impl Iterator<Item = &Cart> {
+        self.operations.iter().filter_map(|operation| match operation {
+            Operation::Cart(cart) => Some(cart),
+            Operation::Adjust(_) => None,
+        })
     }
 
-    /// How many operations are of a kind.
+    /// How many adjustments are of a kind.
     pub fn count(&self, kind: Kind) -> usize {
-        self.operations
-            .iter()
-            .filter(|operation| operation.kind == kind)
-            .count()
+        let of_kind = |operation: &&Operation| matches!(operation, Operation::Adjust(adjust) if adjust.kind == kind);
+        self.operations.iter().filter(of_kind).count()
     }
 }
 
 impl Operation {
+    /// The line of the file where it stands.
+    pub fn line(&self) -> u64 {
+        match self {
+            Self::Cart(cart) => cart.line,
+            Self::Adjust(adjust) => adjust.line,
+        }
+    }
+}
+
+impl Cart {
+    /// The body of the request that reserves it, with a line for each of the invoice's.
+    pub fn body(&self, levels: &[LevelKey], run: &str) -> String {
+        let lines = self.lines.iter().map(|line| {
+            let LevelKey { store_id, sku } = &levels[line.level];
+            json!({"sku": sku, "storeId": store_id, "quantity": line.units})
+        });
+        let lines: Vec<_> = lines.collect();
+        json!({"lines": lines, "reference": self.reference(run)}).to_string()
+    }
+
+    /// By which its reservation and its sales are known as those of a run.
+    fn reference(&self, run: &str) -> String {
+        format!("{}{}", reference_prefix(run), self.invoice)
+    }
+
+    /// What it takes from each level.
+    pub fn units(&self) -> BTreeMap<usize, i64> {
+        let mut units = BTreeMap::new();
+        for line in &self.lines {
+            *units.entry(line.level).or_default() += line.units;
+        }
+        units
+    }
+}
+
+/// How the references of a run's carts begin.
+pub fn reference_prefix(run: &str) -> String {
+    format!("{run}-")
+}
+
+impl Adjust {
     /// The body of the request that carries it out.
     pub fn body(&self) -> String {
         let mut body = match self.kind {
-            Kind::Reserve => json!({"quantity": self.units, "reference": self.note}),
             Kind::Return => json!({"delta": self.units, "type": "RETURN", "note": self.note}),
             Kind::Remove => json!({"delta": -self.units, "type": "MANUAL_REMOVE"}),
         };
@@ -134,6 +176,81 @@ impl Operation {
             body["note"] = self.note.as_str().into();
         }
         body.to_string()
+    }
+}
+
+/// A file as far as it is read.
+#[derive(Default)]
+struct Reading {
+    invoices: Invoices,
+    /// Where each level stands in `Invoices::levels`.
+    levels: HashMap<LevelKey, usize>,
+    /// Where the cart of each invoice stands in `Invoices::operations`.
+    carts: HashMap<String, usize>,
+}
+
+impl Reading {
+    fn take(&mut self, line: &Line<'_>) -> anyhow::Result<()> {
+        self.invoices.lines += 1;
+        match line.quantity {
+            0 => self.invoices.skipped += 1,
+            1.. => self.sell(line)?,
+            _ => self.adjust(line),
+        }
+        Ok(())
+    }
+
+    fn sell(&mut self, line: &Line<'_>) -> anyhow::Result<()> {
+        let sold = CartLine {
+            level: self.level(line),
+            units: line.quantity,
+        };
+        let operations = &mut self.invoices.operations;
+        let index = *self.carts.entry(line.invoice.to_owned()).or_insert(operations.len());
+        if let Some(Operation::Cart(cart)) = operations.get_mut(index) {
+            ensure!(
+                cart.lines.len() < LARGEST_CART,
+                "line {}: invoice {} sells more than {LARGEST_CART} lines, which a cart cannot hold",
+                line.number,
+                line.invoice
+            );
+            cart.lines.push(sold);
+        } else {
+            operations.push(Operation::Cart(Cart {
+                line: line.number,
+                invoice: line.invoice.to_owned(),
+                lines: vec![sold],
+            }));
+        }
+        Ok(())
+    }
+
+    fn adjust(&mut self, line: &Line<'_>) {
+        let (kind, note) = if line.invoice.starts_with('C') {
+            (Kind::Return, line.invoice)
+        } else {
+            (Kind::Remove, line.description)
+        };
+        let adjust = Adjust {
+            line: line.number,
+            level: self.level(line),
+            kind,
+            units: -line.quantity,
+            note: note.to_owned(),
+        };
+        self.invoices.operations.push(Operation::Adjust(adjust));
+    }
+
+    fn level(&mut self, line: &Line<'_>) -> usize {
+        let key = LevelKey {
+            store_id: line.store.to_owned(),
+            sku: line.sku.to_owned(),
+        };
+        let levels = &mut self.invoices.levels;
+        *self.levels.entry(key).or_insert_with_key(|key| {
+            levels.push(key.clone());
+            levels.len() - 1
+        })
     }
 }
 
@@ -199,16 +316,6 @@ impl<'a> Line<'a> {
         }
         Ok(line)
     }
-
-    /// What the line does to stock; nothing if its quantity is 0.
-    fn operation(&self) -> Option<Kind> {
-        match self.quantity {
-            0 => None,
-            1.. => Some(Kind::Reserve),
-            _ if self.invoice.starts_with('C') => Some(Kind::Return),
-            _ => Some(Kind::Remove),
-        }
-    }
 }
 
 fn whole_number(field: &str) -> anyhow::Result<i64> {
@@ -271,30 +378,56 @@ mod tests {
         format!("{:#}", parse(lines).unwrap_err())
     }
 
+    fn body(invoices: &Invoices, operation: &Operation) -> String {
+        match operation {
+            Operation::Cart(cart) => cart.body(&invoices.levels, "run"),
+            Operation::Adjust(adjust) => adjust.body(),
+        }
+    }
+
     #[test]
-    fn lines_become_operations() {
+    fn an_invoice_becomes_a_cart_and_every_other_line_an_adjustment() {
         let invoices = parse(concat!(
             "536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom\n",
             "C536379,D,Discount,-1,2010-12-01 09:41:00,27.5,14527.0,United Kingdom\n",
             "536589,21777,\"damages?, \"\"wet\"\"\",-10,2010-12-01 16:50:00,0.0,,EIRE\n",
+            "536365,21777,,2,2010-12-01 08:26:00,2.55,17850.0,EIRE\n",
             "536590,21777,,0,2010-12-01 16:50:00,0.0,,EIRE\n",
             "536591,21777,,-3,2010-12-01 16:50:00,0.0,,EIRE\n",
+            "536365,85123A,HOLDER,1,2010-12-01 08:26:00,2.55,17850.0,United Kingdom\n",
         ))
         .unwrap();
-        let bodies: Vec<_> = invoices.operations.iter().map(Operation::body).collect();
+        let operations = invoices.operations.iter();
+        let bodies: Vec<_> = operations.map(|operation| body(&invoices, operation)).collect();
         assert_eq!(
             bodies,
             [
-                r#"{"quantity":6,"reference":"536365"}"#,
+                concat!(
+                    r#"{"lines":[{"quantity":6,"sku":"85123A","storeId":"United Kingdom"},"#,
+                    r#"{"quantity":2,"sku":"21777","storeId":"EIRE"},"#,
+                    r#"{"quantity":1,"sku":"85123A","storeId":"United Kingdom"}],"reference":"run-536365"}"#
+                ),
                 r#"{"delta":1,"note":"C536379","type":"RETURN"}"#,
                 r#"{"delta":-10,"note":"damages?, \"wet\"","type":"MANUAL_REMOVE"}"#,
                 r#"{"delta":-3,"type":"MANUAL_REMOVE"}"#,
             ]
         );
-        let lines: Vec<_> = invoices.operations.iter().map(|o| (o.line, o.level)).collect();
-        assert_eq!(lines, [(2, 0), (3, 1), (4, 2), (6, 2)]);
-        assert_eq!((invoices.lines, invoices.skipped), (5, 1));
+        let lines: Vec<_> = invoices.operations.iter().map(Operation::line).collect();
+        assert_eq!(lines, [2, 3, 4, 7]);
+        assert_eq!((invoices.lines, invoices.skipped), (7, 1));
         assert_eq!(invoices.count(Kind::Remove), 2);
+        let units: Vec<_> = invoices.carts().map(Cart::units).collect();
+        assert_eq!(units, [BTreeMap::from([(0, 7), (2, 2)])]);
+    }
+
+    #[test]
+    fn an_invoice_that_no_cart_can_hold_is_named() {
+        let line = "1,A,,1,,,,EIRE\n";
+        assert_eq!(parse(&line.repeat(2000)).unwrap().carts().count(), 1);
+        assert_eq!(
+            complaint(&line.repeat(2001)),
+            "line 2002: invoice 1 sells more than 2000 lines, which a cart cannot hold"
+        );
     }
 
     #[test]

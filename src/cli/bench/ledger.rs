@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::invoices::{Invoices, Kind, Operation};
+use super::invoices::{Adjust, Cart, Invoices, Kind, Operation};
 use super::stock::{Count, Level, LevelKey};
 
 /// What a level must hold.
@@ -23,13 +23,15 @@ pub struct Ledger {
     /// One for each of `Invoices::levels`, in that order.
     keys: Vec<LevelKey>,
     stands: Vec<Stand>,
+    /// What was sold of each.
+    sold: Vec<i64>,
     /// Levels that the service already had and the file does not touch.
     others: BTreeSet<LevelKey>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Difference {
+pub struct LevelDifference {
     #[serde(flatten)]
     pub key: LevelKey,
     pub problem: Fault,
@@ -55,10 +57,20 @@ pub struct Found {
     pub available: i64,
 }
 
+/// The movements of a level do not tell what was sold of it.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SalesDifference {
+    #[serde(flatten)]
+    pub key: LevelKey,
+    pub expected: i64,
+    pub found: i64,
+}
+
 impl Ledger {
     /// Begins with so much in each level that nothing in the file can be refused for want of
-    /// stock, in whatever order the lines arrive: what is reserved there already, and everything
-    /// that the file will reserve or remove.
+    /// stock, in whatever order the operations arrive: what is reserved there already, and everything
+    /// that the file will sell or remove.
     pub fn open(invoices: &Invoices, before: &[Level]) -> Self {
         let before: BTreeMap<_, _> = before.iter().map(|l| (&l.key, l.reserved)).collect();
         let mut stands: Vec<Stand> = invoices
@@ -70,10 +82,15 @@ impl Ledger {
                 reserved,
             })
             .collect();
+        let mut stock = |level: usize, units: i64| {
+            let quantity = &mut stands[level].quantity;
+            *quantity = quantity.saturating_add(units);
+        };
         for operation in &invoices.operations {
-            if operation.kind != Kind::Return {
-                let quantity = &mut stands[operation.level].quantity;
-                *quantity = quantity.saturating_add(operation.units);
+            match operation {
+                Operation::Cart(cart) => cart.lines.iter().for_each(|line| stock(line.level, line.units)),
+                Operation::Adjust(adjust) if adjust.kind == Kind::Remove => stock(adjust.level, adjust.units),
+                Operation::Adjust(_) => {}
             }
         }
         let named: BTreeSet<_> = invoices.levels.iter().collect();
@@ -81,6 +98,7 @@ impl Ledger {
         Self {
             others: others.cloned().collect(),
             keys: invoices.levels.clone(),
+            sold: vec![0; stands.len()],
             stands,
         }
     }
@@ -97,17 +115,31 @@ impl Ledger {
             .collect()
     }
 
-    pub fn apply(&mut self, operation: &Operation) {
-        let stand = &mut self.stands[operation.level];
-        match operation.kind {
-            Kind::Reserve => stand.reserved += operation.units,
-            Kind::Return => stand.quantity = stand.quantity.saturating_add(operation.units),
-            Kind::Remove => stand.quantity -= operation.units,
+    pub fn adjust(&mut self, adjust: &Adjust) {
+        let quantity = &mut self.stands[adjust.level].quantity;
+        match adjust.kind {
+            Kind::Return => *quantity = quantity.saturating_add(adjust.units),
+            Kind::Remove => *quantity -= adjust.units,
+        }
+    }
+
+    /// Enters a cart that was reserved and committed.
+    pub fn sell(&mut self, cart: &Cart) {
+        for line in &cart.lines {
+            self.stands[line.level].quantity -= line.units;
+            self.sold[line.level] += line.units;
+        }
+    }
+
+    /// Enters a cart that was reserved, but whose commit was refused.
+    pub fn hold(&mut self, cart: &Cart) {
+        for line in &cart.lines {
+            self.stands[line.level].reserved += line.units;
         }
     }
 
     /// Everything in which the service disagrees, given all levels of the ledger's stores.
-    pub fn differences(&self, shown: &[Level]) -> Vec<Difference> {
+    pub fn differences(&self, shown: &[Level]) -> Vec<LevelDifference> {
         let expected: BTreeMap<_, _> = self.keys.iter().zip(&self.stands).collect();
         let mut seen = BTreeSet::new();
         let mut differences = Vec::new();
@@ -115,7 +147,7 @@ impl Ledger {
             let expected = expected.get(&level.key).map(|stand| **stand);
             let first_time = seen.insert(&level.key);
             let faults = self.faults(level, expected, first_time);
-            differences.extend(faults.map(|problem| Difference {
+            differences.extend(faults.map(|problem| LevelDifference {
                 key: level.key.clone(),
                 problem,
                 expected,
@@ -123,13 +155,25 @@ impl Ledger {
             }));
         }
         let missing = expected.iter().filter(|(key, _)| !seen.contains(**key));
-        differences.extend(missing.map(|(key, stand)| Difference {
+        differences.extend(missing.map(|(key, stand)| LevelDifference {
             key: (*key).clone(),
             problem: Fault::Missing,
             expected: Some(**stand),
             found: None,
         }));
         differences
+    }
+
+    /// Every level of which the service shows other sales than were made, given what its movements add up to.
+    pub fn sales_differences(&self, shown: &BTreeMap<LevelKey, i64>) -> Vec<SalesDifference> {
+        let expected: BTreeMap<_, _> = self.keys.iter().zip(self.sold.iter().copied()).collect();
+        let keys: BTreeSet<_> = expected.keys().copied().chain(shown.keys()).collect();
+        let all = keys.into_iter().map(|key| SalesDifference {
+            key: key.clone(),
+            expected: expected.get(key).copied().unwrap_or_default(),
+            found: shown.get(key).copied().unwrap_or_default(),
+        });
+        all.filter(|sales| sales.expected != sales.found).collect()
     }
 
     fn faults(&self, level: &Level, expected: Option<Stand>, first_time: bool) -> impl Iterator<Item = Fault> {
@@ -164,7 +208,7 @@ impl Found {
     }
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for LevelDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = match self.problem {
             Fault::Missing => "is missing",
@@ -192,9 +236,21 @@ impl fmt::Display for Difference {
     }
 }
 
+impl fmt::Display for SalesDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, expected, found } = self;
+        write!(
+            f,
+            "{} in {} has other sales; expected {expected}; movements show {found}",
+            key.sku, key.store_id
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::bench::invoices::CartLine;
 
     fn key(sku: &str) -> LevelKey {
         LevelKey {
@@ -212,25 +268,37 @@ mod tests {
         }
     }
 
-    fn operation(level: usize, kind: Kind, units: i64) -> Operation {
-        Operation {
+    fn adjust(level: usize, kind: Kind, units: i64) -> Operation {
+        Operation::Adjust(Adjust {
             line: 2,
             level,
             kind,
             units,
             note: String::new(),
+        })
+    }
+
+    fn cart(lines: &[(usize, i64)]) -> Cart {
+        let lines = lines.iter().map(|(level, units)| CartLine {
+            level: *level,
+            units: *units,
+        });
+        Cart {
+            line: 2,
+            invoice: "1".into(),
+            lines: lines.collect(),
         }
     }
 
-    /// A: reserves 5, removes 2, takes back 1. B: takes back 4.
+    /// A: sells 3 and 2 in one cart, removes 2, takes back 1. B: takes back 4.
     fn invoices() -> Invoices {
         Invoices {
             levels: vec![key("A"), key("B")],
             operations: vec![
-                operation(0, Kind::Reserve, 5),
-                operation(0, Kind::Remove, 2),
-                operation(0, Kind::Return, 1),
-                operation(1, Kind::Return, 4),
+                Operation::Cart(cart(&[(0, 3), (0, 2)])),
+                adjust(0, Kind::Remove, 2),
+                adjust(0, Kind::Return, 1),
+                adjust(1, Kind::Return, 4),
             ],
             ..Invoices::default()
         }
@@ -240,7 +308,10 @@ mod tests {
         let invoices = invoices();
         let mut ledger = Ledger::open(&invoices, before);
         for operation in &invoices.operations {
-            ledger.apply(operation);
+            match operation {
+                Operation::Cart(cart) => ledger.sell(cart),
+                Operation::Adjust(adjust) => ledger.adjust(adjust),
+            }
         }
         ledger
     }
@@ -260,8 +331,29 @@ mod tests {
     #[test]
     fn agreeing_books_have_no_differences() {
         let ledger = applied(&[level("other", 3, 1)]);
-        let shown = [level("A", 6, 5), level("B", 4, 0), level("other", 9, 9)];
+        let shown = [level("A", 1, 0), level("B", 4, 0), level("other", 9, 9)];
         assert_eq!(faults(&ledger, &shown), []);
+        assert_eq!(ledger.sales_differences(&BTreeMap::from([(key("A"), 5)])), []);
+    }
+
+    #[test]
+    fn a_cart_that_was_not_committed_is_still_held() {
+        let mut ledger = Ledger::open(&invoices(), &[]);
+        ledger.hold(&cart(&[(0, 3), (0, 2)]));
+        assert_eq!(faults(&ledger, &[level("A", 7, 5), level("B", 0, 0)]), []);
+    }
+
+    #[test]
+    fn sales_that_differ_are_found_on_either_side() {
+        let differences = applied(&[]).sales_differences(&BTreeMap::from([(key("A"), 4), (key("new"), 1)]));
+        let found: Vec<_> = differences.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "A in EIRE has other sales; expected 5; movements show 4",
+                "new in EIRE has other sales; expected 0; movements show 1",
+            ]
+        );
     }
 
     #[test]
@@ -296,7 +388,7 @@ mod tests {
         let differences = ledger.differences(&[level("A", 6, 10), level("B", 4, 0)]);
         assert_eq!(
             differences[0].to_string(),
-            "A in EIRE differs; expected quantity 6, reserved 5; found quantity 6, reserved 10, available -4"
+            "A in EIRE differs; expected quantity 1, reserved 0; found quantity 6, reserved 10, available -4"
         );
     }
 }

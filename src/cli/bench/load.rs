@@ -16,7 +16,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +31,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::BenchArgs;
+use super::carts::Carts;
+use super::random::Random;
 use super::report::{self, Latency, LoadReport};
 use super::stock::{self, Count, LevelKey};
 use crate::cli::client::{Answer, Call, Client, NoAnswer, Service};
@@ -61,6 +62,8 @@ pub enum Mode {
     Reserve,
     /// Takes one unit off each of many levels.
     Batch,
+    /// Reserves one unit of each of several SKUs for a minute.
+    Cart,
 }
 
 /// Stocks the levels, makes the load and prints its report; true if there was no error.
@@ -140,7 +143,7 @@ struct Plan {
     service: Arc<Service>,
     method: Method,
     uris: Vec<Uri>,
-    body: Bytes,
+    body: Body,
     /// Begins every idempotency key; none if no keys are wanted.
     keys: Option<String>,
     /// The time between two requests of one client, and between those of neighbouring clients.
@@ -150,24 +153,42 @@ struct Plan {
     ends: Instant,
 }
 
+#[derive(Clone)]
+enum Body {
+    Same(Bytes),
+    Cart(Carts),
+}
+
+impl Body {
+    fn next(&mut self, random: &mut Random) -> Bytes {
+        match self {
+            Self::Same(body) => body.clone(),
+            Self::Cart(carts) => carts.draw(random),
+        }
+    }
+}
+
 impl Plan {
     fn new(args: &BenchArgs, service: Arc<Service>, run: String) -> anyhow::Result<Self> {
-        let (method, verb, body) = match args.mode {
-            Mode::Read => (Method::GET, "", Bytes::new()),
-            Mode::Adjust => (Method::POST, "/adjust", Bytes::from_static(br#"{"delta":-1}"#)),
+        let same = |body| Body::Same(Bytes::from_static(body));
+        let body = match args.mode {
+            Mode::Read => same(b""),
+            Mode::Adjust => same(br#"{"delta":-1}"#),
             // The holds end by themselves, so that they do not pile up for ever.
-            Mode::Reserve => (
-                Method::POST,
-                "/reserve",
-                Bytes::from_static(br#"{"quantity":1,"ttlSeconds":60}"#),
-            ),
-            Mode::Batch => (Method::POST, "", batch(args)?),
+            Mode::Reserve => same(br#"{"quantity":1,"ttlSeconds":60}"#),
+            Mode::Batch => Body::Same(batch(args)?),
+            Mode::Cart => Body::Cart(Carts::new(&args.store, skus(args), args.lines, args.hot_share)?),
         };
-        let uris = match args.mode {
-            Mode::Batch => vec![Uri::try_from(service.path("/api/inventory/batch"))?],
-            _ => skus(args)
-                .map(|sku| Uri::try_from(service.level_path(&args.store, &sku) + verb))
-                .collect::<Result<_, _>>()?,
+        let levels = |verb: &str| {
+            let uris = skus(args).map(|sku| Uri::try_from(service.level_path(&args.store, &sku) + verb));
+            uris.collect::<Result<Vec<_>, _>>()
+        };
+        let (method, uris) = match args.mode {
+            Mode::Read => (Method::GET, levels("")?),
+            Mode::Adjust => (Method::POST, levels("/adjust")?),
+            Mode::Reserve => (Method::POST, levels("/reserve")?),
+            Mode::Batch => (Method::POST, vec![Uri::try_from(service.path("/api/inventory/batch"))?]),
+            Mode::Cart => (Method::POST, vec![Uri::try_from(service.path("/api/reservations"))?]),
         };
         let started = Instant::now();
         let measured_from = started + Duration::from_secs(args.warmup);
@@ -191,7 +212,7 @@ impl Plan {
         })
     }
 
-    fn call(&self, uri: &Uri, client: u32, request: u64) -> anyhow::Result<Call> {
+    fn call(&self, uri: &Uri, body: Bytes, client: u32, request: u64) -> anyhow::Result<Call> {
         let key = match &self.keys {
             Some(run) => Some(HeaderValue::try_from(format!("{run}-{client}-{request}"))?),
             None => None,
@@ -199,7 +220,7 @@ impl Plan {
         Ok(Call {
             method: self.method.clone(),
             uri: uri.clone(),
-            body: self.body.clone(),
+            body,
             key,
         })
     }
@@ -306,12 +327,13 @@ fn kind(result: &Result<Answer, NoAnswer>) -> String {
 async fn drive(plan: Arc<Plan>, number: u32) -> anyhow::Result<Tally> {
     let mut client = Client::new(plan.service.clone());
     let mut random = Random::new(number);
+    let mut body = plan.body.clone();
     let mut pace = Pace::new(&plan, number);
     let mut tally = Tally::new(&plan)?;
     let mut request = 0;
     while let Some(begun) = pace.next(plan.ends).await {
         let uri = &plan.uris[random.below(plan.uris.len())];
-        let call = plan.call(uri, number, request)?;
+        let call = plan.call(uri, body.next(&mut random), number, request)?;
         request += 1;
         let result = client.send(&call).await;
         if begun >= plan.measured_from {
@@ -346,6 +368,7 @@ fn summarise(args: &BenchArgs, plan: &Plan, tallies: &[Tally]) -> anyhow::Result
         count,
         requests_per_second: count as f64 / seconds,
         operations_per_second: (args.mode == Mode::Batch).then(|| count as f64 * f64::from(args.batch_size) / seconds),
+        lines_per_second: (args.mode == Mode::Cart).then(|| count as f64 * f64::from(args.lines) / seconds),
         latency: Latency::of(&histogram),
         unsent: tallies.iter().map(|tally| tally.unsent).sum(),
         error_count: errors.values().sum(),
@@ -375,24 +398,8 @@ impl fmt::Display for Mode {
             Self::Adjust => "adjust",
             Self::Reserve => "reserve",
             Self::Batch => "batch",
+            Self::Cart => "cart",
         })
-    }
-}
-
-/// SplitMix64 (Steele, Lea and Flood): uniform enough to spread load, and a few cycles a number.
-struct Random(u64);
-
-impl Random {
-    fn new(client: u32) -> Self {
-        Self(RandomState::new().hash_one(client))
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let mixed = mixed ^ (mixed >> 31);
-        ((u128::from(mixed) * bound as u128) >> 64) as usize
     }
 }
 
@@ -407,7 +414,7 @@ mod tests {
             service: Arc::new(Service::parse("http://localhost").unwrap()),
             method: Method::POST,
             uris: Vec::new(),
-            body: Bytes::new(),
+            body: Body::Same(Bytes::new()),
             keys: Some("run".into()),
             schedule,
             started,
@@ -481,18 +488,8 @@ mod tests {
     fn each_write_has_a_key_of_its_own() {
         let plan = plan(None);
         let uri = Uri::from_static("/x");
-        let key = |client, request| plan.call(&uri, client, request).unwrap().key.unwrap();
+        let key = |client, request| plan.call(&uri, Bytes::new(), client, request).unwrap().key.unwrap();
         assert_eq!(key(3, 14), "run-3-14");
         assert_ne!(key(31, 4), key(3, 14));
-    }
-
-    #[test]
-    fn random_numbers_reach_every_sku() {
-        let mut random = Random::new(1);
-        let mut hits = [0; 10];
-        for _ in 0..10_000 {
-            hits[random.below(10)] += 1;
-        }
-        assert!(hits.iter().all(|hits| (800..1200).contains(hits)), "{hits:?}");
     }
 }

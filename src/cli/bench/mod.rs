@@ -1,18 +1,24 @@
 //! `holdfast bench`: load for a running service, and a replay of real invoices that proves its books.
 //!
-//! Load (`load`) measures how fast a service answers one kind of request. Replay (`replay`) sends a
-//! file of invoice lines, keeps its own ledger of what each line did, survives the service dying
-//! underneath it, and at the end compares every level with the ledger. Both share how levels are
-//! listed and stocked (`stock`).
+//! Load (`load`) measures how fast a service answers one kind of request; `carts` draws the carts of
+//! one kind, from `random` numbers. Replay (`replay`) sends a file of invoices (`invoices`), keeps its
+//! own `ledger` of what each did, survives the service dying underneath it, and at the end compares
+//! every level with the ledger, and every cart (`reservations`) and what was sold (`sales`). Both share
+//! how levels are listed and stocked (`stock`) and how the service is read (`read`).
 //!
 //! Everything runs on one thread: the load shares its cores with the service it measures, so what
 //! counts is the generator's CPU time per request, not how many cores it can fill.
 
+mod carts;
 mod invoices;
 mod ledger;
 mod load;
+mod random;
+mod read;
 mod replay;
 mod report;
+mod reservations;
+mod sales;
 mod stock;
 
 use std::path::PathBuf;
@@ -28,9 +34,10 @@ pub struct BenchArgs {
     #[arg(long, default_value = "http://127.0.0.1:3000")]
     url: String,
 
-    /// Replays this CSV file of invoice lines (gzip is recognised) instead of making load.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["mode", "skus", "batch_size", "hot", "seconds",
-        "warmup", "rate", "keys", "store", "no_prepare"])]
+    /// Replays this CSV file of invoice lines (gzip is recognised) instead of making load: each invoice's sales as one
+    /// cart, reserved and then committed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mode", "skus", "batch_size", "lines", "hot_share", "hot",
+        "seconds", "warmup", "rate", "keys", "store", "no_prepare"])]
     replay: Option<PathBuf>,
 
     /// How many clients send at once, each on a connection of its own.
@@ -52,6 +59,19 @@ pub struct BenchArgs {
     /// Operations in a batch, spread over the SKUs in turn.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch_size: u32,
+
+    /// Lines of a cart, each of one unit of another SKU, drawn at random.
+    ///
+    /// A cart is held for a minute and then over by itself. So a run of up to a minute, its warm-up included, measures
+    /// making carts alone, and a longer one does not pile them up without end: from then on as many end as are made.
+    /// What an earlier run has made ends within a minute of it, and is a load on what runs then. Levels are stocked
+    /// with far more than a run takes.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    lines: u32,
+
+    /// The share of carts, from 0 to 1, of which one line is of the same hot SKU.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    hot_share: f64,
 
     /// Sends all the load to a single SKU.
     #[arg(long)]
@@ -99,6 +119,11 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         }
     })?;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "it is not a number from 0 to 1".to_owned())
 }
 
 impl BenchArgs {

@@ -7,8 +7,9 @@ use std::io::Write;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::ledger::Difference;
+use super::ledger::{LevelDifference, SalesDifference};
 use super::load::Mode;
+use super::reservations::CartDifference;
 
 /// How many failures and differences are shown; all are counted.
 const SHOWN: usize = 20;
@@ -23,12 +24,15 @@ pub struct LoadReport {
     pub rate: Option<u32>,
     /// From the start of the measurement to its end, or to the last answer if that came later.
     pub seconds: f64,
-    /// Requests of the measurement that were answered 2xx.
+    /// Requests of the measurement that were answered 2xx; of carts, each made one.
     pub count: u64,
     pub requests_per_second: f64,
     /// Of batches: requests times their operations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations_per_second: Option<f64>,
+    /// Of carts: requests times their lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines_per_second: Option<f64>,
     #[serde(flatten)]
     pub latency: Latency,
     /// Requests that were due in the measurement but found no client free before its end.
@@ -53,18 +57,21 @@ pub struct Latency {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayReport {
-    /// Begins the idempotency keys of this run.
+    /// Begins the idempotency keys and references of this run.
     pub run: String,
     pub agrees: bool,
     pub lines: u64,
-    pub reserves: usize,
+    /// Invoices that sell something.
+    pub carts: usize,
+    /// Lines of all carts.
+    pub sales: usize,
     pub returns: usize,
     pub removes: usize,
     /// Lines of quantity 0.
     pub skipped: u64,
-    /// Lines that were answered 2xx.
+    /// Adjustments, carts and commits that were answered 2xx.
     pub requests: usize,
-    /// Lines never sent, because the run was given up before their turn.
+    /// Carts and adjustments never sent, because the run was given up before their turn.
     pub never_sent: usize,
     /// How often a request was sent again, those of stocking and listing included.
     pub retries: u64,
@@ -72,7 +79,7 @@ pub struct ReplayReport {
     pub replayed: u64,
     pub stores: usize,
     pub levels: usize,
-    /// Of sending the lines, without stocking before and comparing after.
+    /// Of sending, without stocking before and comparing after.
     pub seconds: f64,
     pub requests_per_second: f64,
     pub failure_count: usize,
@@ -89,6 +96,15 @@ pub struct FailedLine {
     pub line: u64,
     pub status: Option<u16>,
     pub detail: String,
+}
+
+/// Where the service does not show what the ledger says.
+#[derive(Debug, Serialize)]
+#[serde(tag = "in", rename_all = "camelCase")]
+pub enum Difference {
+    Level(LevelDifference),
+    Sales(SalesDifference),
+    Reservation(CartDifference),
 }
 
 /// Writes a report to stdout.
@@ -134,9 +150,17 @@ impl fmt::Display for LoadReport {
             write!(f, " at {rate} requests/s")?;
         }
         writeln!(f, ": {} requests in {:.1} s", self.count, self.seconds)?;
-        writeln!(f, "requests/s  {:.0}", self.requests_per_second)?;
+        let unit = if self.mode == Mode::Cart {
+            "carts/s"
+        } else {
+            "requests/s"
+        };
+        writeln!(f, "{unit:<11} {:.0}", self.requests_per_second)?;
         if let Some(operations) = self.operations_per_second {
             writeln!(f, "operations/s  {operations:.0}")?;
+        }
+        if let Some(lines) = self.lines_per_second {
+            writeln!(f, "lines/s     {lines:.0}")?;
         }
         writeln!(
             f,
@@ -155,11 +179,11 @@ impl fmt::Display for LoadReport {
 
 impl fmt::Display for ReplayReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (reserves, returns, removes) = (self.reserves, self.returns, self.removes);
+        let (carts, sales, returns, removes) = (self.carts, self.sales, self.returns, self.removes);
         writeln!(f, "run         {}", self.run)?;
         writeln!(
             f,
-            "lines       {}: {reserves} reserves, {returns} returns, {removes} removes, {} skipped",
+            "lines       {}: {sales} sold in {carts} carts, {returns} returns, {removes} removes, {} skipped",
             self.lines, self.skipped
         )?;
         writeln!(f, "stock       {} levels in {} stores", self.levels, self.stores)?;
@@ -188,9 +212,20 @@ impl fmt::Display for ReplayReport {
     }
 }
 
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Level(difference) => difference.fmt(f),
+            Self::Sales(difference) => difference.fmt(f),
+            Self::Reservation(difference) => difference.fmt(f),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::bench::reservations::CartFault;
 
     fn load_report() -> LoadReport {
         let mut histogram = Histogram::new(3).unwrap();
@@ -204,6 +239,7 @@ mod tests {
             count: 100,
             requests_per_second: 10.0,
             operations_per_second: None,
+            lines_per_second: None,
             latency: Latency::of(&histogram),
             unsent: 0,
             error_count: 2,
@@ -216,7 +252,8 @@ mod tests {
             run: "RUN".into(),
             agrees: false,
             lines: 5,
-            reserves: 3,
+            carts: 1,
+            sales: 3,
             returns: 1,
             removes: 0,
             skipped: 1,
@@ -248,6 +285,41 @@ mod tests {
              requests/s  10\n\
              latency µs  p50 100  p90 100  p99 1000  p99.9 1000  max 1000\n\
              errors      2\n  503 overloaded: 2\n"
+        );
+    }
+
+    #[test]
+    fn carts_are_counted_as_such() {
+        let mut report = load_report();
+        report.mode = Mode::Cart;
+        report.lines_per_second = Some(30.0);
+        let text = report.to_string();
+        assert!(text.contains("\ncarts/s     10\nlines/s     30\n"), "{text}");
+    }
+
+    #[test]
+    fn a_replay_report_says_what_differs() {
+        let mut report = replay_report();
+        report.difference_count = 1;
+        report.differences = vec![Difference::Reservation(CartDifference {
+            invoice: "536365".into(),
+            reservation_id: "7".into(),
+            problem: CartFault::Missing,
+        })];
+        let text = report.to_string();
+        assert!(
+            text.contains("\nlines       5: 3 sold in 1 carts, 1 returns, 0 removes, 1 skipped\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\ndifferences 1\n  invoice 536365, reservation 7: is missing\n"),
+            "{text}"
+        );
+        let json = serde_json::to_value(report).unwrap();
+        let difference = &json["differences"][0];
+        assert_eq!(
+            (&difference["in"], &difference["problem"]),
+            (&"reservation".into(), &"missing".into())
         );
     }
 

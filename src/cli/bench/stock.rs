@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::bail;
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
-use hyper::{Method, StatusCode, Uri};
+use hyper::{Method, Uri};
 use indicatif::ProgressBar;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+use super::read;
 use crate::cli::client::{Call, Client, Service};
 use crate::cli::retry::{self, Patience};
 
@@ -39,7 +39,7 @@ pub struct Count {
     pub quantity: i64,
 }
 
-/// Every level of a store, page by page.
+/// Every level of a store.
 pub async fn list(
     client: &mut Client,
     service: &Service,
@@ -47,33 +47,13 @@ pub async fn list(
     store: &str,
 ) -> anyhow::Result<Vec<Level>> {
     let mut levels = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let call = Call::get(page_uri(service, store, after.as_deref())?);
-        let answer = match patience.send(client, &call).await {
-            Ok(answer) => answer,
-            Err(gave_up) => bail!("cannot list store {store}: given up; {}", gave_up.last),
-        };
-        if answer.status == StatusCode::NOT_FOUND && after.is_none() {
-            return Ok(levels); // The service may not know a store in which nothing was ever stocked.
-        }
-        ensure!(
-            answer.status.is_success(),
-            "cannot list store {store}: {}",
-            retry::describe(&answer)
-        );
-        let page: Page = serde_json::from_slice(&answer.body)
-            .with_context(|| format!("the list of store {store} is not as promised"))?;
-        levels.extend(page.items);
-        ensure!(
-            page.next.is_none() || page.next != after,
-            "the list of store {store} does not move on from its cursor"
-        );
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(levels),
-        }
-    }
+    let path = format!("{}?limit=1000", service.store_path(store));
+    read::list(client, patience, &path, |level| {
+        levels.push(level);
+        true
+    })
+    .await?;
+    Ok(levels)
 }
 
 /// Puts the counts from many clients at once; all of them must succeed.
@@ -87,7 +67,7 @@ pub async fn put(
 ) -> anyhow::Result<()> {
     let (calls_service, calls_counts, run) = (service.clone(), counts.clone(), run.to_owned());
     let call_of = move |index: usize| count_call(&calls_service, &run, index, &calls_counts[index]);
-    let outcome = retry::send_all(service, patience, clients, counts.len(), bar, call_of).await?;
+    let outcome = retry::send_all(service, patience, clients, counts.len(), bar, call_of, |_, _| Ok(None)).await?;
     let Some(first) = outcome.failures.first() else {
         return Ok(());
     };
@@ -99,21 +79,6 @@ pub async fn put(
         counts.len(),
         first.detail
     )
-}
-
-#[derive(Deserialize)]
-struct Page {
-    items: Vec<Level>,
-    next: Option<String>,
-}
-
-fn page_uri(service: &Service, store: &str, after: Option<&str>) -> anyhow::Result<Uri> {
-    let mut path = format!("{}?limit=1000", service.store_path(store));
-    if let Some(cursor) = after {
-        path.push_str("&after=");
-        path.extend(utf8_percent_encode(cursor, NON_ALPHANUMERIC));
-    }
-    Ok(Uri::try_from(path)?)
 }
 
 fn count_call(service: &Service, run: &str, index: usize, count: &Count) -> anyhow::Result<Call> {
@@ -131,22 +96,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_of_the_contract_is_read() {
-        let page: Page = serde_json::from_str(
-            r#"{"items":[{"sku":"85123a","storeId":"EIRE","quantity":7,"reserved":2,"available":5,
-                "version":3,"updatedAt":"2026-01-01T00:00:00.000Z"}],"next":null}"#,
+    fn a_level_of_the_contract_is_read() {
+        let level: Level = serde_json::from_str(
+            r#"{"sku":"85123a","storeId":"EIRE","quantity":7,"reserved":2,"available":5,
+                "version":3,"updatedAt":"2026-01-01T00:00:00.000Z"}"#,
         )
         .unwrap();
-        assert_eq!(page.items[0].key.sku, "85123a");
-        assert_eq!(page.items[0].key.store_id, "EIRE");
-        assert_eq!((page.items[0].quantity, page.next), (7, None));
-    }
-
-    #[test]
-    fn a_cursor_is_encoded_into_the_query() {
-        let service = Service::parse("http://localhost").unwrap();
-        let uri = page_uri(&service, "EIRE", Some("a+b=&/")).unwrap();
-        assert_eq!(uri.query(), Some("limit=1000&after=a%2Bb%3D%26%2F"));
+        assert_eq!(
+            (level.key.sku.as_str(), level.key.store_id.as_str()),
+            ("85123a", "EIRE")
+        );
+        assert_eq!((level.quantity, level.reserved, level.available), (7, 2, 5));
     }
 
     #[test]
