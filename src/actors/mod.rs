@@ -34,8 +34,7 @@ use self::sku::KeepHouse;
 use crate::domain::command::Counted;
 use crate::domain::joint::{JointRefusal, Touched};
 use crate::domain::{
-    Action, Event, HoldStep, Item, Level, Reason, Refusal, Request, Reservation, ReservationId, ReservationStatus, Sku,
-    StoreId, Timestamp,
+    Action, Event, HoldStep, Item, Level, Reason, Refusal, Request, Reservation, ReservationId, Sku, StoreId, Timestamp,
 };
 use crate::journal::record::Digest;
 use crate::journal::{
@@ -593,10 +592,19 @@ impl Inventory {
             return Ok(refusal);
         };
         let reservation = self.journal.reservation(&reservation_id).await?;
-        let reason = match reservation.map(|reservation| reservation.status) {
+        let holds_now = |reservation: &Reservation| {
+            let line = reservation.line(&refusal.sku, &refusal.store_id);
+            line.is_some_and(|line| line.held > 0)
+        };
+        let reason = match reservation {
             None => Reason::NoReservation { reservation_id },
-            Some(ReservationStatus::Active) => Reason::NoHold { reservation_id },
-            Some(status) => Reason::ReservationNotActive { reservation_id, status },
+            // It was made after this was decided.
+            Some(reservation) if holds_now(&reservation) => Reason::NoReservation { reservation_id },
+            Some(reservation) if reservation.is_active() => Reason::NoHold { reservation_id },
+            Some(reservation) => Reason::ReservationNotActive {
+                reservation_id,
+                status: reservation.status,
+            },
         };
         Ok(Refusal { reason, ..refusal })
     }
