@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 
@@ -430,16 +430,22 @@ pub fn expire_due(sku: &Sku, stock: &mut Stock, now: Timestamp, records: &mut Ve
     }
 }
 
+/// Snapshots rest so many times as long as the last one took.
+const SNAPSHOT_REST: u32 = 10;
+
 /// Snapshots of all SKUs are written one at a time and at a bounded rate, so that the log never waits for them.
 async fn save_in_turn(inventory: Arc<Inventory>, sku: Sku, saving: Rc<Cell<bool>>) {
     let Ok(_turn) = inventory.snapshots.acquire().await else {
         return;
     };
     saving.set(false);
+    let started = Instant::now();
     if let Err(error) = inventory.journal.save_snapshot(&sku).await {
         tracing::warn!(sku = sku.as_str(), %error, "snapshot not written; the log has it all the same");
     }
-    tokio::time::sleep(Duration::from_secs(1) / inventory.settings.snapshots_per_second.max(1)).await;
+    let pause = Duration::from_secs(1) / inventory.settings.snapshots_per_second.max(1);
+    // A SKU with very many holds has a large one.
+    tokio::time::sleep(pause.max(started.elapsed() * SNAPSHOT_REST)).await;
 }
 
 /// Expiries are nobody's request; they get an id all the same, for the log lines that belong to them.

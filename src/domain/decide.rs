@@ -102,8 +102,8 @@ const MAX_EXPIRED: usize = 1000;
 pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Option<Event> {
     let holds: Vec<HoldChange> = stock
         .holds()?
-        .due(now)
-        .take(MAX_EXPIRED)
+        .due(now, MAX_EXPIRED)
+        .into_iter()
         .map(|hold| HoldChange {
             reservation_id: hold.reservation_id.clone(),
             sku: sku.clone(),

@@ -20,116 +20,147 @@ pub struct Hold {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Store first, then age; then the reservation, as one event may make several.
-type Age = (StoreId, u64, ReservationId);
+/// The place of a hold among those of its SKU: later ones have greater numbers.
+type Place = u64;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Holds {
-    by_age: BTreeMap<Age, Hold>,
-    placed: HashMap<(ReservationId, StoreId), u64>,
-    deadlines: BTreeSet<(Timestamp, ReservationId, StoreId)>,
-    /// The same by store: a shortage names the next one there, and must not look through those of all others.
-    deadlines_in: BTreeSet<(StoreId, Timestamp, ReservationId)>,
+    stores: BTreeMap<StoreId, InStore>,
+    places: HashMap<(ReservationId, StoreId), Place>,
+    /// The earliest deadline in each store that has one.
+    next: BTreeSet<(Timestamp, StoreId)>,
+    last_place: Place,
 }
+
+/// Holds on one level. Numbers find them, as comparing ids would read memory all over the place.
+#[derive(Clone, Debug, Default)]
+struct InStore {
+    by_age: BTreeMap<Place, Hold>,
+    deadlines: BTreeSet<(Timestamp, Place)>,
+}
+
+impl InStore {
+    fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+}
+
+impl PartialEq for Holds {
+    /// The same holds in the same order; how many there have been is not compared.
+    fn eq(&self, other: &Self) -> bool {
+        self.all().eq(other.all())
+    }
+}
+
+impl Eq for Holds {}
 
 impl Holds {
     pub fn is_empty(&self) -> bool {
-        self.by_age.is_empty()
+        self.places.is_empty()
     }
 
     pub fn get(&self, reservation: &ReservationId, store: &StoreId) -> Option<&Hold> {
-        self.by_age.get(&self.age(reservation, store)?)
+        let place = self.places.get(&(reservation.clone(), store.clone()))?;
+        self.stores.get(store)?.by_age.get(place)
     }
 
-    fn age(&self, reservation: &ReservationId, store: &StoreId) -> Option<Age> {
-        let placed = *self.placed.get(&(reservation.clone(), store.clone()))?;
-        Some((store.clone(), placed, reservation.clone()))
-    }
-
+    /// By store, and there oldest first.
     pub fn all(&self) -> impl Iterator<Item = &Hold> {
-        self.by_age.values()
+        self.stores.values().flat_map(|level| level.by_age.values())
     }
 
     /// Those on one level, oldest first.
-    pub fn oldest_first<'a>(&'a self, store: &'a StoreId) -> impl Iterator<Item = &'a Hold> {
-        self.by_age
-            .range((store.clone(), 0, ReservationId::before_all())..)
-            .take_while(move |((s, ..), _)| s == store)
-            .map(|(_, hold)| hold)
+    pub fn oldest_first(&self, store: &StoreId) -> impl Iterator<Item = &Hold> {
+        let level = self.stores.get(store).into_iter();
+        level.flat_map(|level| level.by_age.values())
     }
 
     /// The earliest moment at which something is over.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(at, ..)| *at)
+        self.next.first().map(|(at, _)| *at)
     }
 
-    /// What is over at `now`, in order of deadline and reservation.
-    pub fn due(&self, now: Timestamp) -> impl Iterator<Item = &Hold> {
-        self.deadlines
-            .iter()
-            .take_while(move |(at, ..)| *at <= now)
-            .filter_map(|(_, reservation, store)| self.get(reservation, store))
+    /// What is over at `now`, in order of deadline and reservation; no more than `limit`, those that were over first.
+    pub fn due(&self, now: Timestamp, limit: usize) -> Vec<&Hold> {
+        let stores = self.next.iter().take_while(|(at, _)| *at <= now);
+        let levels = stores.filter_map(|(_, store)| self.stores.get(store));
+        let due = levels.flat_map(|level| {
+            let due = level.deadlines.iter().take_while(|(at, _)| *at <= now).take(limit);
+            due.filter_map(|(_, place)| level.by_age.get(place))
+        });
+        let mut due: Vec<&Hold> = due.collect();
+        due.sort_by(|a, b| (a.expires_at, &a.reservation_id).cmp(&(b.expires_at, &b.reservation_id)));
+        due.truncate(limit);
+        due
     }
 
     /// The earliest deadline among the holds on one level.
     pub fn next_deadline_in(&self, store: &StoreId) -> Option<Timestamp> {
-        let from = (
-            store.clone(),
-            Timestamp::from_millis(i64::MIN),
-            ReservationId::before_all(),
-        );
-        let next = self.deadlines_in.range(from..).next();
-        next.filter(|(s, ..)| s == store).map(|(_, at, _)| *at)
+        self.stores.get(store)?.next_deadline()
     }
 
     pub(super) fn place(&mut self, hold: Hold) {
-        let (reservation, store) = (hold.reservation_id.clone(), hold.store_id.clone());
-        if let Some(at) = hold.expires_at {
-            self.add_deadline(at, &reservation, &store);
-        }
-        self.placed
-            .insert((reservation.clone(), store.clone()), hold.placed_version);
-        self.by_age.insert((store, hold.placed_version, reservation), hold);
+        self.last_place += 1;
+        let (place, store) = (self.last_place, hold.store_id.clone());
+        self.places.insert((hold.reservation_id.clone(), store.clone()), place);
+        self.change(&store, |level| {
+            level.deadlines.extend(hold.expires_at.map(|at| (at, place)));
+            level.by_age.insert(place, hold);
+        });
     }
 
     /// Sets what is still held; a hold of nothing is gone.
     pub(super) fn set_held(&mut self, reservation: &ReservationId, store: &StoreId, held: u64) {
-        let Some(age) = self.age(reservation, store) else {
-            return;
-        };
-        if held > 0 {
-            if let Some(hold) = self.by_age.get_mut(&age) {
-                hold.held = held;
+        let key = (reservation.clone(), store.clone());
+        let Some(&place) = self.places.get(&key) else { return };
+        if held == 0 {
+            self.places.remove(&key);
+        }
+        self.change(store, |level| {
+            if held > 0 {
+                if let Some(hold) = level.by_age.get_mut(&place) {
+                    hold.held = held;
+                }
+            } else if let Some(at) = level.by_age.remove(&place).and_then(|hold| hold.expires_at) {
+                level.deadlines.remove(&(at, place));
             }
-            return;
-        }
-        self.placed.remove(&(reservation.clone(), store.clone()));
-        if let Some(at) = self.by_age.remove(&age).and_then(|hold| hold.expires_at) {
-            self.remove_deadline(at, reservation, store);
-        }
+        });
     }
 
     /// Sets the moment from which a hold is over.
     pub(super) fn set_deadline(&mut self, reservation: &ReservationId, store: &StoreId, at: Option<Timestamp>) {
-        let age = self.age(reservation, store);
-        let Some(hold) = age.and_then(|age| self.by_age.get_mut(&age)) else {
+        let Some(&place) = self.places.get(&(reservation.clone(), store.clone())) else {
             return;
         };
-        if let Some(before) = std::mem::replace(&mut hold.expires_at, at) {
-            self.remove_deadline(before, reservation, store);
-        }
-        if let Some(at) = at {
-            self.add_deadline(at, reservation, store);
-        }
+        self.change(store, |level| {
+            let Some(hold) = level.by_age.get_mut(&place) else {
+                return;
+            };
+            if let Some(before) = std::mem::replace(&mut hold.expires_at, at) {
+                level.deadlines.remove(&(before, place));
+            }
+            level.deadlines.extend(at.map(|at| (at, place)));
+        });
     }
 
-    fn add_deadline(&mut self, at: Timestamp, reservation: &ReservationId, store: &StoreId) {
-        self.deadlines.insert((at, reservation.clone(), store.clone()));
-        self.deadlines_in.insert((store.clone(), at, reservation.clone()));
-    }
-
-    fn remove_deadline(&mut self, at: Timestamp, reservation: &ReservationId, store: &StoreId) {
-        self.deadlines.remove(&(at, reservation.clone(), store.clone()));
-        self.deadlines_in.remove(&(store.clone(), at, reservation.clone()));
+    /// Keeps the stores' earliest deadlines as they are after `change`.
+    fn change(&mut self, store: &StoreId, change: impl FnOnce(&mut InStore)) {
+        // Mostly the store is there already, and its name need not be copied.
+        let level = match self.stores.get_mut(store) {
+            Some(level) => level,
+            None => self.stores.entry(store.clone()).or_default(),
+        };
+        let before = level.next_deadline();
+        change(level);
+        let after = level.next_deadline();
+        if level.by_age.is_empty() {
+            self.stores.remove(store);
+        }
+        if before != after {
+            if let Some(at) = before {
+                self.next.remove(&(at, store.clone()));
+            }
+            self.next.extend(after.map(|at| (at, store.clone())));
+        }
     }
 }

@@ -157,13 +157,6 @@ impl From<Uuid> for RequestId {
     }
 }
 
-impl ReservationId {
-    /// No id, but a place in an order before all of them.
-    pub(super) fn before_all() -> Self {
-        Self("".into())
-    }
-}
-
 impl From<Uuid> for ReservationId {
     fn from(id: Uuid) -> Self {
         Self(text(id))

@@ -22,7 +22,9 @@ use super::{
     ReservationFilter, ReservationPlace,
 };
 use crate::domain::stock::LevelImage;
-use crate::domain::{Details, Event, Item, Level, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
+use crate::domain::{
+    Details, Event, Item, Level, Reservation, ReservationId, Sku, Stock, StockImage, StoreId, Timestamp,
+};
 
 /// An event with its place in the log.
 #[derive(Clone, Debug)]
@@ -147,8 +149,8 @@ impl Tables {
     }
 
     /// The SKU's state with the sequence of its last event, if it has any.
-    pub fn stock_at(&self, sku: &Sku) -> Option<(Stock, u64)> {
-        self.rows.get(sku).map(|row| (row.stock.clone(), row.seq))
+    pub fn image_at(&self, sku: &Sku) -> Option<(StockImage, u64)> {
+        self.rows.get(sku).map(|row| ((&row.stock).into(), row.seq))
     }
 
     pub fn level(&self, sku: &Sku, store: &StoreId) -> Option<LevelView> {

@@ -6,6 +6,7 @@
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +76,8 @@ pub fn write(folder: &Path, shared: &Shared) -> io::Result<()> {
     // Taken first: every SKU's state that is read below is at or past it.
     let Position { segment, head } = shared.position();
     let mut skus = 0;
-    write_atomically(&folder.join("checkpoint.json"), |out| {
+    let path = folder.join("checkpoint.json");
+    write_atomically(&path, |out| {
         let opening = Opening {
             segment,
             seq: head.seq,
@@ -85,18 +87,11 @@ pub fn write(folder: &Path, shared: &Shared) -> io::Result<()> {
         let mut buffer = Vec::new();
         line::push_object(&mut buffer, &opening)?;
         for sku in shared.tables.skus() {
-            let Some((stock, seq)) = shared.tables.stock_at(&sku) else {
+            let Some((stock, seq)) = shared.tables.image_at(&sku) else {
                 continue;
             };
             skus += 1;
-            line::push_object(
-                &mut buffer,
-                &SkuLine {
-                    sku,
-                    seq,
-                    stock: (&stock).into(),
-                },
-            )?;
+            line::push_object(&mut buffer, &SkuLine { sku, seq, stock })?;
             out.write_all(&buffer)?;
             buffer.clear();
         }
@@ -119,13 +114,21 @@ pub fn write(folder: &Path, shared: &Shared) -> io::Result<()> {
         line::push_object(&mut buffer, &Closing { skus, reservations })?;
         out.write_all(&buffer)
     })?;
+    let bytes = size(folder);
+    shared.checkpoint_bytes.store(bytes, Ordering::Relaxed);
     tracing::info!(
         seq = head.seq,
+        bytes,
         skus,
         millis = started.elapsed().as_millis(),
         "checkpoint written"
     );
     Ok(())
+}
+
+/// In bytes; 0 where there is none that can be read.
+pub fn size(folder: &Path) -> u64 {
+    std::fs::metadata(folder.join("checkpoint.json")).map_or(0, |found| found.len())
 }
 
 /// `None` where there is none yet.

@@ -29,6 +29,7 @@ mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -57,7 +58,7 @@ pub struct Options {
     /// A segment that would pass this is closed, and a new one begun. An index points no further than
     /// 4095 MB, which is taken for anything above.
     pub segment_bytes: u64,
-    /// So much log is written between two checkpoints.
+    /// So much log is written between two checkpoints; more, where the last one was larger than that.
     pub checkpoint_bytes: u64,
     /// How long receipts are known.
     pub retention_ms: i64,
@@ -81,6 +82,8 @@ struct Shared {
     tables: Tables,
     segments: SegmentMap,
     position: Mutex<Position>,
+    /// The size of the last checkpoint.
+    checkpoint_bytes: AtomicU64,
     health: Mutex<Health>,
 }
 
@@ -380,12 +383,14 @@ impl Journal for FileJournal {
     }
 
     fn save_snapshot(&self, sku: &Sku) -> Answer<()> {
-        let Some((stock, seq)) = self.shared.tables.stock_at(sku) else {
-            return ready(());
-        };
-        let encoded = snapshot::encode(sku, seq, &stock);
-        let path = snapshot::path(&self.folder, sku);
-        let task = tokio::task::spawn_blocking(move || snapshot::write(&path, &encoded?));
+        let (shared, sku, folder) = (self.shared.clone(), sku.clone(), self.folder.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let Some((stock, seq)) = shared.tables.image_at(&sku) else {
+                return Ok(());
+            };
+            let path = snapshot::path(&folder, &sku);
+            snapshot::write(&path, &snapshot::encode(sku, seq, stock)?)
+        });
         task.map(|written| {
             let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
             written.map_err(|error| JournalError::Unavailable(format!("writing a snapshot: {error}")))

@@ -4,6 +4,7 @@
 //! never answered. Anything else that is not as it was written is damage: named, and not served.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use super::active::ActiveSegment;
@@ -326,6 +327,7 @@ impl<'a> Recovery<'a> {
             tables: self.tables,
             segments: self.map,
             position: Mutex::new(position),
+            checkpoint_bytes: AtomicU64::new(checkpoint::size(&self.options.folder)),
             health: Mutex::new(Health::default()),
         };
         Ok(Opened {

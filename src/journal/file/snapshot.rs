@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::write_atomically;
 use super::line;
-use crate::domain::{Sku, Stock, StockImage};
+use crate::domain::{Sku, StockImage};
 
 /// Longer encoded names are cut, and told apart by a hash: file systems take 255 bytes.
 const MAX_NAME: usize = 180;
@@ -21,16 +21,9 @@ pub struct Snapshot {
     pub stock: StockImage,
 }
 
-pub fn encode(sku: &Sku, seq: u64, stock: &Stock) -> io::Result<Vec<u8>> {
+pub fn encode(sku: Sku, seq: u64, stock: StockImage) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
-    line::push_object(
-        &mut out,
-        &Snapshot {
-            sku: sku.clone(),
-            seq,
-            stock: stock.into(),
-        },
-    )?;
+    line::push_object(&mut out, &Snapshot { sku, seq, stock })?;
     Ok(out)
 }
 

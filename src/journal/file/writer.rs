@@ -375,7 +375,9 @@ impl Writer {
             segment: self.segment.first_seq,
             head: self.head.clone(),
         };
-        if self.since_checkpoint >= self.checkpoint_bytes && self.checkpoints.try_send(()).is_ok() {
+        // A large state is not written again for a little log.
+        let last = self.shared.checkpoint_bytes.load(Ordering::Relaxed);
+        if self.since_checkpoint >= self.checkpoint_bytes.max(last) && self.checkpoints.try_send(()).is_ok() {
             self.since_checkpoint = 0;
         }
     }
