@@ -27,7 +27,7 @@ pub type Outcomes = Vec<(u32, Result<Outcome, ExecuteError>)>;
 
 impl Operation {
     /// The id that it has chosen for the reservation that it makes.
-    pub(super) fn chosen_id(&self) -> Option<&ReservationId> {
+    fn chosen_id(&self) -> Option<&ReservationId> {
         match &self.request.action {
             Action::Reserve(reserve) if self.chose_reservation => Some(&reserve.reservation_id),
             _ => None,

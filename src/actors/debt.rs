@@ -1,12 +1,12 @@
-//! Appends that others make of an actor's decisions: batches gather those of many SKUs, and joint steps decide for
+//! Appends that others make of an actor's decisions, and the state that it lends: batches gather those of many SKUs, and joint steps decide for
 //! several at once. Mostly it is nothing to the actor that one of them has succeeded, so that it is not told, but counted.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::Addr;
 
-use super::sku::{Settle, SkuActor};
+use super::sku::{Settle, SkuActor, State};
 use crate::journal::JournalError;
 
 /// What an actor waits for, beside its own appends.
@@ -15,8 +15,18 @@ pub struct Outstanding {
     /// Not in the log's queue yet: whatever the actor decided now could come in before it.
     unqueued: AtomicU32,
     queued: AtomicU32,
+    /// Its state, after it was lent.
+    returned: Mutex<Option<Returned>>,
     /// The actor wants to hear of the next change.
     is_awaited: AtomicBool,
+}
+
+/// What a joint step gives back.
+pub struct Returned {
+    /// With all that was decided on it; none where it got lost.
+    pub state: Option<State>,
+    /// Something that changes it was appended.
+    pub is_changed: bool,
 }
 
 impl Outstanding {
@@ -26,6 +36,30 @@ impl Outstanding {
 
     pub fn all(&self) -> u32 {
         self.unqueued() + self.queued.load(Ordering::SeqCst)
+    }
+
+    pub fn has_returned(&self) -> bool {
+        self.returned().is_some()
+    }
+
+    pub fn take_back(&self) -> Option<Returned> {
+        self.returned().take()
+    }
+
+    pub fn give_back(&self, returned: Returned, actor: &Addr<SkuActor>) {
+        *self.returned() = Some(returned);
+        self.tell(actor);
+    }
+
+    fn returned(&self) -> MutexGuard<'_, Option<Returned>> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, actor: &Addr<SkuActor>) {
+        if self.is_awaited.swap(false, Ordering::SeqCst) {
+            // Past the mailbox's bound, as it must arrive; there is one at most.
+            actor.do_send(Settle::Done);
+        }
     }
 
     /// Has the actor told of the next change. What has changed before this call, it must see by itself.
@@ -60,7 +94,7 @@ impl Debt {
     pub fn queued(&mut self) {
         if let Some(actor) = self.actor.take() {
             self.enter_queue();
-            self.tell(&actor);
+            self.outstanding.tell(&actor);
             self.actor = Some(actor);
         }
     }
@@ -72,7 +106,7 @@ impl Debt {
         {
             self.enter_queue();
             self.outstanding.queued.fetch_sub(1, Ordering::SeqCst);
-            self.tell(&actor);
+            self.outstanding.tell(&actor);
         }
     }
 
@@ -80,13 +114,6 @@ impl Debt {
         if !std::mem::replace(&mut self.is_queued, true) {
             self.outstanding.queued.fetch_add(1, Ordering::SeqCst);
             self.outstanding.unqueued.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-
-    fn tell(&self, actor: &Addr<SkuActor>) {
-        if self.outstanding.is_awaited.swap(false, Ordering::SeqCst) {
-            // Past the mailbox's bound, as it must arrive; there is one at most.
-            actor.do_send(Settle::Done);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::domain::{Sku, Timestamp};
 /// The longest sleep: the system's clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_millis(250);
 /// After a failure the SKU is tried again so much later.
-const RETRY_MS: i64 = 500;
+pub const RETRY_MS: i64 = 500;
 /// SKUs that are woken side by side, so that their expiries share syncs.
 const AT_ONCE: usize = 256;
 

@@ -7,7 +7,7 @@
 //!
 //! The step is a task of its own: a client that goes away ends its request, and not the step.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{Addr, Message};
@@ -15,13 +15,13 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use super::batch::Operation;
-use super::debt::{Debt, Outstanding};
+use super::debt::{Debt, Outstanding, Returned};
 use super::order::Moved;
 use super::registry::Place;
-use super::sku::{GiveBack, SkuActor, expire_due};
+use super::sku::{SkuActor, State, expire_due};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, Told, actor_is_gone};
 use crate::domain::joint::{Cart, CartLine, Joint, JointAction, JointRefusal, JointRequest, Stocks, decide_joint};
-use crate::domain::{Event, Origin, Reservation, ReservationId, Sku, Stock, Timestamp};
+use crate::domain::{Action, Event, Origin, Reservation, ReservationId, Sku, Stock, Timestamp};
 use crate::journal::{Append, JournalError, Receipt, Record};
 
 /// What a caller asks, before it is known what the reservation that it names holds.
@@ -51,12 +51,12 @@ pub enum Ask {
 
 /// Where the states that a step needs come together.
 struct Muster {
-    state: Mutex<State>,
+    state: Mutex<Mustered>,
     /// All are there, or one will not come.
     complete: Notify,
 }
 
-struct State {
+struct Mustered {
     loans: Vec<Option<Loan>>,
     missing: usize,
     failure: Option<JournalError>,
@@ -75,22 +75,26 @@ pub struct Seat {
 struct Loan {
     actor: Addr<SkuActor>,
     outstanding: Arc<Outstanding>,
-    stock: Option<Stock>,
+    state: Option<State>,
     /// Something that it rests on is in flight.
     is_ahead: bool,
-    has_expired: bool,
-    place: Option<Place>,
+    /// Something that changes it is to be appended.
+    is_changed: bool,
+    is_over: bool,
+    /// As long as it is there, the actor is not stopped.
+    _place: Option<Place>,
 }
 
 impl Seat {
-    pub fn take(mut self, stock: Stock, is_ahead: bool, actor: Addr<SkuActor>, outstanding: Arc<Outstanding>) {
+    pub fn take(mut self, state: State, is_ahead: bool, actor: Addr<SkuActor>, outstanding: Arc<Outstanding>) {
         let loan = Loan {
             actor,
             outstanding,
-            stock: Some(stock),
+            state: Some(state),
             is_ahead,
-            has_expired: false,
-            place: self.place.take(),
+            is_changed: false,
+            is_over: false,
+            _place: self.place.take(),
         };
         let mut state = self.muster.state();
         if state.failure.is_some() {
@@ -125,7 +129,7 @@ impl Muster {
     fn of(count: usize) -> Arc<Self> {
         let mut loans = Vec::new();
         loans.resize_with(count, || None);
-        let state = State {
+        let state = Mustered {
             loans,
             missing: count,
             failure: None,
@@ -161,7 +165,7 @@ impl Muster {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Mustered> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -169,8 +173,8 @@ impl Muster {
 impl Loan {
     /// Ends the loan; the state has in it what the log has in its queue.
     fn give_back(mut self) {
-        let stock = self.stock.take();
-        self.send_back(stock);
+        let state = self.state.take();
+        self.end(state);
     }
 
     /// The same, after an append of what was decided was queued; the actor hears how that ends.
@@ -181,21 +185,18 @@ impl Loan {
         debt
     }
 
-    fn send_back(&mut self, stock: Option<Stock>) {
-        if let Some(place) = self.place.take() {
-            // Past the mailbox's bound, as it must arrive; there is one for each loan.
-            self.actor.do_send(GiveBack {
-                stock,
-                has_expired: self.has_expired,
-                place,
-            });
-        }
+    fn end(&mut self, state: Option<State>) {
+        let is_changed = self.is_changed;
+        self.outstanding.give_back(Returned { state, is_changed }, &self.actor);
+        self.is_over = true;
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.send_back(None);
+        if !self.is_over {
+            self.end(None);
+        }
     }
 }
 
@@ -208,8 +209,11 @@ struct Borrowed {
 
 impl Borrowed {
     fn of(skus: Vec<Sku>, mut loans: Vec<Loan>) -> Self {
-        let stocks = loans.iter_mut().map(|loan| loan.stock.take().unwrap_or_default());
-        let stocks: Vec<(Sku, Stock)> = skus.into_iter().zip(stocks).collect();
+        // The rest of the state waits in its loan.
+        let stocks = loans
+            .iter_mut()
+            .map(|loan| loan.state.as_mut().map(|state| std::mem::take(&mut state.stock)));
+        let stocks: Vec<(Sku, Stock)> = skus.into_iter().zip(stocks.map(Option::unwrap_or_default)).collect();
         Self {
             grounds: stocks
                 .iter()
@@ -230,15 +234,16 @@ impl Borrowed {
         for ((sku, stock), loan) in self.stocks.iter_mut().zip(&mut self.loans) {
             let before = records.len();
             expire_due(sku, stock, now, &mut records);
-            loan.has_expired = records.len() > before;
+            loan.is_changed = records.len() > before;
         }
         records
     }
 
     fn evolve(&mut self, event: &Event) {
-        for (sku, stock) in self.stocks.iter_mut() {
+        for ((sku, stock), loan) in self.stocks.iter_mut().zip(&mut self.loans) {
             if !event.of_sku(sku).changes.is_empty() {
                 stock.evolve(sku, event);
+                loan.is_changed = true;
             }
         }
     }
@@ -246,27 +251,26 @@ impl Borrowed {
     /// What the reservation holds by the books of the SKUs is what it says itself. It does not while something that
     /// changes it is in flight.
     fn agrees(&self, reservation: &Reservation) -> bool {
-        reservation.lines.iter().all(|line| {
+        // What it says to hold no more, it does not.
+        let mut held = reservation.lines.iter().filter(|line| line.held > 0);
+        held.all(|line| {
             let holds = self.stocks.get(&line.sku).and_then(Stock::holds);
             let hold = holds.and_then(|holds| holds.get(&reservation.reservation_id, &line.store_id));
-            hold.map_or(0, |hold| hold.held) == line.held
-                && hold.is_none_or(|hold| hold.expires_at == reservation.expires_at)
+            hold.is_some_and(|hold| hold.held == line.held && hold.expires_at == reservation.expires_at)
         })
     }
 
-    fn give_back(self) {
-        self.end(Loan::give_back);
+    fn give_back(self, inventory: &Inventory) {
+        self.end(inventory, Loan::give_back);
     }
 
-    fn give_back_appended(self) -> Vec<Debt> {
-        self.end(Loan::give_back_appended)
-    }
-
-    fn end<T>(self, end: impl Fn(Loan) -> T) -> Vec<T> {
-        let stocks = self.stocks.into_all().map(|(_, stock)| stock);
-        let loans = self.loans.into_iter().zip(stocks);
-        let ended = loans.map(|(mut loan, stock)| {
-            loan.stock = Some(stock);
+    fn end<T>(self, inventory: &Inventory, end: impl Fn(Loan) -> T) -> Vec<T> {
+        let loans = self.loans.into_iter().zip(self.stocks.into_all());
+        let ended = loans.map(|(mut loan, (sku, stock))| {
+            if let Some(state) = &mut loan.state {
+                state.stock = stock;
+                state.tell_deadline(&sku, inventory);
+            }
             end(loan)
         });
         ended.collect()
@@ -316,8 +320,9 @@ impl Inventory {
             key_claim = Some(claim);
         }
         let _id_claims = self.claim_ids(&mut ask).await?;
+        let looked_back = self.look_back_each(&ask).await?;
         loop {
-            match self.attempt(&ask, &origin, keyed, dry_run).await {
+            match self.attempt(&ask, &looked_back, &origin, keyed, dry_run).await {
                 Ok(Attempt::Done(outcome)) => return Ok(outcome),
                 Ok(Attempt::Again) => {}
                 Err(error) => {
@@ -338,6 +343,7 @@ impl Inventory {
     async fn attempt(
         self: &Arc<Self>,
         ask: &Ask,
+        looked_back: &[Moved],
         origin: &Origin,
         keyed: Option<Keyed>,
         dry_run: bool,
@@ -353,31 +359,49 @@ impl Inventory {
         {
             // Somebody else's step on it is in flight. With the states here nobody can begin another.
             if !self.wait_for(&borrowed).await? {
-                return Ok(again(borrowed));
+                return Ok(self.again(borrowed));
             }
             match self.action(ask).await {
                 Ok(action) => request.action = action,
                 Err(refused) => {
-                    borrowed.give_back();
+                    borrowed.give_back(self);
                     return Err(refused);
                 }
+            }
+            if request
+                .reservation_mut()
+                .is_some_and(|reservation| !borrowed.agrees(reservation))
+            {
+                borrowed.give_back(self);
+                let fault = "a reservation and the levels that it holds do not agree; `holdfast verify` tells which";
+                return Err(JournalError::Damaged(fault.to_owned()).into());
             }
         }
         if let JointAction::Batch(requests) = &mut request.action
             && requests.iter().any(|request| request.counted().is_some())
         {
             if !self.wait_for(&borrowed).await? {
-                return Ok(again(borrowed));
+                return Ok(self.again(borrowed));
             }
-            for request in requests {
-                let moved = self.moved_since(request, Moved::NOTHING).await?;
+            let counts = requests.iter_mut().zip(looked_back);
+            let counts = counts.filter(|(request, _)| request.counted().is_some());
+            let sums = counts.map(async |(request, before)| {
+                let moved = self.moved_since(request, *before).await?;
                 request.set_moved(moved.sum);
+                Ok::<_, JournalError>(())
+            });
+            let summed: Result<(), JournalError> = join_all(sums).await.into_iter().collect();
+            if let Err(error) = summed {
+                borrowed.give_back(self);
+                return Err(error.into());
             }
         }
         let now = self.clock.now();
         let mut records = borrowed.expire(now);
         if let Some(reservation) = request.reservation_mut() {
-            records.iter().for_each(|record| reservation.evolve(&record.event));
+            for Record { event, .. } in &records {
+                reservation.take(&event.holds_of(&reservation.reservation_id), event.at);
+            }
         }
         let decided = decide_joint(&borrowed.stocks, &request, now);
         let place = records.len() as u64;
@@ -397,7 +421,7 @@ impl Inventory {
             }
         };
         let first_seq = if records.is_empty() && !borrowed.is_ahead() {
-            borrowed.give_back();
+            borrowed.give_back(self);
             None
         } else {
             match self.append(borrowed, records).await {
@@ -472,17 +496,42 @@ impl Inventory {
                 claims.push(claim);
             }
             Ask::Batch(operations) => {
-                let mut chosen = HashSet::new();
+                let mut chosen: HashMap<ReservationId, bool> = HashMap::new();
                 for operation in operations {
-                    self.check_counted_at(&operation.request)?;
-                    let is_again = operation.chosen_id().is_some_and(|id| !chosen.insert(id.clone()));
-                    let is_chosen = operation.chose_reservation && !is_again;
-                    claims.extend(self.claim_reservation(&mut operation.request, is_chosen).await?);
+                    let index = operation.index;
+                    let in_operation = |error| ExecuteError::in_operation(index, error);
+                    self.check_counted_at(&operation.request).map_err(in_operation)?;
+                    if let Action::Reserve(reserve) = &mut operation.request.action
+                        && operation.chose_reservation
+                    {
+                        let id = reserve.reservation_id.clone();
+                        // Of two that choose the same, the first claims it for both.
+                        if let Some(is_taken) = chosen.get(&id) {
+                            reserve.is_taken = *is_taken;
+                            continue;
+                        }
+                        let (claim, is_taken) = self.claim_id(&id).await.map_err(in_operation)?;
+                        reserve.is_taken = is_taken;
+                        chosen.insert(id, is_taken);
+                        claims.push(claim);
+                    }
                 }
             }
             _ => {}
         }
         Ok(claims)
+    }
+
+    /// What the log says of the movements since each count of the past, before anybody waits for this step.
+    async fn look_back_each(&self, ask: &Ask) -> Result<Vec<Moved>, ExecuteError> {
+        let Ask::Batch(operations) = ask else {
+            return Ok(Vec::new());
+        };
+        let mut moved = Vec::with_capacity(operations.len());
+        for Operation { request, .. } in operations {
+            moved.push(self.moved_since(request, Moved::NOTHING).await?);
+        }
+        Ok(moved)
     }
 
     /// Has the states of all these SKUs lent.
@@ -517,6 +566,8 @@ impl Inventory {
         match self.journal.append(append).await {
             Ok(_) => Ok(true),
             Err(JournalError::Conflict) => Ok(false),
+            // What it stands behind may have happened; this step certainly has not.
+            Err(JournalError::Unknown(reason)) => Err(JournalError::Unavailable(reason).into()),
             Err(error) => Err(error.into()),
         }
     }
@@ -531,10 +582,10 @@ impl Inventory {
         let appended = self.journal.append(append);
         let debts = match is_empty {
             true => {
-                borrowed.give_back();
+                borrowed.give_back(self);
                 Vec::new()
             }
-            false => borrowed.give_back_appended(),
+            false => borrowed.end(self, Loan::give_back_appended),
         };
         let result = appended.await;
         debts
@@ -543,7 +594,12 @@ impl Inventory {
         result.map(|appended| appended.first_seq)
     }
 
-    async fn explain_joint(&self, refusal: JointRefusal) -> Result<JointRefusal, JournalError> {
+    fn again(&self, borrowed: Borrowed) -> Attempt {
+        borrowed.give_back(self);
+        Attempt::Again
+    }
+
+    async fn explain_joint(self: &Arc<Self>, refusal: JointRefusal) -> Result<JointRefusal, ExecuteError> {
         let JointRefusal::Operations(refused) = refusal else {
             return Ok(refusal);
         };
@@ -555,11 +611,6 @@ impl Inventory {
     }
 }
 
-fn again(borrowed: Borrowed) -> Attempt {
-    borrowed.give_back();
-    Attempt::Again
-}
-
 /// What the caller is told of it.
 fn told(joint: Joint, is_batch: bool) -> (Arc<Event>, Told) {
     let Joint {
@@ -569,7 +620,7 @@ fn told(joint: Joint, is_batch: bool) -> (Arc<Event>, Told) {
     } = joint;
     let made = || {
         let id = event.reservation_id.as_ref()?;
-        Reservation::made_by(&event, id)
+        Reservation::made_by(&event, &event.holds_of(id))
     };
     let told = match is_batch {
         true => Told::Operations(operations.into()),

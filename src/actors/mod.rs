@@ -34,7 +34,7 @@ use self::sku::KeepHouse;
 use crate::domain::command::Counted;
 use crate::domain::joint::{JointRefusal, Touched};
 use crate::domain::{
-    Action, Event, HoldStep, Item, Level, Reason, Refusal, Request, Reservation, ReservationId, Sku, StoreId, Timestamp,
+    Action, Event, Item, Level, Reason, Refusal, Request, Reservation, ReservationId, Sku, StoreId, Timestamp,
 };
 use crate::journal::record::Digest;
 use crate::journal::{
@@ -114,6 +114,11 @@ pub enum Told {
 pub enum ExecuteError {
     Refused(Box<Refusal>),
     RefusedJoint(Box<JointRefusal>),
+    /// Of an atomic batch: one of its operations, by its place.
+    InOperation {
+        index: u32,
+        error: Box<ExecuteError>,
+    },
     /// The idempotency key stands for another request.
     KeyReused,
     /// The first request with this key is still running.
@@ -131,6 +136,13 @@ pub enum ExecuteError {
         sku: Sku,
     },
     Journal(JournalError),
+}
+
+impl ExecuteError {
+    fn in_operation(index: u32, error: Self) -> Self {
+        let error = Box::new(error);
+        Self::InOperation { index, error }
+    }
 }
 
 impl From<JournalError> for ExecuteError {
@@ -288,17 +300,17 @@ impl Inventory {
                 past.go_back(seq, &event);
             }
         }
-        if past.has_holds()
-            && let Some(expiry) = self.next_expiry(sku, past.seq(), at).await?
-        {
-            past.expire(&expiry, at);
+        if past.has_holds() {
+            for expiry in self.next_expiries(sku, past.seq(), at).await? {
+                past.expire(&expiry, at);
+            }
         }
         Ok(past.item())
     }
 
-    /// The first expiry of holds behind a place in the log. Mostly it is recorded within a second; that of a service
-    /// that was down comes later, and is looked for in ever wider spans.
-    async fn next_expiry(&self, sku: &Sku, after: u64, at: Timestamp) -> Result<Option<Event>, JournalError> {
+    /// The first expiry of holds behind a place in the log, which may be several events of the same moment. Mostly it is
+    /// recorded within a second; that of a service that was down comes later, and is looked for in ever wider spans.
+    async fn next_expiries(&self, sku: &Sku, after: u64, at: Timestamp) -> Result<Vec<Event>, JournalError> {
         let now = self.clock.now();
         let mut span_seconds = 2;
         loop {
@@ -310,12 +322,16 @@ impl Inventory {
                 after,
                 ..HistoryFilter::default()
             };
-            let (mut before, mut first) = (u64::MAX, None);
-            while let Some((seq, event)) = self.journal.history(filter.clone(), before, HISTORY_PAGE).await?.pop() {
-                before = seq;
-                first = Some(event);
+            let (mut before, mut first) = (u64::MAX, Vec::new());
+            loop {
+                let page = self.journal.history(filter.clone(), before, HISTORY_PAGE).await?;
+                let Some((seq, earliest)) = page.last() else { break };
+                before = *seq;
+                let at_first = earliest.at;
+                first.extend(page.into_iter().map(|(_, event)| event));
+                first.retain(|event: &Event| event.at == at_first);
             }
-            if first.is_some() || to >= now {
+            if !first.is_empty() || to >= now {
                 return Ok(first);
             }
             span_seconds *= 10;
@@ -411,33 +427,12 @@ impl Inventory {
 
     async fn told_then(&self, receipt: Receipt, seq: u64) -> Result<Told, JournalError> {
         if let Some(id) = receipt.reservation {
-            let reservation = self.reservation_after(&id, seq).await?;
-            return Ok(Told::Reservation(Arc::new(reservation)));
+            let then = self.journal.reservation_at(&id, seq).await?;
+            let lost = || JournalError::Damaged(format!("the log does not tell of reservation {id:?} at {seq}"));
+            return Ok(Told::Reservation(Arc::new(then.ok_or_else(lost)?)));
         }
         let operations = receipt.operations.map(Told::Operations);
         Ok(receipt.item.map(Told::Item).or(operations).unwrap_or(Told::Event))
-    }
-
-    /// A reservation as an event of it left it.
-    async fn reservation_after(&self, id: &ReservationId, seq: u64) -> Result<Reservation, JournalError> {
-        let filter = HistoryFilter {
-            reservation: Some(id.clone()),
-            ..HistoryFilter::default()
-        };
-        let is_made = |event: &Event| {
-            let mut holds = event.holds.iter();
-            holds.any(|hold| hold.reservation_id == *id && hold.step == HoldStep::Placed)
-        };
-        let (mut events, mut before) = (Vec::new(), seq + 1);
-        while !events.last().is_some_and(is_made)
-            && let Some((seq, event)) = self.journal.history(filter.clone(), before, 1).await?.pop()
-        {
-            before = seq;
-            events.push(event);
-        }
-        let reservation = Reservation::of_events(id, events.iter().rev());
-        reservation
-            .ok_or_else(|| JournalError::Damaged(format!("the log does not tell of reservation {id:?} at {seq}")))
     }
 
     /// A reservation, open or over.
@@ -576,7 +571,7 @@ impl Inventory {
         })))
     }
 
-    async fn explained(&self, answer: Result<Outcome, ExecuteError>) -> Result<Outcome, ExecuteError> {
+    async fn explained(self: &Arc<Self>, answer: Result<Outcome, ExecuteError>) -> Result<Outcome, ExecuteError> {
         match answer {
             Err(ExecuteError::Refused(refusal)) => {
                 let explained = self.explain(*refusal).await?;
@@ -587,11 +582,11 @@ impl Inventory {
     }
 
     /// What a single SKU cannot tell of a reservation, the directory can.
-    async fn explain(&self, refusal: Refusal) -> Result<Refusal, JournalError> {
+    async fn explain(self: &Arc<Self>, refusal: Refusal) -> Result<Refusal, ExecuteError> {
         let Reason::NoHold { reservation_id } = refusal.reason else {
             return Ok(refusal);
         };
-        let reservation = self.journal.reservation(&reservation_id).await?;
+        let reservation = self.reservation(&reservation_id).await?;
         let holds_now = |reservation: &Reservation| {
             let line = reservation.line(&refusal.sku, &refusal.store_id);
             line.is_some_and(|line| line.held > 0)

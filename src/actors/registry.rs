@@ -12,6 +12,7 @@ use super::order::{Execute, Task};
 use super::sku::SkuActor;
 use super::{ExecuteError, Inventory};
 use crate::domain::Sku;
+use crate::journal::JournalError;
 
 #[derive(Default)]
 pub struct Registry {
@@ -42,12 +43,7 @@ impl Registry {
             Some(task) => task,
         };
         loop {
-            // An actor ends without leaving the map only by a defect, or when its thread ends at shutdown.
-            self.actors.remove_if(sku, |_, entry| !entry.address.connected());
-            self.actors.entry(sku.clone()).or_insert_with(|| Entry {
-                address: SkuActor::start_for(sku.clone(), inventory.clone()),
-                places: Arc::default(),
-            });
+            self.start(inventory, sku);
             message = match self.try_send(sku, message, inventory.settings.queue_limit)? {
                 None => return Ok(()),
                 Some(task) => task,
@@ -75,20 +71,30 @@ impl Registry {
     /// A place in the queue of the SKU's actor, which may stop only when the place is gone; and whether the actor had to
     /// be started.
     pub fn enter(&self, inventory: &Arc<Inventory>, sku: &Sku) -> Result<(Addr<SkuActor>, Place, bool), ExecuteError> {
-        self.actors.remove_if(sku, |_, entry| !entry.address.connected());
-        let mut is_new = false;
-        let entry = self.actors.entry(sku.clone()).or_insert_with(|| {
-            is_new = true;
-            Entry {
-                address: SkuActor::start_for(sku.clone(), inventory.clone()),
-                places: Arc::default(),
+        for is_new in [false, true] {
+            if is_new {
+                self.start(inventory, sku);
             }
-        });
-        let place = Place(entry.places.clone());
-        if entry.places.fetch_add(1, Ordering::AcqRel) >= inventory.settings.queue_limit {
-            return Err(ExecuteError::Overloaded { sku: sku.clone() });
+            let Some(entry) = self.actors.get(sku).filter(|entry| entry.address.connected()) else {
+                continue;
+            };
+            let place = Place(entry.places.clone());
+            return match entry.places.fetch_add(1, Ordering::AcqRel) < inventory.settings.queue_limit {
+                true => Ok((entry.address.clone(), place, is_new)),
+                false => Err(ExecuteError::Overloaded { sku: sku.clone() }),
+            };
         }
-        Ok((entry.address.clone(), place, is_new))
+        // Nothing was begun: the service is stopping.
+        Err(JournalError::Unavailable("the service is stopping".to_owned()).into())
+    }
+
+    fn start(&self, inventory: &Arc<Inventory>, sku: &Sku) {
+        // An actor ends without leaving the map only by a defect, or when its thread ends at shutdown.
+        self.actors.remove_if(sku, |_, entry| !entry.address.connected());
+        self.actors.entry(sku.clone()).or_insert_with(|| Entry {
+            address: SkuActor::start_for(sku.clone(), inventory.clone()),
+            places: Arc::default(),
+        });
     }
 
     pub fn actors(&self) -> Vec<Addr<SkuActor>> {

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 
 use super::debt::{Debt, Outstanding};
+use super::expiry::RETRY_MS;
 use super::gathering::Part;
 use super::joint::Seat;
 use super::order::{Decided, Execute, MovedNow, Waiting};
-use super::registry::Place;
 use super::{Inventory, new_id};
 use crate::domain::{Origin, Principal, RequestId, Sku, Stock, Timestamp, expire};
 use crate::journal::{Append, Appended, JournalError, Record};
@@ -26,8 +26,8 @@ use crate::journal::{Append, Appended, JournalError, Record};
 pub struct SkuActor {
     sku: Sku,
     inventory: Arc<Inventory>,
-    /// Runs ahead of the journal by what is in flight; `None` until it is loaded, and while it is lent.
-    stock: Option<Stock>,
+    /// `None` until it is loaded, and while it is lent.
+    state: Option<State>,
     waiting: Waiting,
     /// Joint steps that want its state, in the order in which they are to have it.
     joints: VecDeque<Seat>,
@@ -36,9 +36,9 @@ pub struct SkuActor {
     /// Appends that others make of what it has decided, or what was decided for it.
     outstanding: Arc<Outstanding>,
     is_lent: bool,
-    /// That holds are over is being recorded; once it is, the next deadline is to be told.
-    is_expiring: bool,
-    /// One of them has failed: it decides nothing more until it has loaded its state anew.
+    /// It is their turn: whoever decides must not keep a joint step waiting for ever, which has other SKUs in its hands.
+    joints_first: bool,
+    /// An append has failed: it decides nothing more until it has loaded its state anew.
     failed: bool,
     looking_back: bool,
     /// Changed since its last snapshot was begun.
@@ -46,8 +46,32 @@ pub struct SkuActor {
     /// Set while a snapshot is waiting to be written, which does not keep the actor from stopping.
     saving: Rc<Cell<bool>>,
     last_used: Timestamp,
+}
+
+/// What an actor owns, and lends to joint steps.
+pub struct State {
+    /// Runs ahead of the journal by what is in flight.
+    pub stock: Stock,
     /// The deadline that was told to the expiry queue last.
     told_deadline: Option<Timestamp>,
+}
+
+impl State {
+    /// Tells the expiry queue when it must wake this SKU. It is told anew only of an earlier moment than it knows:
+    /// holds come and go, and what it knows is enough as long as it wakes the SKU in time.
+    pub fn tell_deadline(&mut self, sku: &Sku, inventory: &Inventory) {
+        let Some(next) = self.stock.next_deadline() else { return };
+        let now = inventory.clock.now();
+        // What is over and not recorded could not be, and is tried again later.
+        let at = next.max(Timestamp::from_millis(
+            now.as_millis() + RETRY_MS * i64::from(next <= now),
+        ));
+        let told = self.told_deadline.filter(|told| *told > now);
+        if told.is_none_or(|told| at < told) {
+            inventory.deadlines.add(at, sku.clone());
+            self.told_deadline = Some(at);
+        }
+    }
 }
 
 /// Asks for what is to be done every so often; see [`SkuActor::keep_house`].
@@ -65,16 +89,6 @@ pub enum Settle {
     Failed,
 }
 
-/// Gives a lent state back, with all that has been decided on it; none where it got lost.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct GiveBack {
-    pub stock: Option<Stock>,
-    /// Holds on it were over, which is being recorded.
-    pub has_expired: bool,
-    pub place: Place,
-}
-
 impl SkuActor {
     pub fn start_for(sku: Sku, inventory: Arc<Inventory>) -> Addr<Self> {
         Self::create(|context| {
@@ -84,30 +98,30 @@ impl SkuActor {
                 last_used: inventory.clock.now(),
                 sku,
                 inventory,
-                stock: None,
+                state: None,
                 waiting: Waiting::default(),
                 joints: VecDeque::new(),
                 is_appending: false,
                 outstanding: Arc::default(),
                 is_lent: false,
-                is_expiring: false,
+                joints_first: false,
                 failed: false,
                 looking_back: false,
                 dirty: false,
                 saving: Rc::default(),
-                told_deadline: None,
             }
         })
     }
 
     fn load(&mut self, context: &mut Context<Self>) {
-        self.stock = None;
-        // After a failure, the expiry queue tries again by itself, and must not be told a moment that has passed.
-        self.is_expiring = false;
+        self.state = None;
         let load = self.inventory.journal.load(&self.sku).into_actor(self);
         context.spawn(load.map(|loaded, actor, context| match loaded {
             Ok(stock) => {
-                actor.stock = Some(stock);
+                actor.state = Some(State {
+                    stock,
+                    told_deadline: None,
+                });
                 actor.tell_deadline();
                 actor.go_on(context);
             }
@@ -130,12 +144,17 @@ impl SkuActor {
 
     /// Goes on with what waits, as far as that can be.
     fn go_on(&mut self, context: &mut Context<Self>) {
+        self.take_back();
+        // After a failure the state is loaded anew, once nothing is in flight any more and nobody has it.
+        if self.failed && self.in_flight() == 0 && !self.is_lent {
+            self.failed = false;
+            self.load(context);
+        }
+        if self.joints_first {
+            self.lend(context);
+        }
         self.decide_waiting(context);
         self.lend(context);
-        if self.is_expiring && !self.failed && self.in_flight() == 0 {
-            self.is_expiring = false;
-            self.tell_next_deadline();
-        }
         if self.waits_for_others() {
             self.outstanding.listen();
             // What has happened before it listened, nobody tells it.
@@ -147,13 +166,27 @@ impl SkuActor {
 
     fn waits_for_others(&self) -> bool {
         let has_work = !self.waiting.is_empty() || !self.joints.is_empty();
-        has_work && self.outstanding.unqueued() > 0
-            || (self.failed || self.is_expiring || self.waiting.looks_back()) && self.outstanding.all() > 0
+        let is_away = self.is_lent && !self.outstanding.has_returned();
+        let is_behind = self.outstanding.all() > 0;
+        has_work && (is_away || self.outstanding.unqueued() > 0)
+            || self.failed && (is_away || is_behind)
+            || self.waiting.looks_back() && is_behind
+    }
+
+    /// Takes back what it has lent, if that is there.
+    fn take_back(&mut self) {
+        let Some(returned) = self.is_lent.then(|| self.outstanding.take_back()).flatten() else {
+            return;
+        };
+        self.is_lent = false;
+        self.failed |= returned.state.is_none();
+        self.state = returned.state;
+        self.dirty |= returned.is_changed;
     }
 
     /// Decides all that waits and appends what came of it.
     fn decide_waiting(&mut self, context: &mut Context<Self>) {
-        let is_ready = self.stock.is_some() && !self.failed && !self.looking_back;
+        let is_ready = self.state.is_some() && !self.failed && !self.looking_back;
         if !is_ready || self.waiting.is_empty() || self.outstanding.unqueued() > 0 {
             return;
         }
@@ -166,6 +199,7 @@ impl SkuActor {
         // Batches append by the thousand, and while the log writes one the next is decided. Everybody else is faster in
         // larger groups.
         if !self.is_appending || self.waiting.has_batches() {
+            self.joints_first = !self.joints.is_empty();
             self.decide_first(self.waiting.len(), context);
         }
     }
@@ -174,16 +208,18 @@ impl SkuActor {
     /// is decided on it comes in behind that.
     fn lend(&mut self, context: &mut Context<Self>) {
         let is_ready = !self.failed && !self.looking_back && self.outstanding.unqueued() == 0;
-        // Who looks back waits until nothing is in flight: joint steps must not keep it waiting for ever.
-        if !is_ready || self.joints.is_empty() || self.waiting.looks_back() {
+        // Who looks back waits until nothing is in flight: joint steps must not keep it waiting for ever either.
+        let is_their_turn = self.joints_first || !self.waiting.looks_back();
+        if !is_ready || !is_their_turn || self.joints.is_empty() {
             return;
         }
-        let Some(stock) = self.stock.take() else { return };
+        let Some(state) = self.state.take() else { return };
+        self.joints_first = false;
         self.is_lent = true;
         self.last_used = self.inventory.clock.now();
         let is_ahead = self.in_flight() > 0;
         if let Some(seat) = self.joints.pop_front() {
-            seat.take(stock, is_ahead, context.address(), self.outstanding.clone());
+            seat.take(state, is_ahead, context.address(), self.outstanding.clone());
         }
     }
 
@@ -232,13 +268,14 @@ impl SkuActor {
 
     /// Decides the first so many of what waits and appends what came of it.
     fn decide_first(&mut self, count: usize, context: &mut Context<Self>) {
-        let Some(stock) = self.stock.as_mut() else { return };
+        let Some(State { stock, .. }) = self.state.as_mut() else {
+            return;
+        };
         let ground = stock.version();
         let now = self.inventory.clock.now();
         self.last_used = now;
         let mut records = Vec::with_capacity(self.waiting.len());
         expire_due(&self.sku, stock, now, &mut records);
-        self.is_expiring |= !records.is_empty();
         let mut moved = MovedNow::kept_if(self.waiting.looks_back());
         let decided: Vec<Decided> = self
             .waiting
@@ -248,6 +285,7 @@ impl SkuActor {
             .collect();
         // With nothing in flight, what was decided rests on what is durable.
         if records.is_empty() && self.in_flight() == 0 {
+            self.tell_deadline();
             decided.into_iter().for_each(|decided| decided.answer(0));
             return;
         }
@@ -278,7 +316,7 @@ impl SkuActor {
         match result {
             Ok(Appended { first_seq }) => {
                 decided.into_iter().for_each(|decided| decided.answer(first_seq));
-                self.go_on_or_load(context);
+                self.go_on(context);
             }
             Err(JournalError::Conflict) => {
                 for decided in decided.into_iter().rev() {
@@ -302,44 +340,21 @@ impl SkuActor {
     /// names a version that there is not.
     fn begin_anew(&mut self, context: &mut Context<Self>) {
         self.failed = true;
-        self.go_on_or_load(context);
-    }
-
-    /// After a failure the state is loaded anew, once nothing is in flight any more and nobody has it.
-    fn go_on_or_load(&mut self, context: &mut Context<Self>) {
-        if self.failed && self.in_flight() == 0 && !self.is_lent {
-            self.failed = false;
-            self.load(context);
-        }
         self.go_on(context);
     }
 
-    /// What is over is recorded: a moment that has passed need not be told again. After a failure it is
-    /// left as it was, as the queue tries again by itself.
-    fn tell_next_deadline(&mut self) {
-        if self.told_deadline.is_some() {
-            let now = self.inventory.clock.now();
-            self.told_deadline = self.told_deadline.filter(|told| *told > now);
-        }
-        self.tell_deadline();
-    }
-
-    /// Tells the expiry queue when it must wake this SKU. It is told anew only of an earlier moment: holds
-    /// come and go, and what it knows is enough as long as it wakes the SKU in time.
     fn tell_deadline(&mut self) {
-        let next = self.stock.as_ref().and_then(Stock::next_deadline);
-        if let Some(at) = next.filter(|at| self.told_deadline.is_none_or(|told| *at < told)) {
-            self.inventory.deadlines.add(at, self.sku.clone());
-            self.told_deadline = Some(at);
+        if let Some(state) = &mut self.state {
+            state.tell_deadline(&self.sku, &self.inventory);
         }
     }
 
     /// Every so often: writes the snapshot of what has changed, and stops if there is nothing to do. It is asked to, as
     /// every wake-up of an actor polls each of its timers.
     fn keep_house(&mut self, context: &mut Context<Self>) {
-        if self.dirty && !self.saving.get() && self.in_flight() == 0 {
-            // What changes from here on is in the next one.
-            self.dirty = false;
+        if self.dirty && !self.saving.get() {
+            // What changes from here on is in the next one, and what is in flight.
+            self.dirty = self.in_flight() > 0;
             self.saving.set(true);
             actix_web::rt::spawn(save_in_turn(
                 self.inventory.clone(),
@@ -378,6 +393,7 @@ impl Handler<KeepHouse> for SkuActor {
     type Result = ();
 
     fn handle(&mut self, _: KeepHouse, context: &mut Self::Context) {
+        self.take_back();
         self.keep_house(context);
     }
 }
@@ -390,7 +406,7 @@ impl Handler<Settle> for SkuActor {
             self.outstanding.failed();
             self.failed = true;
         }
-        self.go_on_or_load(context);
+        self.go_on(context);
     }
 }
 
@@ -403,25 +419,12 @@ impl Handler<Seat> for SkuActor {
     }
 }
 
-impl Handler<GiveBack> for SkuActor {
-    type Result = ();
-
-    fn handle(&mut self, message: GiveBack, context: &mut Self::Context) {
-        self.is_lent = false;
-        self.failed |= message.stock.is_none();
-        self.stock = message.stock;
-        self.dirty = true;
-        self.is_expiring |= message.has_expired;
-        self.tell_deadline();
-        self.go_on_or_load(context);
-    }
-}
-
 /// Records what is over. It is so before anything else is decided.
 pub fn expire_due(sku: &Sku, stock: &mut Stock, now: Timestamp, records: &mut Vec<Record>) {
-    while stock.next_deadline().is_some_and(|at| at <= now)
-        && let Some(event) = expire(sku, stock, now, &system())
-    {
+    if stock.next_deadline().is_none_or(|at| at > now) {
+        return;
+    }
+    for event in expire(sku, stock, now, &system()) {
         stock.evolve(sku, &event);
         records.push(Record {
             event: Arc::new(event),

@@ -61,10 +61,9 @@ impl Folder {
         self.last_time
     }
 
-    /// What is over by now, as an event that is still to be recorded.
-    pub fn over(&self, sku: &Sku, stock: &Stock, now: Timestamp) -> Option<Event> {
-        let deadline = stock.next_deadline()?;
-        (deadline <= now).then(|| expire(sku, stock, now, &self.origin))?
+    /// What is over by now, as events that are still to be recorded.
+    pub fn over(&self, sku: &Sku, stock: &Stock, now: Timestamp) -> Vec<Event> {
+        expire(sku, stock, now, &self.origin)
     }
 
     /// Records the holds that are over, as the start of a service does.
@@ -73,15 +72,13 @@ impl Folder {
         let deadlines = self.journal.deadlines().await?;
         for (_, sku) in deadlines.into_iter().filter(|(at, _)| *at <= now) {
             let stock = self.journal.load(&sku).await?;
-            let Some(event) = self.over(&sku, &stock, now) else {
-                continue;
+            let record = |event: Event| Record {
+                event: event.into(),
+                receipt: None,
             };
             let append = Append {
+                records: self.over(&sku, &stock, now).into_iter().map(record).collect(),
                 grounds: vec![(sku, stock.version())],
-                records: vec![Record {
-                    event: event.into(),
-                    receipt: None,
-                }],
             };
             self.journal
                 .append(append)

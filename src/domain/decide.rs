@@ -3,9 +3,11 @@
 //! Pure: the time and every id come in as arguments. Holds that are over must have been expired (by
 //! [`expire`]) before a request is decided, so that what is decided is what is recorded.
 
+use std::collections::BTreeMap;
+
 use super::command::{Counted, ReorderPoint, Reserve, Resource, Set};
 use super::{
-    Action, Change, Details, Event, EventKind, Expected, HoldChange, HoldStep, ItemChange, Level, MAX_QUANTITY,
+    Action, Change, Details, Event, EventKind, Expected, Hold, HoldChange, HoldStep, ItemChange, Level, MAX_QUANTITY,
     Movement, Origin, Request, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
 };
 
@@ -98,55 +100,58 @@ pub(super) fn decide_within(
 /// One event ends so many holds at most, so that its record stays of a size that can be read.
 const MAX_EXPIRED: usize = 1000;
 
-/// Ends holds that are over at `now`, in one event; `None` where nothing is over. It is to be asked again until then.
-pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Option<Event> {
-    let holds: Vec<HoldChange> = stock
-        .holds()?
-        .due(now, MAX_EXPIRED)
-        .into_iter()
-        .map(|hold| HoldChange {
-            reservation_id: hold.reservation_id.clone(),
-            sku: sku.clone(),
-            store_id: hold.store_id.clone(),
-            step: HoldStep::Expired,
-            quantity: hold.held,
-            held: 0,
-            expires_at: hold.expires_at,
-            requested: None,
+/// Ends every hold that is over at `now`: mostly in one event, and in none where nothing is over.
+pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Vec<Event> {
+    let due = stock.holds().map(|holds| holds.due(now)).unwrap_or_default();
+    let mut levels: BTreeMap<StoreId, Level> = BTreeMap::new();
+    let mut version = stock.version();
+    let mut events = Vec::new();
+    for holds in due.chunks(MAX_EXPIRED) {
+        let mut freed: BTreeMap<&StoreId, u64> = BTreeMap::new();
+        for hold in holds {
+            *freed.entry(&hold.store_id).or_default() += hold.held;
+        }
+        let changes = freed.into_iter().filter_map(|(store, freed)| {
+            let before = levels.get(store).or_else(|| stock.level(store)).copied()?;
+            let after = Level {
+                reserved: before.reserved - freed,
+                ..before
+            };
+            let change = change(sku, store, version, &before, after, None);
+            levels.insert(store.clone(), change.level(now));
+            Some(change)
+        });
+        let changes = changes.collect();
+        version += 1;
+        let holds: Vec<HoldChange> = holds.iter().map(|hold| expired(sku, hold)).collect();
+        events.push(Event {
+            kind: EventKind::ReservationExpired,
+            at: now,
+            by: origin.by.clone(),
+            request_id: origin.request_id.clone(),
+            reservation_id: only_reservation(&holds),
             reference: None,
-        })
-        .collect();
-    let mut stores: Vec<&StoreId> = holds.iter().map(|hold| &hold.store_id).collect();
-    stores.sort();
-    stores.dedup();
-    let changes = stores.into_iter().filter_map(|store| {
-        let level = stock.level(store)?;
-        let freed: u64 = holds.iter().filter(|h| h.store_id == *store).map(|h| h.quantity).sum();
-        Some(change(
-            sku,
-            store,
-            stock,
-            level,
-            Level {
-                reserved: level.reserved - freed,
-                ..*level
-            },
-            None,
-        ))
-    });
-    let changes: Vec<Change> = changes.collect();
-    (!changes.is_empty()).then(|| Event {
-        kind: EventKind::ReservationExpired,
-        at: now,
-        by: origin.by.clone(),
-        request_id: origin.request_id.clone(),
-        reservation_id: only_reservation(&holds),
+            note: None,
+            changes,
+            holds,
+            items: Vec::new(),
+        });
+    }
+    events
+}
+
+fn expired(sku: &Sku, hold: &Hold) -> HoldChange {
+    HoldChange {
+        reservation_id: hold.reservation_id.clone(),
+        sku: sku.clone(),
+        store_id: hold.store_id.clone(),
+        step: HoldStep::Expired,
+        quantity: hold.held,
+        held: 0,
+        expires_at: hold.expires_at,
+        requested: None,
         reference: None,
-        note: None,
-        changes,
-        holds,
-        items: Vec::new(),
-    })
+    }
 }
 
 struct Decision<'a> {
@@ -340,7 +345,7 @@ impl Decision<'_> {
     fn release_quantity(&self, level: &Level, requested: u64) -> Result<Event, Reason> {
         let mut left = requested;
         let mut released = Vec::new();
-        let own = |hold: &&super::Hold| hold.by == self.request.origin.by;
+        let own = |hold: &&Hold| hold.by == self.request.origin.by;
         let on_level = self.stock.holds().into_iter();
         for hold in on_level
             .flat_map(|holds| holds.oldest_first(&self.request.store_id))
@@ -395,7 +400,7 @@ impl Decision<'_> {
             ..target
         };
         let movement = Some(Movement::TransferIn);
-        let received = change(&self.request.sku, to, self.stock, &target, after, movement);
+        let received = change(&self.request.sku, to, self.stock.version(), &target, after, movement);
         event.changes.push(received);
         Ok(event)
     }
@@ -411,7 +416,7 @@ impl Decision<'_> {
             next_expiry: self
                 .stock
                 .holds()
-                .and_then(|holds| holds.next_deadline_in(&self.request.store_id)),
+                .and_then(|holds| holds.next_deadline_in(&self.request.store_id, None)),
         })
     }
 
@@ -458,7 +463,7 @@ impl Decision<'_> {
             reservation_id: None,
             reference: None,
             note,
-            changes: vec![change(sku, store_id, self.stock, before, after, movement)],
+            changes: vec![change(sku, store_id, self.stock.version(), before, after, movement)],
             holds: Vec::new(),
             items: Vec::new(),
         }
@@ -468,7 +473,7 @@ impl Decision<'_> {
 pub(super) fn change(
     sku: &Sku,
     store_id: &StoreId,
-    stock: &Stock,
+    version_before: u64,
     before: &Level,
     after: Level,
     movement: Option<Movement>,
@@ -482,7 +487,7 @@ pub(super) fn change(
         quantity: after.quantity,
         reserved: after.reserved,
         version: before.version + 1,
-        item_version: stock.version() + 1,
+        item_version: version_before + 1,
         reorder_point: after.reorder_point,
         low_stock: after.reorder_point.is_some_and(fell_to),
         moves: Box::default(),

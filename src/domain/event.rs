@@ -256,9 +256,30 @@ impl Event {
         changes.flat_map(|(i, change)| change.moves().map(move |one| (i, one)))
     }
 
-    /// Changes of holds, those of one reservation together as far as they stand beside each other; none is empty.
-    pub fn hold_runs(&self) -> impl Iterator<Item = &[HoldChange]> {
-        self.holds.chunk_by(|a, b| a.reservation_id == b.reservation_id)
+    /// What it does to the holds of a reservation.
+    pub fn holds_of(&self, id: &ReservationId) -> Vec<&HoldChange> {
+        self.holds.iter().filter(|hold| hold.reservation_id == *id).collect()
+    }
+
+    /// What it does to the holds of each reservation.
+    pub fn holds_by_reservation(&self) -> Vec<(&ReservationId, Vec<&HoldChange>)> {
+        // Mostly it is one, or few that stand apart.
+        let mut of_each: Vec<(&ReservationId, Vec<&HoldChange>)> = Vec::new();
+        for run in self.holds.chunk_by(|a, b| a.reservation_id == b.reservation_id) {
+            of_each.push((&run[0].reservation_id, run.iter().collect()));
+        }
+        if of_each.len() > 1 {
+            // Stable: what happens to a hold stays in its order.
+            of_each.sort_by_key(|(id, _)| *id);
+            of_each.dedup_by(|later, first| {
+                let is_same = later.0 == first.0;
+                if is_same {
+                    first.1.append(&mut later.1);
+                }
+                is_same
+            });
+        }
+        of_each
     }
 
     /// Whether its lists are in order of SKU, without which its parts cannot be found.

@@ -1,6 +1,7 @@
 //! The holds on one SKU, findable by reservation, by age and by deadline.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,33 +21,157 @@ pub struct Hold {
     pub expires_at: Option<Timestamp>,
 }
 
-/// The place of a hold among those of its SKU: later ones have greater numbers.
-type Place = u64;
+/// Where a hold lies in the list of its level.
+type Place = u32;
 
 #[derive(Clone, Debug, Default)]
 pub struct Holds {
-    stores: BTreeMap<StoreId, InStore>,
-    places: HashMap<(ReservationId, StoreId), Place>,
+    /// In order of store.
+    stores: Vec<(StoreId, InStore)>,
     /// The earliest deadline in each store that has one.
     next: BTreeSet<(Timestamp, StoreId)>,
-    last_place: Place,
 }
 
-/// Holds on one level. Numbers find them, as comparing ids would read memory all over the place.
+/// Holds on one level. There may be very many, and each comes and goes: so they lie in one list, whose places are used
+/// again, and what finds them are numbers.
 #[derive(Clone, Debug, Default)]
 struct InStore {
-    by_age: BTreeMap<Place, Hold>,
-    deadlines: BTreeSet<(Timestamp, Place)>,
+    entries: Vec<Entry>,
+    free: Vec<Place>,
+    places: HashMap<ReservationId, Place>,
+    oldest: Option<Place>,
+    newest: Option<Place>,
+    /// Of holds that have ended as well, or are over at another moment by now, until they come up. The first is true.
+    deadlines: BinaryHeap<Reverse<(Timestamp, Place)>>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    hold: Hold,
+    /// The next older and the next younger one.
+    older: Option<Place>,
+    younger: Option<Place>,
 }
 
 impl InStore {
+    fn get(&self, reservation: &ReservationId) -> Option<&Hold> {
+        let place = self.places.get(reservation)?;
+        Some(&self.entry(*place)?.hold)
+    }
+
+    fn entry(&self, place: Place) -> Option<&Entry> {
+        self.entries.get(place as usize)
+    }
+
+    fn entry_mut(&mut self, place: Place) -> Option<&mut Entry> {
+        self.entries.get_mut(place as usize)
+    }
+
+    fn oldest_first(&self) -> impl Iterator<Item = &Hold> {
+        let first = self.oldest.and_then(|place| self.entry(place));
+        let entries = std::iter::successors(first, |entry| self.entry(entry.younger?));
+        entries.map(|entry| &entry.hold)
+    }
+
     fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.peek().map(|Reverse((at, _))| *at)
+    }
+
+    fn add(&mut self, hold: Hold) {
+        let (id, expires_at) = (hold.reservation_id.clone(), hold.expires_at);
+        let entry = Entry {
+            hold,
+            older: self.newest,
+            younger: None,
+        };
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.entries[place as usize] = entry;
+                place
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as Place
+            }
+        };
+        match self.newest.replace(place) {
+            None => self.oldest = Some(place),
+            Some(before) => {
+                if let Some(before) = self.entry_mut(before) {
+                    before.younger = Some(place);
+                }
+            }
+        }
+        self.places.insert(id, place);
+        self.deadlines.extend(expires_at.map(|at| Reverse((at, place))));
+    }
+
+    fn with(&mut self, reservation: &ReservationId, change: impl FnOnce(&mut Hold)) {
+        let place = self.places.get(reservation).copied();
+        if let Some(entry) = place.and_then(|place| self.entry_mut(place)) {
+            change(&mut entry.hold);
+        }
+    }
+
+    fn remove(&mut self, reservation: &ReservationId) {
+        let Some(place) = self.places.remove(reservation) else {
+            return;
+        };
+        let Some(entry) = self.entry_mut(place) else { return };
+        let (older, younger) = (entry.older, entry.younger);
+        entry.hold.held = 0;
+        match older.and_then(|place| self.entry_mut(place)) {
+            Some(entry) => entry.younger = younger,
+            None => self.oldest = younger,
+        }
+        match younger.and_then(|place| self.entry_mut(place)) {
+            Some(entry) => entry.older = older,
+            None => self.newest = older,
+        }
+        self.free.push(place);
+    }
+
+    fn is_true(&self, at: Timestamp, place: Place) -> bool {
+        self.entry(place)
+            .is_some_and(|entry| entry.hold.held > 0 && entry.hold.expires_at == Some(at))
+    }
+
+    /// Drops what has come up and is not true any more; and all of it, where most is not.
+    fn tidy(&mut self) {
+        while let Some(Reverse((at, place))) = self.deadlines.peek()
+            && !self.is_true(*at, *place)
+        {
+            self.deadlines.pop();
+        }
+        if self.deadlines.len() > 2 * self.places.len() + 16 {
+            let mut deadlines = std::mem::take(&mut self.deadlines).into_vec();
+            deadlines.retain(|Reverse((at, place))| self.is_true(*at, *place));
+            deadlines.sort_unstable();
+            deadlines.dedup();
+            self.deadlines = deadlines.into();
+        }
+    }
+
+    /// What is over at `now`, in no order; a hold may be there twice.
+    fn due(&self, now: Timestamp) -> Vec<&Hold> {
+        let heap = self.deadlines.as_slice();
+        let (mut due, mut left) = (Vec::new(), vec![0]);
+        // Below what is not over yet, nothing is.
+        while let Some(i) = left.pop() {
+            let Some(Reverse((at, place))) = heap.get(i).filter(|Reverse((at, _))| *at <= now) else {
+                continue;
+            };
+            if self.is_true(*at, *place) {
+                due.extend(self.entry(*place).map(|entry| &entry.hold));
+            }
+            left.extend([2 * i + 1, 2 * i + 2]);
+        }
+        due
     }
 }
 
 impl PartialEq for Holds {
-    /// The same holds in the same order; how many there have been is not compared.
+    /// The same holds in the same order, wherever they lie.
     fn eq(&self, other: &Self) -> bool {
         self.all().eq(other.all())
     }
@@ -56,23 +181,29 @@ impl Eq for Holds {}
 
 impl Holds {
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.stores.is_empty()
     }
 
     pub fn get(&self, reservation: &ReservationId, store: &StoreId) -> Option<&Hold> {
-        let place = self.places.get(&(reservation.clone(), store.clone()))?;
-        self.stores.get(store)?.by_age.get(place)
+        self.level(store)?.get(reservation)
+    }
+
+    fn level(&self, store: &StoreId) -> Option<&InStore> {
+        self.find(store).ok().map(|i| &self.stores[i].1)
+    }
+
+    fn find(&self, store: &StoreId) -> Result<usize, usize> {
+        self.stores.binary_search_by(|(s, _)| s.cmp(store))
     }
 
     /// By store, and there oldest first.
     pub fn all(&self) -> impl Iterator<Item = &Hold> {
-        self.stores.values().flat_map(|level| level.by_age.values())
+        self.stores.iter().flat_map(|(_, level)| level.oldest_first())
     }
 
     /// Those on one level, oldest first.
     pub fn oldest_first(&self, store: &StoreId) -> impl Iterator<Item = &Hold> {
-        let level = self.stores.get(store).into_iter();
-        level.flat_map(|level| level.by_age.values())
+        self.level(store).into_iter().flat_map(InStore::oldest_first)
     }
 
     /// The earliest moment at which something is over.
@@ -80,81 +211,68 @@ impl Holds {
         self.next.first().map(|(at, _)| *at)
     }
 
-    /// What is over at `now`, in order of deadline and reservation; no more than `limit`, those that were over first.
-    pub fn due(&self, now: Timestamp, limit: usize) -> Vec<&Hold> {
+    /// What is over at `now`, in order of deadline and reservation.
+    pub fn due(&self, now: Timestamp) -> Vec<&Hold> {
         let stores = self.next.iter().take_while(|(at, _)| *at <= now);
-        let levels = stores.filter_map(|(_, store)| self.stores.get(store));
-        let due = levels.flat_map(|level| {
-            let due = level.deadlines.iter().take_while(|(at, _)| *at <= now).take(limit);
-            due.filter_map(|(_, place)| level.by_age.get(place))
-        });
-        let mut due: Vec<&Hold> = due.collect();
-        due.sort_by(|a, b| (a.expires_at, &a.reservation_id).cmp(&(b.expires_at, &b.reservation_id)));
-        due.truncate(limit);
+        let levels = stores.filter_map(|(_, store)| self.level(store));
+        let mut due: Vec<&Hold> = levels.flat_map(|level| level.due(now)).collect();
+        let order = |hold: &Hold| (hold.expires_at, hold.reservation_id.clone(), hold.store_id.clone());
+        due.sort_by_cached_key(|hold| order(hold));
+        due.dedup_by(|a, b| a.reservation_id == b.reservation_id && a.store_id == b.store_id);
         due
     }
 
-    /// The earliest deadline among the holds on one level.
-    pub fn next_deadline_in(&self, store: &StoreId) -> Option<Timestamp> {
-        self.stores.get(store)?.next_deadline()
+    /// The earliest deadline among the holds on one level, but for those of a reservation.
+    pub fn next_deadline_in(&self, store: &StoreId, but_for: Option<&ReservationId>) -> Option<Timestamp> {
+        let level = self.level(store)?;
+        let own = but_for.and_then(|id| level.get(id)).and_then(|hold| hold.expires_at);
+        match level.next_deadline() {
+            next if own.is_none() || next != own => next,
+            // It may be that of the others as well.
+            _ => {
+                let others = level
+                    .oldest_first()
+                    .filter(|hold| Some(&hold.reservation_id) != but_for);
+                others.filter_map(|hold| hold.expires_at).min()
+            }
+        }
     }
 
     pub(super) fn place(&mut self, hold: Hold) {
-        self.last_place += 1;
-        let (place, store) = (self.last_place, hold.store_id.clone());
-        self.places.insert((hold.reservation_id.clone(), store.clone()), place);
-        self.change(&store, |level| {
-            level.deadlines.extend(hold.expires_at.map(|at| (at, place)));
-            level.by_age.insert(place, hold);
-        });
+        let store = hold.store_id.clone();
+        self.change(&store, |level| level.add(hold));
     }
 
     /// Sets what is still held; a hold of nothing is gone.
     pub(super) fn set_held(&mut self, reservation: &ReservationId, store: &StoreId, held: u64) {
-        let key = (reservation.clone(), store.clone());
-        let Some(&place) = self.places.get(&key) else { return };
-        if held == 0 {
-            self.places.remove(&key);
-        }
-        self.change(store, |level| {
-            if held > 0 {
-                if let Some(hold) = level.by_age.get_mut(&place) {
-                    hold.held = held;
-                }
-            } else if let Some(at) = level.by_age.remove(&place).and_then(|hold| hold.expires_at) {
-                level.deadlines.remove(&(at, place));
-            }
+        self.change(store, |level| match held {
+            0 => level.remove(reservation),
+            held => level.with(reservation, |hold| hold.held = held),
         });
     }
 
     /// Sets the moment from which a hold is over.
     pub(super) fn set_deadline(&mut self, reservation: &ReservationId, store: &StoreId, at: Option<Timestamp>) {
-        let Some(&place) = self.places.get(&(reservation.clone(), store.clone())) else {
-            return;
-        };
         self.change(store, |level| {
-            let Some(hold) = level.by_age.get_mut(&place) else {
-                return;
-            };
-            if let Some(before) = std::mem::replace(&mut hold.expires_at, at) {
-                level.deadlines.remove(&(before, place));
-            }
-            level.deadlines.extend(at.map(|at| (at, place)));
+            level.with(reservation, |hold| hold.expires_at = at);
+            let place = level.places.get(reservation).copied();
+            level.deadlines.extend(at.zip(place).map(Reverse));
         });
     }
 
     /// Keeps the stores' earliest deadlines as they are after `change`.
     fn change(&mut self, store: &StoreId, change: impl FnOnce(&mut InStore)) {
-        // Mostly the store is there already, and its name need not be copied.
-        let level = match self.stores.get_mut(store) {
-            Some(level) => level,
-            None => self.stores.entry(store.clone()).or_default(),
-        };
+        let i = self.find(store).unwrap_or_else(|i| {
+            self.stores.insert(i, (store.clone(), InStore::default()));
+            i
+        });
+        let level = &mut self.stores[i].1;
         let before = level.next_deadline();
         change(level);
+        level.tidy();
         let after = level.next_deadline();
-        if level.by_age.is_empty() {
-            self.stores.remove(store);
+        if level.places.is_empty() {
+            self.stores.remove(i);
         }
         if before != after {
             if let Some(at) = before {

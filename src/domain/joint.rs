@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::command::Reserve;
+use super::command::{Counted, Reserve};
 use super::decide::{change, decide_within};
 use super::event::Move;
 use super::{
@@ -168,9 +168,10 @@ impl JointRequest {
                 let replaced: Vec<Sku> = replaced.cloned().collect();
                 [of_lines(&cart.lines), replaced].concat()
             }
+            // What it does not hold any more, it never will again.
             JointAction::Commit { reservation, .. }
             | JointAction::Release { reservation, .. }
-            | JointAction::Extend { reservation, .. } => reservation.skus().cloned().collect(),
+            | JointAction::Extend { reservation, .. } => reservation.held_skus().cloned().collect(),
             JointAction::Batch(requests) => requests.iter().map(|request| request.sku.clone()).collect(),
         };
         skus.sort_unstable();
@@ -260,7 +261,7 @@ impl<'a> Draft<'a> {
                 requested
             };
             if granted > available || granted == 0 {
-                failed.push(self.refuse(sku, store, requested));
+                failed.push(self.refuse(sku, store, requested, cart.replaces.as_ref()));
             }
             if granted > available {
                 continue;
@@ -399,11 +400,13 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn refuse(&self, sku: &'a Sku, store: &'a StoreId, requested: u64) -> LineRefusal {
+    /// `replaced` is given back, and its end is none that anybody waits for.
+    fn refuse(&self, sku: &'a Sku, store: &'a StoreId, requested: u64, replaced: Option<&Reservation>) -> LineRefusal {
         let stock = self.stocks.get(sku);
         let drafted = self.levels.get(&(sku, store)).map(|(_, after)| *after);
         let level = drafted.or_else(|| stock.and_then(|stock| stock.level(store)).copied());
-        let next = || stock?.holds()?.next_deadline_in(store);
+        let replaced = replaced.map(|replaced| &replaced.reservation_id);
+        let next = || stock?.holds()?.next_deadline_in(store, replaced);
         LineRefusal {
             sku: sku.clone(),
             store_id: store.clone(),
@@ -428,7 +431,7 @@ impl<'a> Draft<'a> {
         let stocks = self.stocks;
         let changes = self.levels.iter().filter_map(|((sku, store), (before, after))| {
             let stock = stocks.get(sku)?;
-            Some(change(sku, store, stock, before, *after, movement))
+            Some(change(sku, store, stock.version(), before, *after, movement))
         });
         Event {
             kind,
@@ -460,7 +463,7 @@ fn about(before: &Reservation, event: Event) -> Joint {
         ..event
     };
     let mut reservation = before.clone();
-    reservation.evolve(&event);
+    reservation.take(&event.holds_of(&before.reservation_id), event.at);
     Joint {
         event,
         reservation: Some(reservation),
@@ -487,21 +490,17 @@ fn batch(stocks: &Stocks, requests: &[Request], origin: &Origin, now: Timestamp)
     // Only what is touched again is copied: a SKU may have many holds.
     let mut ahead: HashMap<&Sku, Stock> = HashMap::new();
     let mut placed: HashSet<ReservationId> = HashSet::new();
+    let mut moved = MovedBefore::default();
     let (mut events, mut refused) = (Vec::with_capacity(requests.len()), Vec::new());
     for (index, request) in (0..).zip(requests) {
         let ground = stocks.get(&request.sku).unwrap_or(&nothing);
-        let again = match &request.action {
-            Action::Reserve(reserve) if placed.contains(&reserve.reservation_id) => Some(Request {
-                action: Action::Reserve(Reserve {
-                    is_taken: true,
-                    ..reserve.clone()
-                }),
-                ..request.clone()
-            }),
+        let as_it_stands = match &request.action {
+            Action::Reserve(reserve) if placed.contains(&reserve.reservation_id) => Some(taken(request, reserve)),
+            Action::Set(_) => moved.added_to(request),
             _ => None,
         };
         let stock = ahead.get(&request.sku).unwrap_or(ground);
-        match decide_within(stock, ground, again.as_ref().unwrap_or(request), now) {
+        match decide_within(stock, ground, as_it_stands.as_ref().unwrap_or(request), now) {
             Err(refusal) => refused.push((index, refusal)),
             Ok(event) => {
                 if times[&request.sku] > 1 {
@@ -511,6 +510,7 @@ fn batch(stocks: &Stocks, requests: &[Request], origin: &Origin, now: Timestamp)
                 if event.kind == EventKind::ReservationCreated {
                     placed.extend(event.reservation_id.clone());
                 }
+                moved.note(&event);
                 events.push(event);
             }
         }
@@ -519,6 +519,41 @@ fn batch(stocks: &Stocks, requests: &[Request], origin: &Origin, now: Timestamp)
         return Err(JointRefusal::Operations(refused));
     }
     Ok(merged(stocks, events, origin, now))
+}
+
+/// The same, of an id that an earlier operation has taken.
+fn taken(request: &Request, reserve: &Reserve) -> Request {
+    let action = Action::Reserve(Reserve {
+        is_taken: true,
+        ..reserve.clone()
+    });
+    Request {
+        action,
+        ..request.clone()
+    }
+}
+
+/// What movements other than counts the operations so far have added: to a count of the past, they came later.
+#[derive(Default)]
+struct MovedBefore(HashMap<(Sku, StoreId), i64>);
+
+impl MovedBefore {
+    fn note(&mut self, event: &Event) {
+        for change in event.changes.iter().filter(|change| change.movement.is_some()) {
+            let key = (change.sku.clone(), change.store_id.clone());
+            let sum = self.0.entry(key).or_default();
+            *sum = sum.saturating_add(change.moved());
+        }
+    }
+
+    /// The request with that, if it is such a count.
+    fn added_to(&self, request: &Request) -> Option<Request> {
+        let Counted { moved, .. } = request.counted()?;
+        let before = self.0.get(&(request.sku.clone(), request.store_id.clone()))?;
+        let mut request = request.clone();
+        request.set_moved(moved.saturating_add(*before));
+        Some(request)
+    }
 }
 
 /// Events as one: a level that several have changed is changed once.
@@ -557,7 +592,7 @@ fn merged(stocks: &Stocks, events: Vec<Event>, origin: &Origin, now: Timestamp) 
             ..change(
                 sku,
                 store,
-                stock,
+                stock.version(),
                 &before,
                 merging.after(&before),
                 moves.last().map(|m| m.movement),

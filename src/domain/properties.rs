@@ -371,7 +371,7 @@ proptest! {
         for call in &calls {
             now += 1000 * call.seconds_later as i64;
             let at = Timestamp::from_millis(now);
-            if let Some(event) = expire(&sku(), &stock, at, &origin(0)) {
+            for event in expire(&sku(), &stock, at, &origin(0)) {
                 record(&mut stock, &mut log, event);
             }
             model.expire(now);

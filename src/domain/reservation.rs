@@ -71,75 +71,53 @@ pub struct Line {
 }
 
 impl Reservation {
-    /// As an event has made it; `None` where the event has not made it.
-    pub fn made_by(event: &Event, id: &ReservationId) -> Option<Self> {
-        let first = event.holds.iter().find(|hold| hold.reservation_id == *id)?;
-        let mut reservation = (first.step == HoldStep::Placed).then(|| Self::of_first(first, event))?;
-        reservation.evolve(event);
-        Some(reservation)
-    }
-
-    /// Before it has any line.
-    pub fn of_first(hold: &HoldChange, event: &Event) -> Self {
-        Self {
-            reservation_id: hold.reservation_id.clone(),
+    /// As an event has made it, by what that did to its holds; `None` where the event has not made it.
+    pub fn made_by(event: &Event, own: &[&HoldChange]) -> Option<Self> {
+        let first = own.first().filter(|hold| hold.step == HoldStep::Placed)?;
+        let mut reservation = Self {
+            reservation_id: first.reservation_id.clone(),
             by: event.by.clone(),
             status: ReservationStatus::Active,
-            lines: Vec::new(),
-            reference: hold.reference.clone().or_else(|| event.reference.clone()),
+            lines: Vec::with_capacity(own.len()),
+            reference: first.reference.clone().or_else(|| event.reference.clone()),
             expires_at: None,
             created_at: event.at,
             updated_at: event.at,
-        }
+        };
+        reservation.take(own, event.at);
+        Some(reservation)
     }
 
-    /// All that an event has made.
+    /// All that an event has made, in order of id.
     pub fn all_made_by(event: &Event) -> BTreeMap<&ReservationId, Self> {
-        let mut made = BTreeMap::new();
-        for run in event.hold_runs() {
-            let first = &run[0];
-            if first.step == HoldStep::Placed {
-                made.entry(&first.reservation_id)
-                    .or_insert_with(|| Self::of_first(first, event));
-            }
-            if let Some(reservation) = made.get_mut(&first.reservation_id) {
-                reservation.take(run, event.at);
-            }
-        }
-        made
+        let of_each = event.holds_by_reservation().into_iter();
+        of_each
+            .filter_map(|(id, own)| Some((id, Self::made_by(event, &own)?)))
+            .collect()
     }
 
     /// As events, oldest first, have left it.
     pub fn of_events<'a>(id: &ReservationId, events: impl IntoIterator<Item = &'a Event>) -> Option<Self> {
         let mut reservation: Option<Self> = None;
         for event in events {
+            let own = event.holds_of(id);
             match &mut reservation {
-                Some(reservation) => reservation.evolve(event),
-                None => reservation = Self::made_by(event, id),
+                Some(reservation) => reservation.take(&own, event.at),
+                None => reservation = Self::made_by(event, &own),
             }
         }
         reservation
     }
 
-    /// Applies the part of an event that is about this reservation.
-    pub fn evolve(&mut self, event: &Event) {
-        for run in event.hold_runs() {
-            if run[0].reservation_id == self.reservation_id {
-                self.take(run, event.at);
-            }
-        }
-    }
-
-    /// Applies changes of its own holds.
-    pub fn take(&mut self, own: &[HoldChange], at: Timestamp) {
+    /// Applies what an event of this moment did to its holds.
+    pub fn take(&mut self, own: &[&HoldChange], at: Timestamp) {
+        let Some(last) = own.last() else { return };
         own.iter().for_each(|hold| self.evolve_line(hold));
         self.updated_at = at;
-        if let Some(last) = own.last() {
-            self.status = match self.is_active() {
-                true => ReservationStatus::Active,
-                false => self.ended_by(last.step),
-            };
-        }
+        self.status = match self.is_active() {
+            true => ReservationStatus::Active,
+            false => self.ended_by(last.step),
+        };
     }
 
     fn ended_by(&self, last: HoldStep) -> ReservationStatus {
@@ -206,15 +184,6 @@ impl Reservation {
         let held = self.lines.iter().filter(|line| line.held > 0).map(|line| &line.sku);
         let mut last = None;
         held.filter(move |sku| last.replace(*sku) != Some(*sku))
-    }
-
-    /// The SKUs that it is about, each once.
-    pub fn skus(&self) -> impl Iterator<Item = &Sku> {
-        let mut last = None;
-        self.lines
-            .iter()
-            .map(|line| &line.sku)
-            .filter(move |sku| last.replace(*sku) != Some(*sku))
     }
 
     pub fn line(&self, sku: &Sku, store: &StoreId) -> Option<&Line> {

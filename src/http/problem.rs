@@ -276,6 +276,7 @@ impl From<ExecuteError> for Problem {
         match error {
             ExecuteError::Refused(refusal) => (*refusal).into(),
             ExecuteError::RefusedJoint(refusal) => (*refusal).into(),
+            ExecuteError::InOperation { index, error } => Self::of_operations(vec![(index, (*error).into())]),
             ExecuteError::KeyReused => Self::new(
                 Code::IdempotencyKeyReused,
                 "This Idempotency-Key stands for a request with another method, path, query or body; use a new key.",
@@ -383,7 +384,8 @@ impl Problem {
         };
         let others = match count {
             1 => String::new(),
-            _ => format!(" {} more of them were refused.", count - 1),
+            2 => " Another was refused as well.".to_owned(),
+            _ => format!(" {} others were refused as well.", count - 1),
         };
         let detail = format!(
             "Operation {index}: {} Nothing was changed.{others}",
@@ -412,7 +414,8 @@ impl Problem {
         let problem = Self::of_line(first);
         let others = match lines.len() {
             1 => String::new(),
-            count => format!(" {} more lines failed.", count - 1),
+            2 => " Another line failed as well.".to_owned(),
+            count => format!(" {} other lines failed as well.", count - 1),
         };
         let detail = format!("{}{others}", problem.detail);
         Self { detail, ..problem }.with("lines", faults)

@@ -129,13 +129,18 @@ impl From<LineBody> for CartLine {
 }
 
 fn cart_lines(lines: Vec<LineBody>) -> Result<Vec<CartLine>, Problem> {
-    match lines.len() {
-        1..=MAX_LINES => Ok(lines.into_iter().map(CartLine::from).collect()),
-        count => {
-            let fault = format!("it must have 1 to {MAX_LINES} lines, not {count}");
-            Err(Problem::invalid("lines", fault))
-        }
+    let count = lines.len();
+    if !(1..=MAX_LINES).contains(&count) {
+        let fault = format!("it must have 1 to {MAX_LINES} lines, not {count}");
+        return Err(Problem::invalid("lines", fault));
     }
+    // Lines of the same level are added up, and what comes of that is answered.
+    let sum = lines.iter().fold(0, |sum: u64, line| sum.saturating_add(line.quantity));
+    if sum > MAX_QUANTITY {
+        let fault = format!("their quantities must not add up to more than {MAX_QUANTITY}");
+        return Err(Problem::invalid("lines", fault));
+    }
+    Ok(lines.into_iter().map(CartLine::from).collect())
 }
 
 impl CartBody {

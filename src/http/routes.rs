@@ -129,7 +129,9 @@ pub fn table() -> Vec<Resource> {
                 docs::create_reservation,
             )
             .compressed(),
-        at("/api/reservations/{reservationId}").get("one reservation", reservations::get, docs::reservation),
+        at("/api/reservations/{reservationId}")
+            .get("one reservation", reservations::get, docs::reservation)
+            .compressed(),
         at("/api/reservations/{reservationId}/commit").post(
             "sells what is held, or a part of it",
             reservations::commit,

@@ -504,7 +504,7 @@ async fn write_history(rig: &dyn Rig, owners: &mut [Owner]) {
         owner.put(rig, Action::Reserve(held)).await.unwrap();
         owner.now = owner.now.plus_seconds(1);
         let grounds = vec![(owner.sku.clone(), owner.stock.version())];
-        let event = Arc::new(expire(&owner.sku, &owner.stock, owner.now, &origin()).unwrap());
+        let event = Arc::new(expire(&owner.sku, &owner.stock, owner.now, &origin()).remove(0));
         owner.stock.evolve(&owner.sku, &event);
         let records = vec![Record { event, receipt: None }];
         rig.journal().append(Append { grounds, records }).await.unwrap();

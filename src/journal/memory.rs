@@ -196,6 +196,10 @@ impl Journal for MemoryJournal {
         ready(self.state().reservation(id, self.tables.visible()).map(Arc::new))
     }
 
+    fn reservation_at(&self, id: &ReservationId, seq: u64) -> Answer<Option<Reservation>> {
+        ready(self.state().reservation(id, seq.min(self.tables.visible())))
+    }
+
     fn reservations(
         &self,
         filter: ReservationFilter,

@@ -29,8 +29,8 @@ use futures_util::future::BoxFuture;
 use crate::domain::reservation::Line;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
-    Change, Event, EventKind, HoldStep, Item, Level, Movement, Reservation, ReservationId, ReservationStatus, Sku,
-    Stock, StoreId, Timestamp,
+    Change, Event, EventKind, HoldChange, HoldStep, Item, Level, Movement, Reservation, ReservationId,
+    ReservationStatus, Sku, Stock, StoreId, Timestamp,
 };
 pub use record::{Fingerprint, KeyHash, Receipt};
 
@@ -156,7 +156,18 @@ impl HistoryFilter {
             && is_described
             && is_expiry
             && self.takes_holds(event)
-            && event.changes.iter().any(|change| self.takes_change(change))
+            && (event.changes.iter().any(|change| self.takes_change(change)) || self.takes_empty_line(event))
+    }
+
+    /// A line of a reservation of which there was nothing to hold changes no level, but is a part of it.
+    fn takes_empty_line(&self, event: &Event) -> bool {
+        let is_asked = |hold: &HoldChange| {
+            hold.step == HoldStep::Placed
+                && hold.held == 0
+                && self.sku.as_ref().is_none_or(|sku| *sku == hold.sku)
+                && self.store.as_ref().is_none_or(|store| *store == hold.store_id)
+        };
+        self.placed && event.holds.iter().any(is_asked)
     }
 
     fn takes_holds(&self, event: &Event) -> bool {
@@ -269,6 +280,11 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// `SELECT … FROM reservations WHERE id = $1`
     fn reservation(&self, id: &ReservationId) -> Answer<Option<Arc<Reservation>>>;
+
+    /// A reservation as the events up to a place in the log have left it.
+    ///
+    /// `SELECT body FROM events JOIN holds USING (seq) WHERE reservation_id = $1 AND seq <= $2 ORDER BY seq`
+    fn reservation_at(&self, id: &ReservationId, seq: u64) -> Answer<Option<Reservation>>;
 
     /// Reservations that fit, newest first, made before a place.
     ///

@@ -209,14 +209,7 @@ impl Tables {
         before: Option<&ReservationPlace>,
         limit: usize,
     ) -> FoundReservations {
-        let visible = self.visible();
-        match &filter.sku {
-            None => self.reservations.find(filter, before, limit, visible),
-            Some(sku) => {
-                let held = self.rows.get(sku).map(|row| row.reservations()).unwrap_or_default();
-                self.reservations.pick(&held, filter, before, limit, visible)
-            }
-        }
+        self.reservations.find(filter, before, limit, self.visible())
     }
 
     /// Every open reservation, with the place where it was made and its last event.
@@ -412,15 +405,6 @@ impl Row {
                 self.before.levels.push((change.store_id.clone(), level));
             }
         }
-    }
-
-    /// Those that hold something of it, each once.
-    fn reservations(&self) -> Vec<ReservationId> {
-        let holds = self.stock.holds().into_iter().flat_map(|holds| holds.all());
-        let mut ids: Vec<ReservationId> = holds.map(|hold| hold.reservation_id.clone()).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
     }
 
     fn view(&self, store: &StoreId, visible: u64) -> Option<LevelView> {

@@ -135,7 +135,7 @@ impl FolderTarget {
         };
         // One moment for both: what is over must be expired before anything is decided.
         let now = self.folder.now();
-        if let Some(event) = self.folder.over(&sku, &ahead.stock, now) {
+        for event in self.folder.over(&sku, &ahead.stock, now) {
             self.record(&sku, &mut ahead, event);
         }
         let set = Set {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::disk::write_atomically;
@@ -48,14 +49,6 @@ pub struct ReservationLine {
 struct Closing {
     skus: u64,
     reservations: u64,
-}
-
-/// What a line behind those of the SKUs may be.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Reservation(ReservationLine),
-    Closing(Closing),
 }
 
 pub struct Checkpoint {
@@ -162,36 +155,38 @@ fn read_lines(mut lines: impl Iterator<Item = io::Result<Vec<u8>>>) -> Result<Ch
         head: Head { seq, group, hash },
     };
     let (mut stocks, mut reservations) = (Vec::new(), Vec::new());
-    loop {
-        let text = next()?;
-        // Most lines are of SKUs.
-        match line::read(&text) {
-            Ok(SkuLine { sku, seq, stock }) => {
-                stocks.push((sku, stock.into(), seq));
-                continue;
-            }
-            Err(line::LineFault::Form(_)) => {}
-            Err(fault) => return Err(fault.to_string()),
-        }
-        match line::read(&text).map_err(|fault| fault.to_string())? {
-            Line::Reservation(line) => reservations.push(line),
-            Line::Closing(closing) => {
-                if closing.skus != stocks.len() as u64 || closing.reservations != reservations.len() as u64 {
-                    let (skus, open) = (stocks.len(), reservations.len());
-                    let Closing {
-                        skus: all,
-                        reservations: all_open,
-                    } = closing;
-                    return Err(format!(
-                        "it is not whole: {skus} of {all} SKUs, {open} of {all_open} reservations"
-                    ));
-                }
-                return Ok(Checkpoint {
-                    position,
-                    stocks,
-                    reservations,
-                });
-            }
-        }
+    let mut text = next()?;
+    // First the SKUs, then the reservations, then the end.
+    while let Some(SkuLine { sku, seq, stock }) = of_form(&text)? {
+        stocks.push((sku, stock.into(), seq));
+        text = next()?;
+    }
+    while let Some(line) = of_form::<ReservationLine>(&text)? {
+        reservations.push(line);
+        text = next()?;
+    }
+    let closing: Closing = line::read(&text).map_err(|fault| fault.to_string())?;
+    if closing.skus != stocks.len() as u64 || closing.reservations != reservations.len() as u64 {
+        return Err(format!(
+            "it is not whole: {} of {} SKUs, {} of {} reservations",
+            stocks.len(),
+            closing.skus,
+            reservations.len(),
+            closing.reservations
+        ));
+    }
+    Ok(Checkpoint {
+        position,
+        stocks,
+        reservations,
+    })
+}
+
+/// `None` where it is a line of another form.
+fn of_form<T: DeserializeOwned>(text: &[u8]) -> Result<Option<T>, String> {
+    match line::read(text) {
+        Ok(line) => Ok(Some(line)),
+        Err(line::LineFault::Form(_)) => Ok(None),
+        Err(fault) => Err(fault.to_string()),
     }
 }

@@ -322,7 +322,12 @@ impl Journal for FileJournal {
             return ready(Some(open));
         }
         let id = id.clone();
-        self.read(move |shared| shared.reservation(&id))
+        self.read(move |shared| Ok(shared.reservation_at(&id, u64::MAX)?.map(Arc::new)))
+    }
+
+    fn reservation_at(&self, id: &ReservationId, seq: u64) -> Answer<Option<Reservation>> {
+        let id = id.clone();
+        self.read(move |shared| shared.reservation_at(&id, seq))
     }
 
     fn reservations(
@@ -331,10 +336,10 @@ impl Journal for FileJournal {
         before: Option<ReservationPlace>,
         limit: usize,
     ) -> Answer<FoundReservations> {
-        if filter.status == Some(ReservationStatus::Active) {
-            return ready(self.shared.tables.open_reservations(&filter, before.as_ref(), limit));
-        }
-        self.read(move |shared| shared.reservations(&filter, before, limit))
+        self.read(move |shared| match filter.status {
+            Some(ReservationStatus::Active) => Ok(shared.tables.open_reservations(&filter, before.as_ref(), limit)),
+            _ => shared.reservations(&filter, before, limit),
+        })
     }
 
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>> {
@@ -362,7 +367,7 @@ impl Journal for FileJournal {
     fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
         self.read(move |shared| {
             let end = before.min(shared.tables.visible() + 1);
-            shared.segments.search(&filter, end, limit)
+            shared.segments.search(&filter, end, limit, |_| false)
         })
     }
 

@@ -12,25 +12,21 @@ const PAGE: usize = 100;
 const MAX_EVENTS: usize = 2000;
 
 impl Shared {
-    /// A reservation that was not open a moment ago.
-    pub fn reservation(&self, id: &ReservationId) -> Result<Option<Arc<Reservation>>, String> {
+    /// A reservation as its events up to a place in the log have left it.
+    pub fn reservation_at(&self, id: &ReservationId, seq: u64) -> Result<Option<Reservation>, String> {
         let filter = HistoryFilter {
             reservation: Some(id.clone()),
             ..HistoryFilter::default()
         };
-        let mut events: Vec<Event> = Vec::new();
-        let mut before = self.tables.visible() + 1;
-        // One by one, as what is older than its first event need not be looked through.
-        while let Some((seq, event)) = self.segments.search(&filter, before, 1)?.pop() {
-            let is_first = |hold| is_placed(hold, id);
-            let is_made = event.holds.iter().any(is_first);
-            before = seq;
-            events.push(event);
-            if is_made {
-                break;
-            }
-        }
-        Ok(Reservation::of_events(id, events.iter().rev()).map(Arc::new))
+        let end = seq.min(self.tables.visible()) + 1;
+        // What is older than its first event need not be looked through.
+        let makes_it = |event: &Event| {
+            let mut holds = event.holds.iter();
+            holds.any(|hold| hold.step == HoldStep::Placed && hold.reservation_id == *id)
+        };
+        let events = self.segments.search(&filter, end, usize::MAX, makes_it)?;
+        let oldest_first = events.iter().rev().map(|(_, event)| event);
+        Ok(Reservation::of_events(id, oldest_first))
     }
 
     /// Reservations open or over, newest first.
@@ -52,7 +48,7 @@ impl Shared {
         for _ in 0..MAX_EVENTS / PAGE {
             let page = self
                 .segments
-                .search(&events, end.min(self.tables.visible() + 1), PAGE)?;
+                .search(&events, end.min(self.tables.visible() + 1), PAGE, |_| false)?;
             for (seq, event) in &page {
                 end = *seq;
                 for id in Reservation::all_made_by(event).into_keys().rev() {
@@ -66,7 +62,7 @@ impl Shared {
                     found.resume = Some(place.clone());
                     let reservation = match self.tables.reservation(id) {
                         Some(open) => Some(open),
-                        None => self.reservation(id)?,
+                        None => self.reservation_at(id, u64::MAX)?.map(Arc::new),
                     };
                     let fitting = reservation.filter(|reservation| filter.takes(reservation));
                     found
@@ -81,8 +77,4 @@ impl Shared {
         }
         Ok(found)
     }
-}
-
-fn is_placed(hold: &crate::domain::HoldChange, id: &ReservationId) -> bool {
-    hold.step == HoldStep::Placed && hold.reservation_id == *id
 }

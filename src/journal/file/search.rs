@@ -22,15 +22,31 @@ struct Query<'a> {
     filter: &'a HistoryFilter,
     keys: Vec<u64>,
     limit: usize,
+    /// It ends with an event of which this is true.
+    is_last: &'a dyn Fn(&Event) -> bool,
+}
+
+impl Query<'_> {
+    /// Enough is found: so much in the segments before, so much in this one.
+    fn is_done(&self, before: usize, found: &Found) -> bool {
+        before + found.len() >= self.limit || found.last().is_some_and(|(_, event)| (self.is_last)(event))
+    }
 }
 
 impl SegmentMap {
-    /// Events that fit, newest first, from below `before`.
-    pub fn search(&self, filter: &HistoryFilter, before: u64, limit: usize) -> Result<Found, String> {
+    /// Events that fit, newest first, from below `before`, up to the first that is to be the last.
+    pub fn search(
+        &self,
+        filter: &HistoryFilter,
+        before: u64,
+        limit: usize,
+        is_last: impl Fn(&Event) -> bool,
+    ) -> Result<Found, String> {
         let query = Query {
             filter,
             keys: index::keys_of(filter),
             limit,
+            is_last: &is_last,
         };
         let (mut end, mut found) = (before, Found::new());
         for segment in self.all().iter().rev() {
@@ -39,7 +55,7 @@ impl SegmentMap {
                 segment.search(&query, end, &mut found)?;
                 end = segment.first_seq;
             }
-            if found.len() >= limit || end <= filter.after.saturating_add(1) {
+            if query.is_done(0, &found) || end <= filter.after.saturating_add(1) {
                 break;
             }
         }
@@ -56,8 +72,8 @@ impl Segment {
         if query.keys.is_empty() {
             return self.walk(query, end, found);
         }
-        let limit = query.limit - found.len();
-        found.extend(self.index.with(|view| self.look_up(view, query, end, limit))?);
+        let before = found.len();
+        found.extend(self.index.with(|view| self.look_up(view, query, end, before))?);
         Ok(())
     }
 
@@ -86,19 +102,19 @@ impl Segment {
         Ok(())
     }
 
-    fn look_up(&self, view: View, query: &Query, end: u64, limit: usize) -> Result<Found, IndexFault> {
+    fn look_up(&self, view: View, query: &Query, end: u64, before: usize) -> Result<Found, IndexFault> {
         let file = File::open(&self.path)?;
         let mut found = Found::new();
         match view {
             View::Memory(gathered) => {
                 for mut piece in gathered.newest_first(&query.keys) {
-                    self.take(&mut piece, &file, query, end, limit, &mut found)?;
-                    if found.len() >= limit {
+                    self.take(&mut piece, &file, query, end, before, &mut found)?;
+                    if query.is_done(before, &found) {
                         break;
                     }
                 }
             }
-            View::File(mut entries) => self.take(&mut entries, &file, query, end, limit, &mut found)?,
+            View::File(mut entries) => self.take(&mut entries, &file, query, end, before, &mut found)?,
         }
         Ok(found)
     }
@@ -110,11 +126,11 @@ impl Segment {
         file: &File,
         query: &Query,
         end: u64,
-        limit: usize,
+        before: usize,
         found: &mut Found,
     ) -> Result<(), IndexFault> {
         let mut newest = Newest::new(entries, &query.keys, end - self.first_seq);
-        while found.len() < limit
+        while !query.is_done(before, found)
             && let Some(entry) = newest.next()?
         {
             let seq = self.first_seq + u64::from(entry.nth);

@@ -216,8 +216,8 @@ impl Log<'_> {
             for sku in published.event.skus() {
                 self.compare(sku, published.seq);
             }
-            for run in published.event.hold_runs() {
-                self.compare_reservation(&run[0].reservation_id, published.seq);
+            for (id, _) in published.event.holds_by_reservation() {
+                self.compare_reservation(id, published.seq);
             }
         }
         match &self.checkpoint_head {

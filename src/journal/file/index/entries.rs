@@ -50,14 +50,13 @@ pub fn keys(event: &Event, receipt: Option<&Receipt>) -> Vec<u64> {
     if event.kind == EventKind::ReservationExpired {
         keys.extend(event.changes.iter().map(|change| of_expiry(&change.sku)));
     }
-    keys.extend(event.hold_runs().map(|run| of_reservation(&run[0].reservation_id)));
-    keys.extend(
-        event
-            .holds
-            .iter()
-            .find(|hold| hold.step == HoldStep::Placed)
-            .map(|_| PLACED),
-    );
+    let runs = event.holds.chunk_by(|a, b| a.reservation_id == b.reservation_id);
+    keys.extend(runs.map(|run| of_reservation(&run[0].reservation_id)));
+    let placed = || event.holds.iter().filter(|hold| hold.step == HoldStep::Placed);
+    keys.extend(placed().next().map(|_| PLACED));
+    // What there was nothing of to hold is in no change.
+    let nothing = placed().filter(|hold| hold.held == 0);
+    keys.extend(nothing.flat_map(|hold| [of_sku(&hold.sku), of_store(&hold.store_id)]));
     let of_holds = event.holds.iter().map(|hold| &hold.reference);
     let references = std::iter::once(&event.reference).chain(of_holds).flatten();
     keys.extend(references.map(|reference| of_reference(reference)));

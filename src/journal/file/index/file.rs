@@ -7,7 +7,7 @@
 //!                 4088..4092   the number of the block
 //!                 4092..4096   CRC-32C of all before it in the block
 //! block 0            0..8      HFINDEX and a newline
-//!                    8..12     the version of this form: 1
+//!                    8..12     the version of this form: 2
 //!                   16..24     the number of entries
 //!                   24..40     the earliest and the latest time of the events, in milliseconds
 //!                   40..72     the hash of the segment's last group, as its seal states it: so an index is not
@@ -30,7 +30,7 @@ use crate::domain::Timestamp;
 use crate::journal::file::disk::write_atomically;
 
 const MAGIC: [u8; 8] = *b"HFINDEX\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const BLOCK: usize = 4096;
 /// What a block holds, before what proves it.
 const CONTENT: usize = 4080;
@@ -248,7 +248,7 @@ mod tests {
         let crc = crc32c::crc32c(&newer[..BLOCK - 4]).to_le_bytes();
         newer[BLOCK - 4..BLOCK].copy_from_slice(&crc);
         std::fs::write(file.path(), newer).unwrap();
-        assert_eq!(read(file.path()).unwrap_err().to_string(), "it is of another form: 2");
+        assert_eq!(read(file.path()).unwrap_err().to_string(), "it is of another form: 3");
     }
 
     #[test]
