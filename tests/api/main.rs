@@ -6,6 +6,7 @@ mod support;
 
 mod bad_input;
 mod batches;
+mod carts;
 mod client;
 mod concurrency;
 mod counts;
