@@ -17,6 +17,7 @@ mod idempotency;
 mod ids;
 mod items;
 mod levels;
+mod lifecycle;
 mod lists;
 mod log;
 mod movements;
