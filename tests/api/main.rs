@@ -22,6 +22,7 @@ mod lists;
 mod log;
 mod movements;
 mod replies;
+mod reservation_lists;
 mod reservations;
 mod serving;
 mod storage;
