@@ -342,17 +342,18 @@ fn a_batch_that_does_not_fit_is_refused_whole() {
     assert_eq!(app.state("A"), (10, 0, 1));
 }
 
-/// Atomic batches are still to come; until then nobody must believe to have had one.
 #[test]
-fn a_batch_that_is_to_be_atomic_is_refused_for_now() {
+fn a_batch_is_all_or_nothing_only_if_it_says_so() {
     let app = TestApp::start();
     app.stock("A", 10);
-    let refused = app
-        .post(BATCH, json!({"operations": [adjust("A", 1)], "atomic": true}))
-        .refused(400, "invalid_request");
-    assert_eq!(refused.fields(), ["atomic"]);
-    app.post(BATCH, json!({"operations": [adjust("A", 1)], "atomic": false}))
+    let operations = json!([adjust("A", 1), adjust("A", -99)]);
+    app.post(BATCH, json!({"operations": operations, "atomic": true}))
+        .refused(409, "insufficient_stock");
+    assert_eq!(app.state("A"), (10, 0, 1));
+    let each = app
+        .post(BATCH, json!({"operations": operations, "atomic": false}))
         .expect(200);
+    assert_eq!(statuses(&each), [200, 409]);
     assert_eq!(app.state("A"), (11, 0, 2));
 }
 

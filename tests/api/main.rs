@@ -4,8 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod atomic;
 mod bad_input;
 mod batches;
+mod carts;
 mod client;
 mod concurrency;
 mod counts;
@@ -16,10 +18,12 @@ mod idempotency;
 mod ids;
 mod items;
 mod levels;
+mod lifecycle;
 mod lists;
 mod log;
 mod movements;
 mod replies;
+mod reservation_lists;
 mod reservations;
 mod serving;
 mod storage;
