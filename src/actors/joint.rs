@@ -240,9 +240,10 @@ impl Borrowed {
     }
 
     fn evolve(&mut self, event: &Event) {
+        let mut parts = event.parts().peekable();
         for ((sku, stock), loan) in self.stocks.iter_mut().zip(&mut self.loans) {
-            if !event.of_sku(sku).changes.is_empty() {
-                stock.evolve(sku, event);
+            if let Some((_, part)) = parts.next_if(|(touched, _)| *touched == sku) {
+                stock.evolve_part(&part, event);
                 loan.is_changed = true;
             }
         }

@@ -234,12 +234,19 @@ pub struct Part<'a> {
 }
 
 impl Event {
-    /// The SKUs that the event touches, each once.
-    pub fn skus(&self) -> impl Iterator<Item = &Sku> {
-        // Details are set by an event that also changes a level of the SKU.
-        let mut last = None;
-        let skus = self.changes.iter().map(|change| &change.sku);
-        skus.filter(move |sku| last.replace(*sku) != Some(*sku))
+    /// The parts of the SKUs that the event touches.
+    pub fn parts(&self) -> impl Iterator<Item = (&Sku, Part<'_>)> {
+        // Details and holds are set by an event that also changes a level of the SKU, but for lines that hold nothing.
+        let (mut holds, mut items) = (self.holds.as_slice(), self.items.as_slice());
+        self.changes.chunk_by(|a, b| a.sku == b.sku).map(move |changes| {
+            let sku = &changes[0].sku;
+            let part = Part {
+                changes,
+                holds: take_run(&mut holds, sku, |hold| &hold.sku),
+                items: take_run(&mut items, sku, |item| &item.sku),
+            };
+            (sku, part)
+        })
     }
 
     pub fn of_sku(&self, sku: &Sku) -> Part<'_> {
@@ -288,6 +295,18 @@ impl Event {
             && self.holds.is_sorted_by_key(|hold| &hold.sku)
             && self.items.is_sorted_by_key(|item| &item.sku)
     }
+}
+
+/// Those at the beginning of a list that are about `sku`, behind others that come before it; the list goes on behind them.
+fn take_run<'a, T>(list: &mut &'a [T], sku: &Sku, sku_of: impl Fn(&T) -> &Sku) -> &'a [T] {
+    let start = match list.first() {
+        Some(first) if sku_of(first) != sku => list.partition_point(|entry| sku_of(entry) < sku),
+        _ => 0,
+    };
+    let length = list[start..].iter().take_while(|entry| sku_of(entry) == sku).count();
+    let run = &list[start..start + length];
+    *list = &list[start + length..];
+    run
 }
 
 /// Those of a list in order of SKU that are about `sku`.

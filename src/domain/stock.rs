@@ -103,19 +103,24 @@ impl Stock {
 
     /// Applies the part of a recorded event that is about `sku`.
     pub fn evolve(&mut self, sku: &Sku, event: &Event) {
+        self.evolve_part(&event.of_sku(sku), event);
+    }
+
+    /// The same, where the part is at hand.
+    pub fn evolve_part(&mut self, part: &Part, event: &Event) {
         if self.version == 0 {
             self.created_at = event.at;
         }
         self.updated_at = event.at;
-        let Part { changes, holds, items } = event.of_sku(sku);
-        for change in changes {
+        let Part { changes, holds, items } = part;
+        for change in *changes {
             self.evolve_level(change, event.at);
         }
-        for change in items {
+        for change in *items {
             self.version = change.item_version;
             self.details = (!change.details.is_empty()).then(|| Box::new(change.details.clone()));
         }
-        for change in holds {
+        for change in *holds {
             self.evolve_hold(change, event);
         }
         if self.holds().is_some_and(Holds::is_empty) {

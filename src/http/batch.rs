@@ -1,4 +1,4 @@
-//! Batches: many operations in one request, each standing for itself.
+//! Batches: many operations in one request, each standing for itself or all of them in one step.
 
 use std::collections::BTreeMap;
 use std::fmt;

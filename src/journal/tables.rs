@@ -21,6 +21,7 @@ use super::{
     Append, Fingerprint, FoundReservations, ItemFilter, ItemView, KeyHash, LevelView, Receipt, ReceiptView, Record,
     ReservationFilter, ReservationPlace,
 };
+use crate::domain::event::Part;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
     Details, Event, Item, Level, Reservation, ReservationId, Sku, Stock, StockImage, StoreId, Timestamp,
@@ -104,8 +105,8 @@ impl Tables {
     pub fn publish(&self, group: &[Published]) {
         let visible = self.visible();
         for published in group {
-            for sku in published.event.skus() {
-                self.evolve(sku, published, visible);
+            for (sku, part) in published.event.parts() {
+                self.evolve(sku, &part, published, visible);
             }
             self.reservations.evolve(published, visible);
             self.note(published);
@@ -277,7 +278,7 @@ impl Tables {
         if !event.is_in_order() {
             return Err(format!("record {seq} is not in order of SKU"));
         }
-        for sku in event.skus() {
+        for (sku, part) in event.parts() {
             if self.rows.get(sku).is_some_and(|row| row.seq >= *seq) {
                 continue;
             }
@@ -288,7 +289,7 @@ impl Tables {
             if let Some(fault) = fault {
                 return Err(format!("record {seq} does not follow from those before it: {fault}"));
             }
-            self.evolve(sku, published, u64::MAX);
+            self.evolve(sku, &part, published, u64::MAX);
         }
         self.reservations.replay(published);
         self.note(published);
@@ -297,18 +298,17 @@ impl Tables {
         Ok(())
     }
 
-    fn evolve(&self, sku: &Sku, published: &Published, visible: u64) {
+    fn evolve(&self, sku: &Sku, part: &Part, published: &Published, visible: u64) {
         let Published { seq, event, .. } = published;
         // `entry` takes its key by value, even where the row is there: mostly it is.
         let mut row = match self.rows.get_mut(sku) {
             Some(row) => row,
             None => self.rows.entry(sku.clone()).or_default(),
         };
-        row.remember(sku, event, visible);
-        let part = event.of_sku(sku);
+        row.remember(part, visible);
         let is_described = !part.items.is_empty();
         let described_before = row.stock.details().filter(|_| is_described).cloned();
-        row.stock.evolve(sku, event);
+        row.stock.evolve_part(part, event);
         row.seq = *seq;
         let was_low = row.is_low;
         let may_be_low = was_low || part.changes.iter().any(|change| change.reorder_point.is_some());
@@ -327,16 +327,16 @@ impl Tables {
             self.directory.add_level(sku, store);
         }
         if is_described {
-            self.rename(sku, described_before.as_ref(), event);
+            self.rename(sku, described_before.as_ref(), part);
         }
         if is_low != was_low {
             self.directory.set_low(sku, is_low);
         }
     }
 
-    fn rename(&self, sku: &Sku, before: Option<&Details>, event: &Event) {
+    fn rename(&self, sku: &Sku, before: Option<&Details>, part: &Part) {
         let before = before.and_then(|details| details.name.as_deref());
-        for change in event.of_sku(sku).items {
+        for change in part.items {
             self.directory.rename(sku, before, change.details.name.as_deref());
         }
     }
@@ -384,7 +384,7 @@ impl Tables {
 
 impl Row {
     /// Keeps what readers at or below `visible` are to see while the row runs ahead of them.
-    fn remember(&mut self, sku: &Sku, event: &Event, visible: u64) {
+    fn remember(&mut self, part: &Part, visible: u64) {
         if self.seq <= visible {
             self.before = Before {
                 version: self.stock.version(),
@@ -395,7 +395,6 @@ impl Row {
             };
             self.before.levels.clear();
         }
-        let part = event.of_sku(sku);
         if self.before.details.is_none() && !part.items.is_empty() {
             self.before.details = Some(self.stock.details().cloned().unwrap_or_default());
         }

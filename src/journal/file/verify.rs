@@ -213,7 +213,7 @@ impl Log<'_> {
         for published in records {
             self.report.events += 1;
             self.tables.replay(published)?;
-            for sku in published.event.skus() {
+            for (sku, _) in published.event.parts() {
                 self.compare(sku, published.seq);
             }
             for (id, _) in published.event.holds_by_reservation() {
