@@ -75,8 +75,10 @@ impl Search {
             self.deepest = Some((explained, state.clone()));
         }
         let mut steps = self.steps(done, state);
-        // What fits and changes nothing may as well come now: an order that puts it later holds with it here, too.
-        if let Some(i) = steps.iter().position(|step| step.after == *state) {
+        // What fits and changes nothing may as well come now: an order that puts it later holds with it here, too. But
+        // not where it would be too late for something else then.
+        let is_harmless = |step: &Step| step.after == *state && !self.ends_an_era(step.operation, done);
+        if let Some(i) = steps.iter().position(is_harmless) {
             steps = vec![steps.swap_remove(i)];
         }
         steps.into_iter().any(|Step { operation, after }| {
@@ -101,6 +103,20 @@ impl Search {
         steps.collect()
     }
 
+    /// It would be the first to begin after something was gone that may still have taken effect before.
+    fn ends_an_era(&self, operation: usize, done: &Done) -> bool {
+        let left = self.operations.iter().enumerate().filter(|(i, _)| !done.has(*i));
+        let mut gone = left.filter_map(|(_, operation)| operation.gone);
+        let begun = self.operations[operation].invoked;
+        gone.any(|gone| begun > gone && !self.has_begun_after(gone, done))
+    }
+
+    /// Something that began after this moment is done.
+    fn has_begun_after(&self, moment: Duration, done: &Done) -> bool {
+        let first = self.operations.partition_point(|operation| operation.invoked <= moment);
+        (first..self.operations.len()).any(|i| done.has(i))
+    }
+
     /// What real time allows to come next; last what was never answered, as it is needed only where all else fails.
     fn next(&self, done: &Done) -> Vec<usize> {
         let mut first_answer = Duration::MAX;
@@ -108,6 +124,9 @@ impl Search {
         for (i, operation) in self.operations.iter().enumerate().filter(|(i, _)| !done.has(*i)) {
             if operation.invoked > first_answer {
                 break;
+            }
+            if operation.gone.is_some_and(|gone| self.has_begun_after(gone, done)) {
+                continue;
             }
             next.push(i);
             first_answer = first_answer.min(operation.answer.as_ref().map_or(Duration::MAX, |answer| answer.at));

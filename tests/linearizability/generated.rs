@@ -73,6 +73,7 @@ fn operation(client: usize, asked: Asked, invoked: u64, answered: u64, told: Tol
         asked,
         invoked: Duration::from_micros(invoked),
         answer: Some(Answer { at, told }),
+        gone: None,
     }
 }
 

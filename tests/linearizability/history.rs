@@ -147,6 +147,8 @@ pub struct Operation {
     pub invoked: Duration,
     /// `None` where no answer came: it may have taken effect at any time since, or never.
     pub answer: Option<Answer>,
+    /// Of one without an answer: the service was gone by then, so that it took effect before, or never will.
+    pub gone: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]

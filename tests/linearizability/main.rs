@@ -79,6 +79,7 @@ fn with_a_kill(seed: u64) -> Vec<Operation> {
         }
         app.kill();
     });
+    recorder.service_is_gone();
     let folder = app.folder().to_owned();
     let again = TestApp::start_in(&folder, 0, &[]);
     recorder.run(again.port, seed + 1, CLIENTS, EACH / 2);

@@ -49,6 +49,7 @@ fn lost(asked: Asked, invoked: u64) -> Operation {
         asked,
         invoked: Duration::from_micros(invoked),
         answer: None,
+        gone: None,
     }
 }
 

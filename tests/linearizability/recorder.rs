@@ -36,6 +36,14 @@ impl Recorder {
             .count()
     }
 
+    /// The service has ended: what it has not answered yet takes effect no more.
+    pub fn service_is_gone(&self) {
+        let now = self.clock.elapsed();
+        let mut operations = self.operations.lock().unwrap();
+        let unanswered = operations.iter_mut().filter(|operation| operation.answer.is_none());
+        unanswered.for_each(|operation| operation.gone = Some(now));
+    }
+
     pub fn into_history(self) -> Vec<Operation> {
         self.operations.into_inner().unwrap()
     }
@@ -79,6 +87,7 @@ impl Recorder {
             asked,
             invoked,
             answer,
+            gone: None,
         });
         told
     }
