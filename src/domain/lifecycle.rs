@@ -886,8 +886,8 @@ impl House {
     fn cart(&mut self, wish: &Wish, caller: usize) {
         let (id, replaces) = (self.new_id(wish.id), wish.replaces.as_ref().map(|of| self.id_of(of)));
         let replaced = replaces.as_ref().and_then(|id| self.told(id));
-        if replaces.is_some() && replaced.is_none() {
-            return assert!(self.books.find(&replaces.unwrap()).is_none());
+        if let (Some(replaces), None) = (&replaces, &replaced) {
+            return assert!(self.books.find(replaces).is_none());
         }
         let cart = Cart {
             reservation_id: reservation_id(&id),
