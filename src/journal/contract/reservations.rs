@@ -437,6 +437,7 @@ pub async fn reservations_are_listed_newest_first_by_all_that_a_filter_names(mut
         for filter in shop.filters() {
             shop.check_list(&*rig, &filter).await;
         }
+        shop.pass_the_day(&*rig).await;
         rig = rig.crash();
     }
     let mut found = 0;
