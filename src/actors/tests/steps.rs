@@ -589,3 +589,58 @@ fn a_step_that_frees_what_is_over_takes_it_in_the_same_append() {
         assert_eq!(level_of(&inventory, "A").await, (10, 10));
     });
 }
+
+#[test]
+fn a_refused_step_is_not_unknown_when_the_sync_of_what_was_over_fails() {
+    run(|journal, inventory| async move {
+        let placed = step(&inventory, cart_for("over", &[("A", 6)], Some(1))).await.unwrap();
+        journal.fail(Some(Fault::Full));
+        wait_until(placed.event.holds[0].expires_at.unwrap()).await;
+        settle().await;
+        journal.fail(Some(Fault::Sync));
+        let error = keyed_step(&inventory, cart("r", &[("A", 11)]), Some("k"))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, ExecuteError::Journal(JournalError::Unavailable(_))),
+            "{error:?}"
+        );
+        let operation = inventory.operation(Digest::of(&[b"k"])).await.unwrap();
+        assert!(matches!(operation, Operation::NotFound));
+    });
+}
+
+#[test]
+fn a_step_on_a_reservation_waits_for_what_is_becoming_of_it() {
+    run(|journal, inventory| async move {
+        step(&inventory, cart("r", &[("A", 4), ("B", 4)])).await.unwrap();
+        journal.hold();
+        let part = Ask::Commit {
+            id: id("r"),
+            part: Some(lines(&[("B", 3)])),
+            note: None,
+        };
+        let sold = spawn_step(&inventory, part, None);
+        settle().await;
+        let rest = spawn_step(&inventory, release("r"), None);
+        settle().await;
+        let late = spawn_step(&inventory, commit("r"), None);
+        settle().await;
+        assert!(!sold.is_finished() && !rest.is_finished() && !late.is_finished());
+        journal.release();
+        sold.await.unwrap().unwrap();
+        let rest = rest.await.unwrap().unwrap();
+        let released: Vec<u64> = told(&rest).lines.iter().map(|line| line.released).collect();
+        assert_eq!(released, [4, 1]);
+        let Err(ExecuteError::RefusedJoint(refusal)) = late.await.unwrap() else {
+            panic!("nothing was left");
+        };
+        assert!(
+            matches!(*refusal, JointRefusal::ReservationNotActive { .. }),
+            "{refusal:?}"
+        );
+        assert_eq!(status(&inventory, "r").await, Some(ReservationStatus::Committed));
+        assert_eq!(level_of(&inventory, "A").await, (10, 0));
+        assert_eq!(level_of(&inventory, "B").await, (7, 0));
+    });
+}
