@@ -1236,7 +1236,7 @@ fn refusal(named: &Named, reason: Reason) -> Refusal {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn reservations_live_as_the_plain_books_say(
@@ -1247,4 +1247,51 @@ proptest! {
         calls.iter().for_each(|call| house.call(call));
         house.check_log();
     }
+}
+
+/// A cart of one line, of a caller who may hold something already.
+fn cart_of(caller: usize, quantity: u64, replaces: Option<Reservation>) -> JointRequest {
+    let cart = Cart {
+        reservation_id: reservation_id("new"),
+        is_taken: false,
+        lines: cart_lines(&[((0, 0), quantity)]),
+        ttl_seconds: None,
+        reference: None,
+        replaces,
+        allow_partial: false,
+    };
+    JointRequest {
+        action: JointAction::Reserve(cart),
+        origin: origin(caller),
+    }
+}
+
+#[test]
+fn a_cart_that_is_refused_is_told_when_a_hold_of_others_ends_and_not_its_own() {
+    let mut house = House::opened(&[true; SKUS.len() * STORES.len()]);
+    for (caller, ttl_seconds) in [(0, 5), (1, 60)] {
+        let reserve = Operation {
+            place: (0, 0),
+            act: Act::Reserve {
+                id: Some(caller as u8),
+                quantity: 4,
+                ttl_seconds: Some(ttl_seconds),
+                reference: None,
+            },
+            off_by: None,
+        };
+        house.single(&reserve, caller);
+    }
+    let request = cart_of(0, 7, house.told("chosen 0"));
+    let stocks = house.prepared(&request.skus());
+    let refused = decide_joint(&stocks, &request, at(house.now)).unwrap_err();
+    let JointRefusal::Lines(lines) = refused else {
+        panic!("{refused:?}")
+    };
+    let expected = LineFault::Short {
+        available: 6,
+        reserved: 4,
+        next_expiry: Some(at(house.now + 60_000)),
+    };
+    assert_eq!(lines[0].fault, expected);
 }
