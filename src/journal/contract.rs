@@ -158,6 +158,8 @@ macro_rules! suites {
             a_reservation_ends_sku_by_sku_where_its_expiry_is_recorded_so,
             an_event_with_several_runs_of_a_reservation_is_taken_whole,
             an_append_is_shown_in_its_skus_and_its_reservation_at_once,
+            an_open_reservation_is_listed_under_a_sku_that_it_holds_no_more,
+            a_reservation_is_listed_under_a_sku_of_which_there_was_nothing_left,
         ]);)*
     };
 }

@@ -604,3 +604,39 @@ async fn sold(journal: &dyn Journal, of: &str, in_store: &str) -> u64 {
     let view = journal.level(&sku(of), &store(in_store)).await.unwrap();
     1000 - view.unwrap().level.quantity
 }
+
+pub async fn an_open_reservation_is_listed_under_a_sku_that_it_holds_no_more(rig: Box<dyn Rig>) {
+    let mut shop = Shop::open(&*rig).await;
+    let both = cart("r", vec![line("A", "s", 2), line("B", "s", 2)]);
+    assert!(shop.joint(&*rig, JointAction::Reserve(both)).await);
+    shop.commit(&*rig, "r", Some(vec![line("A", "s", 2)])).await;
+    let filter = ReservationFilter {
+        status: Some(ReservationStatus::Active),
+        sku: Some(sku("A")),
+        now: shop.now,
+        ..ReservationFilter::default()
+    };
+    assert_eq!(shop.check_list(&*rig, &filter).await, 1);
+}
+
+pub async fn a_reservation_is_listed_under_a_sku_of_which_there_was_nothing_left(rig: Box<dyn Rig>) {
+    let mut shop = Shop::open(&*rig).await;
+    assert!(
+        shop.joint(&*rig, JointAction::Reserve(cart("all", vec![line("B", "s", 1000)])))
+            .await
+    );
+    let both = Cart {
+        allow_partial: true,
+        ..cart("r", vec![line("A", "s", 2), line("B", "s", 2)])
+    };
+    assert!(shop.joint(&*rig, JointAction::Reserve(both)).await);
+    for status in [None, Some(ReservationStatus::Active)] {
+        let filter = ReservationFilter {
+            status,
+            sku: Some(sku("B")),
+            now: shop.now,
+            ..ReservationFilter::default()
+        };
+        assert_eq!(shop.check_list(&*rig, &filter).await, 2);
+    }
+}
