@@ -265,3 +265,16 @@ fn a_reservation_that_holds_other_than_its_level_knows_is_noticed() {
     let expected = "SKU \"B\" in store \"s\": reservation \"cart\" holds 1, but the level says Some(2)";
     assert_eq!(found, [expected]);
 }
+
+#[test]
+fn a_checkpoint_that_leaves_out_what_the_log_has_is_noticed() {
+    for (counted, left_out) in [("reservations", "second"), ("skus", "A")] {
+        let folder = closed();
+        change_checkpoint(folder.path(), |lines| {
+            lines.retain(|line| line["reservation"]["reservationId"] != left_out && line["sku"] != left_out);
+            let closing = lines.last_mut().unwrap();
+            closing[counted] = json!(1);
+        });
+        assert_ne!(faults(folder.path()), Vec::<String>::new(), "{counted}");
+    }
+}
