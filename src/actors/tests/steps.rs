@@ -644,3 +644,63 @@ fn a_step_on_a_reservation_waits_for_what_is_becoming_of_it() {
         assert_eq!(level_of(&inventory, "B").await, (7, 0));
     });
 }
+
+/// The same as [`run`], with actors that are not stopped meanwhile: one that is started anew tells its deadline anew.
+fn run_awake<F: Future<Output = ()>>(test: impl FnOnce(Arc<MemoryJournal>, Arc<Inventory>) -> F) {
+    actix_web::rt::System::new().block_on(async {
+        let journal = Arc::new(MemoryJournal::new(DAY_MS));
+        let awake = Settings {
+            idle_after: Duration::from_secs(600),
+            ..settings()
+        };
+        let inventory = Inventory::start(journal.clone(), awake);
+        for name in ["A", "B"] {
+            let counted = inventory.execute(of(name, count(10)), Options::default()).await;
+            counted.unwrap();
+        }
+        test(journal, inventory).await;
+    });
+}
+
+/// Waits, without asking for the SKU, until a second after a moment; then the log must tell of it.
+async fn is_recorded_by(journal: &MemoryJournal, moment: Timestamp) -> bool {
+    wait_until(Timestamp::from_millis(moment.as_millis() + 1000)).await;
+    kinds(journal, 0).await.contains(&EventKind::ReservationExpired)
+}
+
+#[test]
+fn a_count_of_the_past_behind_a_sale_of_the_same_atomic_batch_keeps_it() {
+    run(|_, inventory| async move {
+        let counted_at = pass_a_moment(&inventory).await;
+        inventory.execute(sell(3), Options::default()).await.unwrap();
+        let ask = atomic([sell(2), of("B", sell(1)), count_of(20, counted_at)]);
+        step(&inventory, ask).await.unwrap();
+        assert_eq!(level_of(&inventory, "A").await, (15, 0));
+    });
+}
+
+#[test]
+fn the_next_deadline_is_kept_after_an_earlier_hold_was_given_back() {
+    run_awake(|journal, inventory| async move {
+        step(&inventory, cart_for("first", &[("A", 1)], Some(1))).await.unwrap();
+        let second = step(&inventory, cart_for("second", &[("A", 1)], Some(2)))
+            .await
+            .unwrap();
+        step(&inventory, release("first")).await.unwrap();
+        let moment = second.event.holds[0].expires_at.unwrap();
+        assert!(is_recorded_by(&journal, moment).await, "nobody has woken the SKU");
+    });
+}
+
+#[test]
+fn the_deadline_of_an_extended_reservation_is_kept() {
+    run_awake(|journal, inventory| async move {
+        step(&inventory, cart_for("r", &[("A", 1), ("B", 1)], Some(1)))
+            .await
+            .unwrap();
+        let extended = step(&inventory, extend("r", 2)).await.unwrap();
+        let moment = extended.event.holds[0].expires_at.unwrap();
+        assert!(is_recorded_by(&journal, moment).await, "nobody has woken the SKUs");
+        assert_eq!(status(&inventory, "r").await, Some(ReservationStatus::Expired));
+    });
+}
