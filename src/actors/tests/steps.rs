@@ -704,3 +704,21 @@ fn the_deadline_of_an_extended_reservation_is_kept() {
         assert_eq!(status(&inventory, "r").await, Some(ReservationStatus::Expired));
     });
 }
+
+/// A version alone does not say which state it is of: another process has made one of the same number.
+#[test]
+fn what_was_decided_on_a_write_that_failed_is_not_recorded_on_another_of_the_same_version() {
+    run(|journal, inventory| async move {
+        step(&inventory, cart("before", &[("A", 1)])).await.unwrap();
+        write_elsewhere(&journal, sell(1)).await;
+        journal.hold();
+        let sale = spawn(&inventory, sell(2), Options::default());
+        settle().await;
+        let cart = spawn_step(&inventory, cart("r", &[("A", 3)]), None);
+        settle().await;
+        journal.release();
+        sale.await.unwrap().unwrap();
+        cart.await.unwrap().unwrap();
+        assert_eq!(level_of(&inventory, "A").await, (7, 4));
+    });
+}
