@@ -1,5 +1,7 @@
 //! The actors on a journal that waits and fails on demand.
 
+mod steps;
+
 use std::sync::Arc;
 use std::time::Duration;
 

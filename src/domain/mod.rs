@@ -11,6 +11,8 @@ pub mod ids;
 pub mod item;
 pub mod joint;
 #[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
 mod properties;
 pub mod reservation;
 pub mod stock;

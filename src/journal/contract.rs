@@ -3,9 +3,12 @@
 //! A check takes a rig: an engine on storage that can be held, made to fail, and crashed. Each check
 //! runs on every rig; each planted bug must fail the check that is named beside it.
 
+mod reservations;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::reservations::*;
 use super::file::{FaultyFolder, Options};
 use super::memory::MemoryJournal;
 use super::{Append, Appended, Fingerprint, HistoryFilter, Journal, JournalError, Receipt, Record};
@@ -149,6 +152,14 @@ macro_rules! suites {
             a_record_is_read_with_its_receipt,
             levels_of_a_store_are_listed_in_order_behind_a_sku,
             deadlines_and_reservations_follow_the_holds,
+            whatever_became_of_reservations_is_told_as_the_log_has_it,
+            reservations_are_listed_newest_first_by_all_that_a_filter_names,
+            a_reservation_is_found_however_long_ago_it_was_over,
+            a_reservation_ends_sku_by_sku_where_its_expiry_is_recorded_so,
+            an_event_with_several_runs_of_a_reservation_is_taken_whole,
+            an_append_is_shown_in_its_skus_and_its_reservation_at_once,
+            an_open_reservation_is_listed_under_a_sku_that_it_holds_no_more,
+            a_reservation_is_listed_under_a_sku_of_which_there_was_nothing_left,
         ]);)*
     };
 }

@@ -18,6 +18,8 @@ mod disk;
 #[cfg(test)]
 mod faulty;
 mod index;
+#[cfg(test)]
+mod lies;
 mod line;
 mod lock;
 mod recovery;
