@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::trade::Place;
+
 pub const LEVELS: &str = "/api/inventory/stores/s/inventory";
 
 pub struct Client {
@@ -90,6 +92,13 @@ impl Client {
         let answer = self.get(&format!("{LEVELS}/{sku}"));
         let member = |name| answer.body[name].as_u64().unwrap_or_else(|| panic!("{answer:?}"));
         (member("quantity"), member("version"))
+    }
+
+    /// Quantity and what is reserved of it.
+    pub fn amounts(&self, place: Place) -> (u64, u64) {
+        let answer = self.get(&place.level());
+        let member = |name| answer.body[name].as_u64().unwrap_or_else(|| panic!("{answer:?}"));
+        (member("quantity"), member("reserved"))
     }
 
     /// Whether the write under this key took effect, once that is decided.

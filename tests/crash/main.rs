@@ -6,7 +6,8 @@
 //! disk, `torn.rs` leaves what a power cut leaves. `books.rs` is how they all know what must be there.
 //!
 //! Of carts of many lines: `carts.rs` kills in the middle of them, `crowds.rs` has many clients want the same and go
-//! away. `trade.rs` is what they ask, and `audit.rs` how they know what must be there.
+//! away, `expiry.rs` has holds end at bad times (it takes `faketime`). `trade.rs` is what they ask, and `audit.rs` how
+//! they know what must be there.
 
 mod audit;
 mod books;
@@ -14,6 +15,7 @@ mod carts;
 mod client;
 mod crowds;
 mod damage;
+mod expiry;
 mod faults;
 mod folder;
 mod full;
