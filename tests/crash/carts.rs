@@ -8,7 +8,16 @@ use super::support::TestApp;
 use super::trade::{Chance, Person, Role, Trade};
 use super::{assert_verifies, fixed_port};
 
-const SMALL_FILES: &[&str] = &["--segment-mb", "1", "--checkpoint-mb", "1", "--snapshot-seconds", "1"];
+const SETTINGS: &[&str] = &[
+    "--segment-mb",
+    "1",
+    "--checkpoint-mb",
+    "1",
+    "--snapshot-seconds",
+    "1",
+    "--workers",
+    "3",
+];
 const CLIENTS: usize = 8;
 
 #[test]
@@ -26,7 +35,7 @@ fn carts_are_whole_and_once_after_each_of_fifty_kills() {
 
 fn trade_and_kill(kills: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let mut app = TestApp::start_in(folder.path(), fixed_port(), SMALL_FILES);
+    let mut app = TestApp::start_in(folder.path(), fixed_port(), SETTINGS);
     let port = app.port;
     let (trade, mut audit) = (Trade::open(&Client::new(port)), Audit::default());
     let (mut chance, mut unanswered, mut were_there) = (Chance::new(), 0, 0);
@@ -43,7 +52,7 @@ fn trade_and_kill(kills: usize) {
             app.kill();
         });
         assert_verifies(folder.path());
-        app = TestApp::start_in(folder.path(), port, SMALL_FILES);
+        app = TestApp::start_in(folder.path(), port, SETTINGS);
         let client = Client::new(port);
         audit.check(&client, &trade);
         let open = std::mem::take(&mut *trade.open.lock().unwrap());

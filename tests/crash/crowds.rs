@@ -86,7 +86,8 @@ impl Crowd {
 
     /// All of them ask for so long; then everything is looked at.
     fn come(self, time: Duration) {
-        let mut app = TestApp::start();
+        // Several threads, also where there are hardly any cores: steps meet in more orders.
+        let mut app = TestApp::start_with(&["--workers", "4"]);
         let (port, client) = (app.port, Client::new(app.port));
         let (trade, stays, left) = (Trade::open(&client), Mutex::default(), Mutex::default());
         let end = Instant::now() + time;
