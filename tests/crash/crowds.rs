@@ -185,7 +185,9 @@ fn ask_and_leave(trade: &Trade, port: u16, name: &str, end: Instant, left: &Mute
     while Instant::now() < end {
         let (key, plan) = person.next(trade);
         trade.enter(&key, &plan);
-        let request = as_text(&plan, &key, port);
+        // With an answer that was not read, the connection is reset instead of closed: the service knows at once.
+        let before = if chance.below(2) == 0 { UNREAD } else { "" };
+        let request = format!("{before}{}", as_text(&plan, &key, port));
         let is_cut = chance.below(4) == 0;
         let sent = match is_cut {
             true => chance.below(request.len() as u64) as usize,
@@ -206,6 +208,8 @@ fn ask_and_leave(trade: &Trade, port: u16, name: &str, end: Instant, left: &Mute
         std::thread::sleep(Duration::from_millis(50 + chance.below(200)));
     }
 }
+
+const UNREAD: &str = "GET /api/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 fn as_text(plan: &Plan, key: &str, port: u16) -> String {
     let (method, path, body) = plan.request();

@@ -292,7 +292,18 @@ fn a_clock_that_is_set_back_revives_nothing() {
             assert_eq!(reservation(client, id).body["status"], "active", "{id}");
         }
         let (quantity, reserved) = client.amounts(place);
-        assert_eq!((quantity, reserved), (STOCK, STOCK));
+        assert_eq!(quantity, reserved, "what is held by the next one");
+        // What is written now stands behind what was written then, in time too.
+        let more = format!("more-{quantity}");
+        let told = trade.ask(client, &more, Plan::Adjust(place, 1));
+        assert!(matches!(told, Some(Told::Done(_))), "{told:?}");
+        hold(
+            &trade,
+            client,
+            &format!("held-{more}"),
+            &Lines::from([(place, 1)]),
+            None,
+        );
         let (id, how, part) = ("half-an-hour".to_owned(), Settle::Commit, None);
         let answer = Plan::Settle { id, how, part }.send(client, "late").unwrap();
         assert_eq!(answer.error(), "reservation_not_active", "{answer:?}");
