@@ -11,7 +11,7 @@ use super::trade::{Cart, Count, Lines, Place, Plan, Settle, Step, Told, Trade};
 use super::within;
 
 /// Of the reservations that are over about so many are looked at each time, as the service reads them back from its log.
-const MOST_OVER: usize = 500;
+const MOST_OVER: usize = 200;
 
 #[derive(Default)]
 pub struct Audit {
