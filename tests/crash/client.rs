@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::trade::Place;
+
 pub const LEVELS: &str = "/api/inventory/stores/s/inventory";
 
 pub struct Client {
@@ -55,6 +57,36 @@ impl Client {
         read(request.send_json(json!({"delta": 1, "note": note})))
     }
 
+    /// A write under a key, which is its request id too; `None` where no answer came.
+    pub fn send(&self, method: &str, path: &str, body: &Value, key: &str) -> Option<Answer> {
+        let url = format!("{}{path}", self.base);
+        let request = match method {
+            "PUT" => self.agent.put(url),
+            _ => self.agent.post(url),
+        };
+        let request = request.header("Idempotency-Key", key).header("X-Request-Id", key);
+        // As bytes, a repeat has to be the same whoever sends it.
+        let request = request.header("Content-Type", "application/json");
+        read(request.send(body.to_string()))
+    }
+
+    /// A read as text, which may be a large one.
+    pub fn text(&self, path: &str) -> String {
+        let mut response = self
+            .agent
+            .get(format!("{}{path}", self.base))
+            .call()
+            .expect("a read is answered");
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(1 << 30)
+            .read_to_string()
+            .unwrap();
+        assert_eq!(response.status(), 200, "{path}: {text}");
+        text
+    }
+
     /// Quantity and version.
     pub fn level(&self, sku: &str) -> (u64, u64) {
         let answer = self.get(&format!("{LEVELS}/{sku}"));
@@ -62,12 +94,26 @@ impl Client {
         (member("quantity"), member("version"))
     }
 
-    /// Whether the write under this key took effect.
+    /// Quantity and what is reserved of it.
+    pub fn amounts(&self, place: Place) -> (u64, u64) {
+        let answer = self.get(&place.level());
+        let member = |name| answer.body[name].as_u64().unwrap_or_else(|| panic!("{answer:?}"));
+        (member("quantity"), member("reserved"))
+    }
+
+    /// Whether the write under this key took effect, once that is decided.
     pub fn took_effect(&self, key: &str) -> bool {
+        self.fate(key)
+            .unwrap_or_else(|| panic!("what became of {key} is not decided yet"))
+    }
+
+    /// `None` while the write under this key is under way.
+    pub fn fate(&self, key: &str) -> Option<bool> {
         let answer = self.get(&format!("/api/operations/{key}"));
-        match answer.status {
-            200 if answer.body["status"] == "completed" => true,
-            404 => false,
+        match (answer.status, answer.body["status"].as_str()) {
+            (200, Some("completed")) => Some(true),
+            (200, Some("pending")) => None,
+            (404, _) => Some(false),
             _ => panic!("what became of {key}: {answer:?}"),
         }
     }
@@ -83,13 +129,21 @@ impl Client {
 
     /// Every level of a store, as the service lists them.
     pub fn list(&self, store: &str) -> Vec<Value> {
-        let (mut levels, mut after) = (Vec::new(), String::new());
+        self.all(&format!("/api/inventory/stores/{store}/inventory?"))
+    }
+
+    /// All pages of a list; what is asked ends where a parameter may follow.
+    pub fn all(&self, list: &str) -> Vec<Value> {
+        let (mut rows, mut after) = (Vec::new(), String::new());
         loop {
-            let answer = self.get(&format!("/api/inventory/stores/{store}/inventory?limit=1000{after}"));
-            levels.extend(answer.body["items"].as_array().expect("a page").iter().cloned());
-            match answer.body["next"].as_str() {
+            let mut page: Value = serde_json::from_str(&self.text(&format!("{list}limit=1000{after}"))).unwrap();
+            match page["items"].take() {
+                Value::Array(items) => rows.extend(items),
+                _ => panic!("{list} is no list"),
+            }
+            match page["next"].as_str() {
                 Some(next) => after = format!("&after={next}"),
-                None => return levels,
+                None => return rows,
             }
         }
     }

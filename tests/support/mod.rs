@@ -35,7 +35,13 @@ impl TestApp {
 
     /// On a folder that outlives it; port 0 takes a free one.
     pub fn start_in(folder: &Path, port: u16, args: &[&str]) -> Self {
+        Self::start_under(folder, port, args, &[])
+    }
+
+    /// The same, in an environment of its own.
+    pub fn start_under(folder: &Path, port: u16, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(HOLDFAST);
+        command.envs(environment.iter().copied());
         command
             .args(["serve", "--port", &port.to_string(), "--data-dir"])
             .arg(folder)
