@@ -234,6 +234,11 @@ pub struct Part<'a> {
 }
 
 impl Event {
+    /// The SKUs that the event touches, each once.
+    pub fn skus(&self) -> impl Iterator<Item = &Sku> {
+        self.parts().map(|(sku, _)| sku)
+    }
+
     /// The parts of the SKUs that the event touches.
     pub fn parts(&self) -> impl Iterator<Item = (&Sku, Part<'_>)> {
         // Details and holds are set by an event that also changes a level of the SKU, but for lines that hold nothing.

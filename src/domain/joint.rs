@@ -244,10 +244,6 @@ impl<'a> Draft<'a> {
     }
 
     fn reserve(mut self, cart: &'a Cart) -> Result<Joint, JointRefusal> {
-        if cart.is_taken {
-            let reservation_id = cart.reservation_id.clone();
-            return Err(JointRefusal::ReservationExists { reservation_id });
-        }
         if let Some(replaced) = &cart.replaces {
             self.give_back(replaced)?;
         }
@@ -284,7 +280,14 @@ impl<'a> Draft<'a> {
                 reference: None,
             });
         }
-        if held == 0 || !cart.allow_partial && !failed.is_empty() {
+        let is_refused = held == 0 || !cart.allow_partial && !failed.is_empty();
+        // What is not there comes before what is in the way.
+        let is_unknown = is_refused && failed.iter().all(|line| line.fault == LineFault::NoLevel);
+        if cart.is_taken && !is_unknown {
+            let reservation_id = cart.reservation_id.clone();
+            return Err(JointRefusal::ReservationExists { reservation_id });
+        }
+        if is_refused {
             return Err(JointRefusal::Lines(failed));
         }
         let event = self.event(EventKind::ReservationCreated, &cart.reservation_id, None, None);

@@ -401,10 +401,7 @@ impl Books {
         caller: usize,
         now: i64,
     ) -> Result<Touched, JointRefusal> {
-        if self.find(id).is_some() {
-            let reservation_id = reservation_id(id);
-            return Err(JointRefusal::ReservationExists { reservation_id });
-        }
+        let is_taken = self.find(id).is_some();
         let mut touched = Touched::new();
         if let Some(replaced) = replaces {
             if self.find(replaced).is_none_or(|booked| booked.caller != caller) {
@@ -455,7 +452,13 @@ impl Books {
             );
         }
         let is_nothing = rows.values().all(|row| row.held == 0);
-        if is_nothing || !wish.is_partial && !short.is_empty() {
+        let is_refused = is_nothing || !wish.is_partial && !short.is_empty();
+        let is_unknown = short.iter().all(|line| line.fault == LineFault::NoLevel);
+        if is_taken && !(is_refused && is_unknown) {
+            let reservation_id = reservation_id(id);
+            return Err(JointRefusal::ReservationExists { reservation_id });
+        }
+        if is_refused {
             return Err(JointRefusal::Lines(short));
         }
         touched.extend(rows.iter().filter(|(_, row)| row.held > 0).map(|(place, _)| *place));
@@ -822,9 +825,9 @@ impl House {
     fn expire(&mut self, skus: impl IntoIterator<Item = usize>) {
         for index in skus {
             let touched = self.books.expire(index, self.now);
-            let event = expire(&sku(index), &self.stocks[index], at(self.now), &origin(0));
-            assert_eq!(event.is_some(), !touched.is_empty(), "{event:?}");
-            if let Some(event) = event {
+            let events = expire(&sku(index), &self.stocks[index], at(self.now), &origin(0));
+            assert_eq!(events.len(), usize::from(!touched.is_empty()), "{events:?}");
+            for event in events {
                 assert_eq!(event.kind, EventKind::ReservationExpired);
                 self.record(event, &touched);
             }
@@ -1108,17 +1111,17 @@ impl House {
             let last = moves.last().map_or(change.quantity, |last| last.quantity);
             assert_eq!(last, change.quantity, "{event:?}");
         }
-        for sku in event.skus() {
+        for (sku, _) in event.parts() {
             let (index, _) = place_of(sku, &store(0));
             assert_eq!(self.stocks[index].contradiction(sku, &event), None);
             self.stocks[index].evolve(sku, &event);
             assert_eq!(self.stocks[index].fault(), None);
         }
         for reservation in self.directory.values_mut() {
-            reservation.evolve(&event);
+            reservation.take(&event.holds_of(&reservation.reservation_id), event.at);
         }
         for (id, made) in Reservation::all_made_by(&event) {
-            assert_eq!(Reservation::made_by(&event, id).as_ref(), Some(&made));
+            assert_eq!(Reservation::made_by(&event, &event.holds_of(id)).as_ref(), Some(&made));
             assert!(
                 self.directory.insert(id.clone(), made).is_none(),
                 "{id:?} is made twice"

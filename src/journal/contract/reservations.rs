@@ -109,8 +109,8 @@ impl Shop {
     fn expire(&mut self, skus: &[Sku]) -> Vec<Record> {
         let mut records = Vec::new();
         for sku in skus {
-            let event = expire(sku, &self.stock(sku), self.now, &origin());
-            records.extend(event.map(|event| self.take(event)));
+            let events = expire(sku, &self.stock(sku), self.now, &origin());
+            records.extend(events.into_iter().map(|event| self.take(event)));
         }
         records
     }
@@ -544,7 +544,8 @@ pub async fn an_event_with_several_runs_of_a_reservation_is_taken_whole(mut rig:
             .log
             .last()
             .unwrap()
-            .hold_runs()
+            .holds
+            .chunk_by(|a, b| a.reservation_id == b.reservation_id)
             .map(|run| run[0].reservation_id.to_string())
             .collect();
         assert_eq!(runs, [old, new, old, new]);

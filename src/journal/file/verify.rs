@@ -1,7 +1,7 @@
 //! Proves a data folder whole: every checksum, the hash chain, sequences and versions, and that
 //! snapshots, checkpoint and indexes say what the log says. Changes nothing, but takes the folder's lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -40,6 +40,14 @@ struct Claims {
     stocks: HashMap<(Sku, u64), Vec<Claim>>,
     /// What the checkpoint says of open reservations.
     reservations: HashMap<(ReservationId, u64), Reservation>,
+    /// All that the checkpoint tells of, where there is one.
+    in_checkpoint: Option<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    skus: HashSet<Sku>,
+    reservations: HashSet<ReservationId>,
 }
 
 /// Takes the folder's lock, so that it does not read what is being written.
@@ -63,8 +71,17 @@ pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report,
         tables: &tables,
         checkpoint_head,
     };
+    let checkpoint_seq = log.checkpoint_head.as_ref().map(|head| head.seq);
     log.read(&events, on_segment)?;
     check_states(&tables, &mut report);
+    let left_out = tables.each_reservation().into_iter().filter(|(place, ..)| {
+        let told = claims.in_checkpoint.as_ref();
+        checkpoint_seq.is_some_and(|seq| place.seq <= seq)
+            && told.is_some_and(|told| !told.reservations.contains(&place.id))
+    });
+    report
+        .faults
+        .extend(left_out.map(|(place, ..)| format!("checkpoint.json: it leaves out reservation {:?}", place.id)));
     for ((sku, seq), files) in claims.stocks {
         for claim in files {
             report.faults.push(format!(
@@ -86,7 +103,9 @@ fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> 
     match checkpoint::read(folder) {
         Ok(None) => None,
         Ok(Some(checkpoint)) => {
+            let mut told = Told::default();
             for (sku, stock, seq) in checkpoint.stocks {
+                told.skus.insert(sku.clone());
                 let claim = Claim {
                     file: folder.join("checkpoint.json"),
                     image: (&stock).into(),
@@ -95,8 +114,10 @@ fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> 
             }
             for line in checkpoint.reservations {
                 let id = line.reservation.reservation_id.clone();
+                told.reservations.insert(id.clone());
                 claims.reservations.insert((id, line.seq), line.reservation);
             }
+            claims.in_checkpoint = Some(told);
             Some(checkpoint.position.head)
         }
         Err(fault) => {
@@ -213,7 +234,20 @@ impl Log<'_> {
         for published in records {
             self.report.events += 1;
             self.tables.replay(published)?;
-            for (sku, _) in published.event.parts() {
+            let is_before = self
+                .checkpoint_head
+                .as_ref()
+                .is_some_and(|head| published.seq <= head.seq);
+            for sku in published.event.skus() {
+                // A SKU once known stays known: said once, and then taken for told.
+                if is_before
+                    && let Some(told) = &mut self.claims.in_checkpoint
+                    && told.skus.insert(sku.clone())
+                {
+                    self.report
+                        .faults
+                        .push(format!("checkpoint.json: it leaves out SKU {sku:?}"));
+                }
                 self.compare(sku, published.seq);
             }
             for (id, _) in published.event.holds_by_reservation() {
