@@ -67,6 +67,11 @@ impl Outstanding {
         self.is_awaited.store(true, Ordering::SeqCst);
     }
 
+    /// One is in the log's queue.
+    pub fn queue(&self) {
+        self.queued.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// One that has failed, and that the actor has heard of.
     pub fn failed(&self) {
         self.queued.fetch_sub(1, Ordering::SeqCst);
@@ -81,6 +86,15 @@ pub struct Debt {
 }
 
 impl Debt {
+    /// Of an append that is in the log's queue and counted there.
+    pub fn queued_for(actor: Addr<SkuActor>, outstanding: Arc<Outstanding>) -> Self {
+        Self {
+            actor: Some(actor),
+            outstanding,
+            is_queued: true,
+        }
+    }
+
     pub fn new(actor: Addr<SkuActor>, outstanding: Arc<Outstanding>) -> Self {
         outstanding.unqueued.fetch_add(1, Ordering::SeqCst);
         Self {

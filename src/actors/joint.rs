@@ -68,32 +68,32 @@ struct Mustered {
 pub struct Seat {
     muster: Arc<Muster>,
     index: usize,
+    actor: Option<Addr<SkuActor>>,
     place: Option<Place>,
 }
 
 /// A SKU's state in the hands of a step. Dropped, the state is lost, and the actor loads it anew.
 struct Loan {
-    actor: Addr<SkuActor>,
+    /// Until it is over.
+    actor: Option<Addr<SkuActor>>,
     outstanding: Arc<Outstanding>,
     state: Option<State>,
     /// Something that it rests on is in flight.
     is_ahead: bool,
     /// Something that changes it is to be appended.
     is_changed: bool,
-    is_over: bool,
     /// As long as it is there, the actor is not stopped.
     _place: Option<Place>,
 }
 
 impl Seat {
-    pub fn take(mut self, state: State, is_ahead: bool, actor: Addr<SkuActor>, outstanding: Arc<Outstanding>) {
+    pub fn take(mut self, state: State, is_ahead: bool, outstanding: Arc<Outstanding>) {
         let loan = Loan {
-            actor,
+            actor: self.actor.take(),
             outstanding,
             state: Some(state),
             is_ahead,
             is_changed: false,
-            is_over: false,
             _place: self.place.take(),
         };
         let mut state = self.muster.state();
@@ -173,29 +173,33 @@ impl Muster {
 impl Loan {
     /// Ends the loan; the state has in it what the log has in its queue.
     fn give_back(mut self) {
-        let state = self.state.take();
-        self.end(state);
+        self.end();
     }
 
     /// The same, after an append of what was decided was queued; the actor hears how that ends.
-    fn give_back_appended(self) -> Debt {
-        let mut debt = Debt::new(self.actor.clone(), self.outstanding.clone());
-        debt.queued();
-        self.give_back();
-        debt
+    fn give_back_appended(mut self) -> Option<Debt> {
+        self.outstanding.queue();
+        let actor = self.end()?;
+        Some(Debt::queued_for(actor, self.outstanding.clone()))
     }
 
-    fn end(&mut self, state: Option<State>) {
-        let is_changed = self.is_changed;
-        self.outstanding.give_back(Returned { state, is_changed }, &self.actor);
-        self.is_over = true;
+    fn end(&mut self) -> Option<Addr<SkuActor>> {
+        let actor = self.actor.take()?;
+        let returned = Returned {
+            state: self.state.take(),
+            is_changed: self.is_changed,
+        };
+        self.outstanding.give_back(returned, &actor);
+        Some(actor)
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.end(None);
+        // Of one that was not given back, what was made of the state is lost.
+        if self.actor.is_some() {
+            self.state = None;
+            self.end();
         }
     }
 }
@@ -547,9 +551,11 @@ impl Inventory {
         {
             let _in_one_go = self.enlisting.lock().unwrap_or_else(PoisonError::into_inner);
             for (index, (actor, place, _)) in entered.into_iter().enumerate() {
-                actor.do_send(Seat {
+                // The address travels with the seat, and comes back with the loan.
+                actor.clone().do_send(Seat {
                     muster: muster.clone(),
                     index,
+                    actor: Some(actor),
                     place: Some(place),
                 });
             }
@@ -581,12 +587,16 @@ impl Inventory {
             records,
         };
         let appended = self.journal.append(append);
-        let debts = match is_empty {
+        let debts: Vec<Debt> = match is_empty {
             true => {
                 borrowed.give_back(self);
                 Vec::new()
             }
-            false => borrowed.end(self, Loan::give_back_appended),
+            false => borrowed
+                .end(self, Loan::give_back_appended)
+                .into_iter()
+                .flatten()
+                .collect(),
         };
         let result = appended.await;
         debts

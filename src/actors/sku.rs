@@ -151,10 +151,10 @@ impl SkuActor {
             self.load(context);
         }
         if self.joints_first {
-            self.lend(context);
+            self.lend();
         }
         self.decide_waiting(context);
-        self.lend(context);
+        self.lend();
         if self.waits_for_others() {
             self.outstanding.listen();
             // What has happened before it listened, nobody tells it.
@@ -206,7 +206,7 @@ impl SkuActor {
 
     /// Lends its state to the joint step whose turn it is. What it has decided so far is in the log's queue, and what
     /// is decided on it comes in behind that.
-    fn lend(&mut self, context: &mut Context<Self>) {
+    fn lend(&mut self) {
         let is_ready = !self.failed && !self.looking_back && self.outstanding.unqueued() == 0;
         // Who looks back waits until nothing is in flight: joint steps must not keep it waiting for ever either.
         let is_their_turn = self.joints_first || !self.waiting.looks_back();
@@ -219,7 +219,7 @@ impl SkuActor {
         self.last_used = self.inventory.clock.now();
         let is_ahead = self.in_flight() > 0;
         if let Some(seat) = self.joints.pop_front() {
-            seat.take(state, is_ahead, context.address(), self.outstanding.clone());
+            seat.take(state, is_ahead, self.outstanding.clone());
         }
     }
 

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use actix_web::http::header::ALLOW;
 use actix_web::middleware::Compress;
 use actix_web::web::{PayloadConfig, ServiceConfig, resource, route, to};
-use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route, guard};
 
 use super::body::MAX_BODY;
 use super::openapi::doc::Doc;
@@ -22,8 +22,16 @@ const RELEASE: &str = "/api/inventory/stores/{storeId}/inventory/{sku}/release";
 pub struct Resource {
     pub path: &'static str,
     pub methods: Vec<Entry>,
-    routes: Vec<Route>,
-    is_compressed: bool,
+    routes: Vec<(Method, Route)>,
+    compressed: Compressed,
+}
+
+/// Which answers may be large, and are then compressed for a client that asks for it.
+#[derive(PartialEq, Eq)]
+enum Compressed {
+    None,
+    Reads,
+    All,
 }
 
 pub struct Entry {
@@ -39,7 +47,7 @@ fn at(path: &'static str) -> Resource {
         path,
         methods: Vec::new(),
         routes: Vec::new(),
-        is_compressed: false,
+        compressed: Compressed::None,
     }
 }
 
@@ -50,15 +58,21 @@ impl Resource {
         A: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.routes.push(route().method(method.clone()).to(handler));
+        self.routes
+            .push((method.clone(), route().method(method.clone()).to(handler)));
         self.methods.push(Entry { method, does, doc });
         self
     }
 
-    /// Its answers may be large, and are then compressed for a client that asks for it.
-    fn compressed(mut self) -> Self {
-        self.is_compressed = true;
-        self
+    fn compressed(self) -> Self {
+        let compressed = Compressed::All;
+        Self { compressed, ..self }
+    }
+
+    /// Its writes are answered shortly, and often.
+    fn compressed_reads(self) -> Self {
+        let compressed = Compressed::Reads;
+        Self { compressed, ..self }
     }
 
     /// HEAD is answered as well: as GET, without the body.
@@ -68,7 +82,8 @@ impl Resource {
         A: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.routes.push(route().method(Method::HEAD).to(handler.clone()));
+        self.routes
+            .push((Method::HEAD, route().method(Method::HEAD).to(handler.clone())));
         self.on(Method::GET, does, handler, doc)
     }
 
@@ -128,7 +143,7 @@ pub fn table() -> Vec<Resource> {
                 reservations::create,
                 docs::create_reservation,
             )
-            .compressed(),
+            .compressed_reads(),
         at("/api/reservations/{reservationId}")
             .get("one reservation", reservations::get, docs::reservation)
             .compressed(),
@@ -213,7 +228,7 @@ pub fn configure(config: &mut ServiceConfig) {
             path,
             methods,
             routes,
-            is_compressed,
+            compressed,
         } = entry;
         let mut allowed: Vec<&str> = methods.iter().map(|entry| entry.method.as_str()).collect();
         if allowed.contains(&"GET") {
@@ -221,19 +236,28 @@ pub fn configure(config: &mut ServiceConfig) {
         }
         allowed.push("OPTIONS");
         let allowed = allowed.join(", ");
-        let resource = routes
-            .into_iter()
-            .fold(resource(path), |resource, route| resource.route(route));
-        let resource = resource.default_service(others(allowed));
-        match is_compressed {
-            true => config.service(resource.wrap_fn(edge::spare_small).wrap(Compress::default())),
-            false => config.service(resource),
+        let is_read = |method: &Method| *method == Method::GET || *method == Method::HEAD;
+        let is_apart = |method: &Method| compressed == Compressed::Reads && is_read(method);
+        let (reads, others): (Vec<_>, Vec<_>) = routes.into_iter().partition(|(method, _)| is_apart(method));
+        if !reads.is_empty() {
+            let reads = serving(path, reads).guard(guard::fn_guard(move |context| is_read(&context.head().method)));
+            config.service(reads.wrap_fn(edge::spare_small).wrap(Compress::default()));
+        }
+        let resource = serving(path, others).default_service(refused(allowed));
+        match compressed {
+            Compressed::All => config.service(resource.wrap_fn(edge::spare_small).wrap(Compress::default())),
+            Compressed::None | Compressed::Reads => config.service(resource),
         };
     }
 }
 
+fn serving(path: &str, routes: Vec<(Method, Route)>) -> actix_web::Resource {
+    let routes = routes.into_iter().map(|(_, route)| route);
+    routes.fold(resource(path), |resource, route| resource.route(route))
+}
+
 /// What answers the methods that a resource does not have.
-fn others(allowed: String) -> Route {
+fn refused(allowed: String) -> Route {
     to(move |request: HttpRequest| {
         let allowed = allowed.clone();
         async move {

@@ -75,18 +75,18 @@ impl OpenReservations {
             None => {
                 // Otherwise it was open before what is known here, and is over since.
                 if let Some(made) = Reservation::made_by(event, own) {
-                    self.add(made, *seq, *seq);
+                    self.add(Arc::new(made), *seq, *seq);
                 }
             }
         }
     }
 
-    fn add(&self, reservation: Reservation, created: u64, seq: u64) {
+    fn add(&self, reservation: Arc<Reservation>, created: u64, seq: u64) {
         let id = reservation.reservation_id.clone();
         let place = ReservationPlace::new(created, id.clone());
         let open = Open {
             created,
-            now: Arc::new(reservation),
+            now: reservation,
             seq,
             before: None,
         };
@@ -110,7 +110,7 @@ impl OpenReservations {
         }
     }
 
-    pub fn restore(&self, reservation: Reservation, created: u64, seq: u64) {
+    pub fn restore(&self, reservation: Arc<Reservation>, created: u64, seq: u64) {
         self.add(reservation, created, seq);
     }
 

@@ -265,7 +265,7 @@ impl Tables {
     }
 
     /// Puts an open reservation in place as a checkpoint has it: made at `created`, and as its event at `seq` left it.
-    pub fn restore_reservation(&self, reservation: Reservation, created: u64, seq: u64) {
+    pub fn restore_reservation(&self, reservation: Arc<Reservation>, created: u64, seq: u64) {
         self.reservations.restore(reservation, created, seq);
     }
 

@@ -40,7 +40,7 @@ struct SkuLine {
 pub struct ReservationLine {
     pub created: u64,
     pub seq: u64,
-    pub reservation: Reservation,
+    pub reservation: Arc<Reservation>,
 }
 
 /// The last line: without it, or with other counts, the checkpoint is not whole.
@@ -98,7 +98,7 @@ pub fn write(folder: &Path, shared: &Shared) -> io::Result<()> {
             let line = ReservationLine {
                 created: place.seq,
                 seq,
-                reservation: Arc::unwrap_or_clone(reservation),
+                reservation,
             };
             line::push_object(&mut buffer, &line)?;
             out.write_all(&buffer)?;

@@ -60,7 +60,7 @@ pub struct Options {
     /// A segment that would pass this is closed, and a new one begun. An index points no further than
     /// 4095 MB, which is taken for anything above.
     pub segment_bytes: u64,
-    /// So much log is written between two checkpoints; more, where the last one was larger than that.
+    /// So much log is written between two checkpoints; or twice as much as the last one had, where that is more.
     pub checkpoint_bytes: u64,
     /// How long receipts are known.
     pub retention_ms: i64,

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -39,7 +40,7 @@ struct Claim {
 struct Claims {
     stocks: HashMap<(Sku, u64), Vec<Claim>>,
     /// What the checkpoint says of open reservations.
-    reservations: HashMap<(ReservationId, u64), Reservation>,
+    reservations: HashMap<(ReservationId, u64), Arc<Reservation>>,
     /// All that the checkpoint tells of, where there is one.
     in_checkpoint: Option<Told>,
 }
@@ -282,7 +283,7 @@ impl Log<'_> {
         if self
             .tables
             .reservation(id)
-            .is_none_or(|reservation| *reservation != claim)
+            .is_none_or(|reservation| reservation != claim)
         {
             self.report.faults.push(format!(
                 "checkpoint.json: reservation {id:?} at record {seq} is not what the log says"

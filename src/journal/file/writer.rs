@@ -375,9 +375,9 @@ impl Writer {
             segment: self.segment.first_seq,
             head: self.head.clone(),
         };
-        // A large state is not written again for a little log.
+        // A large state is not written again for a little log. A start reads as much more.
         let last = self.shared.checkpoint_bytes.load(Ordering::Relaxed);
-        if self.since_checkpoint >= self.checkpoint_bytes.max(last) && self.checkpoints.try_send(()).is_ok() {
+        if self.since_checkpoint >= self.checkpoint_bytes.max(2 * last) && self.checkpoints.try_send(()).is_ok() {
             self.since_checkpoint = 0;
         }
     }
