@@ -104,9 +104,8 @@ const MAX_EXPIRED: usize = 1000;
 pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Vec<Event> {
     let due = stock.holds().map(|holds| holds.due(now)).unwrap_or_default();
     let mut levels: BTreeMap<StoreId, Level> = BTreeMap::new();
-    let mut version = stock.version();
     let mut events = Vec::new();
-    for holds in due.chunks(MAX_EXPIRED) {
+    for (version, holds) in (stock.version()..).zip(due.chunks(MAX_EXPIRED)) {
         let mut freed: BTreeMap<&StoreId, u64> = BTreeMap::new();
         for hold in holds {
             *freed.entry(&hold.store_id).or_default() += hold.held;
@@ -122,7 +121,6 @@ pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Vec<
             Some(change)
         });
         let changes = changes.collect();
-        version += 1;
         let holds: Vec<HoldChange> = holds.iter().map(|hold| expired(sku, hold)).collect();
         events.push(Event {
             kind: EventKind::ReservationExpired,
