@@ -64,7 +64,7 @@ pub struct Config {
     #[arg(long, env = "HOLDFAST_SEGMENT_MB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4095))]
     pub segment_mb: u32,
 
-    /// Megabytes of log between two checkpoints
+    /// Megabytes of log between two checkpoints, or twice the size of the last one where that is more
     #[arg(long, env = "HOLDFAST_CHECKPOINT_MB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub checkpoint_mb: u32,
 

@@ -1,5 +1,6 @@
-//! Appends that others make of an actor's decisions, and the state that it lends: batches gather those of many SKUs, and joint steps decide for
-//! several at once. Mostly it is nothing to the actor that one of them has succeeded, so that it is not told, but counted.
+//! Appends that others make of an actor's decisions, and the state that it lends. Batches gather the decisions of many
+//! SKUs, and joint steps decide for several at once. Mostly it is nothing to the actor that one of them has succeeded or
+//! has given its state back, so that it is not told, but looks when it is asked for something.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -65,6 +66,11 @@ impl Outstanding {
     /// Has the actor told of the next change. What has changed before this call, it must see by itself.
     pub fn listen(&self) {
         self.is_awaited.store(true, Ordering::SeqCst);
+    }
+
+    /// It is nothing to the actor any more.
+    pub fn ignore(&self) {
+        self.is_awaited.store(false, Ordering::SeqCst);
     }
 
     /// One is in the log's queue.

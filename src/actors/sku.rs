@@ -144,6 +144,10 @@ impl SkuActor {
 
     /// Goes on with what waits, as far as that can be.
     fn go_on(&mut self, context: &mut Context<Self>) {
+        // Before it looks: what changes from here on, on whatever thread, it is told.
+        if self.has_work() || self.failed || self.is_lent {
+            self.outstanding.listen();
+        }
         self.take_back();
         // After a failure the state is loaded anew, once nothing is in flight any more and nobody has it.
         if self.failed && self.in_flight() == 0 && !self.is_lent {
@@ -155,20 +159,19 @@ impl SkuActor {
         }
         self.decide_waiting(context);
         self.lend();
-        if self.waits_for_others() {
-            self.outstanding.listen();
-            // What has happened before it listened, nobody tells it.
-            if !self.waits_for_others() {
-                context.notify(Settle::Done);
-            }
+        if !self.waits_for_others() {
+            self.outstanding.ignore();
         }
     }
 
+    fn has_work(&self) -> bool {
+        !self.waiting.is_empty() || !self.joints.is_empty()
+    }
+
     fn waits_for_others(&self) -> bool {
-        let has_work = !self.waiting.is_empty() || !self.joints.is_empty();
         let is_away = self.is_lent && !self.outstanding.has_returned();
         let is_behind = self.outstanding.all() > 0;
-        has_work && (is_away || self.outstanding.unqueued() > 0)
+        self.has_work() && (is_away || self.outstanding.unqueued() > 0)
             || self.failed && (is_away || is_behind)
             || self.waiting.looks_back() && is_behind
     }

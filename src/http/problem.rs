@@ -79,7 +79,7 @@ impl Code {
             Self::NotReserved => ("not_reserved", 409, "That much is not reserved"),
             Self::QuantityLimit => ("quantity_limit", 409, "The quantity would pass 2^53 - 1"),
             Self::AlreadyExists => ("already_exists", 409, "It exists already"),
-            Self::ReservationNotActive => ("reservation_not_active", 409, "The reservation is over"),
+            Self::ReservationNotActive => ("reservation_not_active", 409, "The reservation does not hold that"),
             Self::RequestInFlight => (
                 "request_in_flight",
                 409,

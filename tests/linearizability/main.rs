@@ -81,7 +81,7 @@ fn with_a_kill(seed: u64) -> Vec<Operation> {
     });
     recorder.service_is_gone();
     let folder = app.folder().to_owned();
-    let again = TestApp::start_in(&folder, 0, &[]);
+    let again = TestApp::start_in(&folder, 0, &["--workers", "3"]);
     recorder.run(again.port, seed + 1, CLIENTS, EACH / 2);
     recorder.read_all(again.port);
     with_unanswered(CLIENTS, recorder)
@@ -96,7 +96,8 @@ fn with_unanswered(expected: usize, recorder: Recorder) -> Vec<Operation> {
 }
 
 fn stocked() -> TestApp {
-    let app = TestApp::start();
+    // More request threads than cores, so that steps and actors meet in every way.
+    let app = TestApp::start_with(&["--workers", "3"]);
     let connection = Connection::new(app.port);
     PLACES.into_iter().for_each(|place| connection.stock(place, STOCK));
     app
