@@ -20,6 +20,7 @@ pub struct Doc {
     /// Names of `components/parameters`.
     pub headers: Vec<&'static str>,
     pub body: Option<Content>,
+    pub is_body_optional: bool,
     pub answers: Vec<Answer>,
     pub codes: Vec<Code>,
 }
@@ -51,6 +52,7 @@ impl Doc {
             query: &[],
             headers: vec!["X-Request-Id"],
             body: None,
+            is_body_optional: false,
             answers: Vec::new(),
             codes: vec![Code::InvalidRequest, Code::Internal],
         }
@@ -97,6 +99,15 @@ impl Doc {
             example,
         });
         Self { body, ..self }
+    }
+
+    /// Nothing said is the same as `{}`.
+    pub fn or_nothing(self) -> Self {
+        let is_body_optional = true;
+        Self {
+            is_body_optional,
+            ..self
+        }
     }
 
     /// The write heeds `If-Match` and `If-None-Match`.

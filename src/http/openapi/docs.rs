@@ -219,6 +219,7 @@ pub fn commit_reservation() -> Doc {
          stands. The body may be left out.",
     )
     .takes::<ResolveBody>(json!({"lines": [{"sku": "85123A", "storeId": "london", "quantity": 3}]}))
+    .or_nothing()
     .answers::<ReservationWriteForm>(
         200,
         "The reservation after it, or as it would be (`dryRun`).",
@@ -236,6 +237,7 @@ pub fn release_reservation() -> Doc {
         "Gives back what the reservation holds, or with `lines` a part of it. The body may be left out.",
     )
     .takes::<ResolveBody>(json!({"lines": [{"sku": "85123A", "storeId": "london", "quantity": 3}]}))
+    .or_nothing()
     .answers::<ReservationWriteForm>(
         200,
         "The reservation after it, or as it would be (`dryRun`).",

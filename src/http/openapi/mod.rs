@@ -103,7 +103,10 @@ fn operation(doc: &Doc, does: &str, path: &str, schemas: &mut Schemas) -> Value 
         "responses": responses(doc, path, schemas),
     });
     if let Some(body) = &doc.body {
-        operation["requestBody"] = json!({"required": true, "content": content(std::slice::from_ref(body), schemas)});
+        operation["requestBody"] = json!({
+            "required": !doc.is_body_optional,
+            "content": content(std::slice::from_ref(body), schemas),
+        });
     }
     operation
 }
