@@ -130,10 +130,8 @@ impl Drop for Over<'_> {
 
 /// Appends what several actors have decided, and tells everybody how that ended.
 async fn append(journal: Arc<dyn Journal>, parts: Vec<Part>) {
-    let mut whole = Append {
-        grounds: Vec::with_capacity(parts.len()),
-        records: Vec::with_capacity(parts.len()),
-    };
+    let (grounds, records) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
+    let mut whole = Append::of_stock(grounds, records);
     let mut waiting = Vec::with_capacity(parts.len());
     for part in parts {
         waiting.push((part.debt, whole.records.len() as u64, part.decided));

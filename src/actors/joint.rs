@@ -566,10 +566,7 @@ impl Inventory {
 
     /// Waits until what the states rest on is durable and shown; false where it is lost.
     async fn wait_for(&self, borrowed: &Borrowed) -> Result<bool, ExecuteError> {
-        let append = Append {
-            grounds: borrowed.grounds.clone(),
-            records: Vec::new(),
-        };
+        let append = Append::of_stock(borrowed.grounds.clone(), Vec::new());
         match self.journal.append(append).await {
             Ok(_) => Ok(true),
             Err(JournalError::Conflict) => Ok(false),
@@ -582,10 +579,7 @@ impl Inventory {
     /// Queues the records, gives the states back, and waits.
     async fn append(&self, mut borrowed: Borrowed, records: Vec<Record>) -> Result<u64, JournalError> {
         let is_empty = records.is_empty();
-        let append = Append {
-            grounds: std::mem::take(&mut borrowed.grounds),
-            records,
-        };
+        let append = Append::of_stock(std::mem::take(&mut borrowed.grounds), records);
         let appended = self.journal.append(append);
         let debts: Vec<Debt> = match is_empty {
             true => {

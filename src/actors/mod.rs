@@ -8,6 +8,7 @@ pub mod batch;
 mod claims;
 mod clock;
 mod debt;
+pub mod entries;
 mod expiry;
 mod gathering;
 mod history;

@@ -305,10 +305,7 @@ impl SkuActor {
                 decided,
             });
         }
-        let append = Append {
-            grounds: vec![ground],
-            records,
-        };
+        let append = Append::of_stock(vec![ground], records);
         self.is_appending = true;
         let appended = self.inventory.journal.append(append).into_actor(self);
         context.spawn(appended.map(|result, actor, context| actor.settle(result, decided, context)));

@@ -76,10 +76,8 @@ impl Folder {
                 event: event.into(),
                 receipt: None,
             };
-            let append = Append {
-                records: self.over(&sku, &stock, now).into_iter().map(record).collect(),
-                grounds: vec![(sku, stock.version())],
-            };
+            let records = self.over(&sku, &stock, now).into_iter().map(record).collect();
+            let append = Append::of_stock(vec![(sku, stock.version())], records);
             self.journal
                 .append(append)
                 .await

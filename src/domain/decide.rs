@@ -133,6 +133,7 @@ pub fn expire(sku: &Sku, stock: &Stock, now: Timestamp, origin: &Origin) -> Vec<
             changes,
             holds,
             items: Vec::new(),
+            entries: Vec::new(),
         });
     }
     events
@@ -464,6 +465,7 @@ impl Decision<'_> {
             changes: vec![change(sku, store_id, self.stock.version(), before, after, movement)],
             holds: Vec::new(),
             items: Vec::new(),
+            entries: Vec::new(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Details, Level, Principal, RequestId, ReservationId, Sku, StoreId, Timestamp};
+use super::{Details, EntryChange, Level, Principal, RequestId, ReservationId, Sku, StoreId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -28,6 +28,9 @@ pub struct Event {
     /// One per SKU whose details the event sets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<ItemChange>,
+    /// Users, tokens and stores that the event sets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<EntryChange>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,10 +63,27 @@ pub enum EventKind {
     ReservationReleased,
     #[serde(rename = "reservation.expired")]
     ReservationExpired,
+    #[serde(rename = "user.created")]
+    UserCreated,
+    #[serde(rename = "user.updated")]
+    UserUpdated,
+    #[serde(rename = "user.deleted")]
+    UserDeleted,
+    #[serde(rename = "token.created")]
+    TokenCreated,
+    #[serde(rename = "token.revoked")]
+    TokenRevoked,
+    #[serde(rename = "store.created")]
+    StoreCreated,
+    #[serde(rename = "store.updated")]
+    StoreUpdated,
+    #[serde(rename = "store.deleted")]
+    StoreDeleted,
 }
 
 impl EventKind {
-    pub const ALL: [Self; 11] = [
+    /// Those that feeds show.
+    pub const SHOWN: [Self; 11] = [
         Self::ItemCreated,
         Self::LevelCreated,
         Self::LevelCounted,
@@ -76,6 +96,11 @@ impl EventKind {
         Self::ReservationReleased,
         Self::ReservationExpired,
     ];
+
+    /// It is the service's own, about users, tokens or the catalogue: no feed, export or webhook shows it.
+    pub fn is_hidden(self) -> bool {
+        !Self::SHOWN.contains(&self)
+    }
 }
 
 /// A level as it stands after the event.

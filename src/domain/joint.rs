@@ -447,6 +447,7 @@ impl<'a> Draft<'a> {
             changes: changes.collect(),
             holds: self.holds,
             items: Vec::new(),
+            entries: Vec::new(),
         }
     }
 }
@@ -628,6 +629,7 @@ fn merged(stocks: &Stocks, events: Vec<Event>, origin: &Origin, now: Timestamp) 
         changes,
         holds,
         items: items.into_values().collect(),
+        entries: Vec::new(),
     };
     Joint {
         event,

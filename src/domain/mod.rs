@@ -3,8 +3,11 @@
 //! `decide` turns a request into an event or a refusal and changes nothing; `Stock::evolve` applies
 //! an event and never refuses. Everything else in the house carries these two about.
 
+pub mod account;
+pub mod catalogue;
 pub mod command;
 pub mod decide;
+pub mod entry;
 pub mod event;
 pub mod hold;
 pub mod ids;
@@ -19,8 +22,10 @@ pub mod stock;
 mod text;
 pub mod time;
 
+pub use account::{Rights, Role};
 pub use command::{Action, Expected, Origin, Request, Resource};
 pub use decide::{Reason, Refusal, decide, expire};
+pub use entry::{Entry, EntryChange, EntryKey};
 pub use event::{Change, Event, EventKind, HoldChange, HoldStep, ItemChange, Move, Movement};
 pub use hold::Hold;
 pub use ids::{InvalidId, Principal, RequestId, ReservationId, Sku, StoreId};

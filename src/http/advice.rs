@@ -55,6 +55,11 @@ impl Code {
 
     pub fn advice(self) -> Advice {
         match self {
+            Self::Unauthenticated
+            | Self::Forbidden
+            | Self::MisdirectedRequest
+            | Self::QuotaExceeded
+            | Self::RateLimited => self.of_caller(),
             Self::InvalidRequest
             | Self::NotFound
             | Self::MethodNotAllowed
@@ -69,8 +74,56 @@ impl Code {
             | Self::NotReserved
             | Self::QuantityLimit
             | Self::AlreadyExists
-            | Self::ReservationNotActive => self.of_stock(),
+            | Self::ReservationNotActive
+            | Self::InUse => self.of_stock(),
             Self::Internal | Self::Overloaded | Self::StorageUnavailable | Self::OutcomeUnknown => self.of_service(),
+        }
+    }
+
+    /// What is wrong with who sent it, or with how much they send.
+    fn of_caller(self) -> Advice {
+        match self {
+            Self::Unauthenticated => Advice {
+                cause: "The request has no token, or one that is not valid: misspelt, expired, revoked, or of a user \
+                        that is disabled or has a new password.",
+                remedy: "Log in at `POST /api/auth/login` and send the token: `Authorization: Bearer TOKEN`.",
+                retry: Retry::SameKey,
+                always: &[],
+                sometimes: &[],
+            },
+            Self::Forbidden => Advice {
+                cause: "The caller's role does not allow it, or it touches a store that is not among the caller's.",
+                remedy: "Ask an administrator for the role or the store. Of stores that are not yours you are not told \
+                         whether they exist.",
+                retry: Retry::Later,
+                always: &[],
+                sometimes: &["sku", "storeId"],
+            },
+            Self::MisdirectedRequest => Advice {
+                cause: "Without authentication the service answers only requests to `localhost`, `127.0.0.1` or \
+                        `[::1]`, so that no web page can reach it under another name.",
+                remedy: "Ask it by one of these names, or have the operator turn authentication on.",
+                retry: Retry::Never,
+                always: &[],
+                sometimes: &[],
+            },
+            Self::QuotaExceeded => Advice {
+                cause: "The caller's open reservations hold as many lines as they may.",
+                remedy: "Commit or release some of them, or wait until they are over; `limit` says how many lines may \
+                         be held at once.",
+                retry: Retry::Later,
+                always: &["limit"],
+                sometimes: &[],
+            },
+            _ => Advice {
+                cause: "The caller, or its address, has sent more requests than it may in this time. Nothing was \
+                        changed.",
+                remedy: "Wait for the seconds that `Retry-After` names. `RateLimit` and `RateLimit-Policy` say how \
+                         many are left and how many there are.",
+                retry: Retry::SameKey,
+                always: &[],
+                sometimes: &[],
+            },
         }
     }
 
@@ -197,6 +250,14 @@ impl Code {
                 retry: Retry::Never,
                 always: &[],
                 sometimes: &["reservationId", "sku", "storeId"],
+            },
+            Self::InUse => Advice {
+                cause: "The product or store that was to be deleted still has stock on hand, or reservations hold some \
+                        of it.",
+                remedy: "Sell, transfer or count to 0 what is left, end the reservations, and delete it then.",
+                retry: Retry::Later,
+                always: &[],
+                sometimes: &["sku", "storeId"],
             },
             Self::ReservationNotActive => Advice {
                 cause: "The reservation was committed or released, or its time is over: it holds nothing any more, and \

@@ -53,7 +53,7 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
     let bytes = write::read(&request, payload).await?;
     write::refuse_preconditions(&request)?;
     let batch: BatchBody = body::parse(&request, &bytes)?;
-    let Caller(origin) = Caller::of(&request);
+    let Caller { origin, .. } = Caller::of(&request);
     let Parsed {
         operations, refused, ..
     } = parse_each(batch.operations, &origin)?;

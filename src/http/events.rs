@@ -141,7 +141,7 @@ async fn look(journal: &dyn Journal, filter: &HistoryFilter, after: u64, limit: 
                 break;
             }
             found.seq = seq;
-            if !event.changes.is_empty() && filter.takes(&event) {
+            if !event.changes.is_empty() && !event.kind.is_hidden() && filter.takes(&event) {
                 found.events.push((seq, event));
             }
         }

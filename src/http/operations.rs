@@ -50,7 +50,11 @@ enum BodyForm<'a> {
 }
 
 /// `GET /api/operations/{key}`
-pub async fn get(state: Data<State>, request: HttpRequest, Caller(origin): Caller) -> Result<HttpResponse, Problem> {
+pub async fn get(
+    state: Data<State>,
+    request: HttpRequest,
+    Caller { origin, .. }: Caller,
+) -> Result<HttpResponse, Problem> {
     Query::none(&request)?;
     let key = path::segment(&request, 3, "key")?;
     idempotency::check(&key, "key")?;

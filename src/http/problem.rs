@@ -21,6 +21,8 @@ use crate::journal::JournalError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     InvalidRequest,
+    Unauthenticated,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
@@ -31,11 +33,15 @@ pub enum Code {
     QuantityLimit,
     AlreadyExists,
     ReservationNotActive,
+    InUse,
+    QuotaExceeded,
     RequestInFlight,
     PreconditionFailed,
     PayloadTooLarge,
     UnsupportedMediaType,
+    MisdirectedRequest,
     IdempotencyKeyReused,
+    RateLimited,
     Internal,
     Overloaded,
     StorageUnavailable,
@@ -43,8 +49,10 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -55,11 +63,15 @@ impl Code {
         Self::QuantityLimit,
         Self::AlreadyExists,
         Self::ReservationNotActive,
+        Self::InUse,
+        Self::QuotaExceeded,
         Self::RequestInFlight,
         Self::PreconditionFailed,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
+        Self::MisdirectedRequest,
         Self::IdempotencyKeyReused,
+        Self::RateLimited,
         Self::Internal,
         Self::Overloaded,
         Self::StorageUnavailable,
@@ -70,6 +82,8 @@ impl Code {
     fn row(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::InvalidRequest => ("invalid_request", 400, "The request is not well-formed"),
+            Self::Unauthenticated => ("unauthenticated", 401, "Nobody has said who calls"),
+            Self::Forbidden => ("forbidden", 403, "The caller may not do that"),
             Self::NotFound => ("not_found", 404, "There is no such thing"),
             Self::MethodNotAllowed => ("method_not_allowed", 405, "The method does not apply here"),
             Self::RequestTimeout => ("request_timeout", 408, "The request did not arrive in time"),
@@ -80,6 +94,8 @@ impl Code {
             Self::QuantityLimit => ("quantity_limit", 409, "The quantity would pass 2^53 - 1"),
             Self::AlreadyExists => ("already_exists", 409, "It exists already"),
             Self::ReservationNotActive => ("reservation_not_active", 409, "The reservation does not hold that"),
+            Self::InUse => ("in_use", 409, "It still has stock or holds"),
+            Self::QuotaExceeded => ("quota_exceeded", 409, "The caller holds as much as it may"),
             Self::RequestInFlight => (
                 "request_in_flight",
                 409,
@@ -88,7 +104,9 @@ impl Code {
             Self::PreconditionFailed => ("precondition_failed", 412, "The precondition does not hold"),
             Self::PayloadTooLarge => ("payload_too_large", 413, "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is not JSON"),
+            Self::MisdirectedRequest => ("misdirected_request", 421, "The request is for another host"),
             Self::IdempotencyKeyReused => ("idempotency_key_reused", 422, "The key stands for another request"),
+            Self::RateLimited => ("rate_limited", 429, "Too many requests in this time"),
             Self::Internal => ("internal", 500, "Something is wrong on our side"),
             Self::Overloaded => ("overloaded", 503, "Too many requests wait"),
             Self::StorageUnavailable => ("storage_unavailable", 503, "Storage cannot take the write"),

@@ -224,7 +224,7 @@ async fn run(
     ask: Ask,
 ) -> Answer {
     write::refuse_preconditions(request)?;
-    let Caller(origin) = Caller::of(request);
+    let Caller { origin, .. } = Caller::of(request);
     let status = forms::status(Resource::Level);
     let keyed = idempotency::keyed(request, bytes, key.as_deref(), &origin.by, status)?;
     let outcome = state.inventory()?.execute_joint(ask, origin, keyed, dry_run).await?;

@@ -40,6 +40,22 @@ pub struct Entry {
     pub does: &'static str,
     /// At length, for the OpenAPI document.
     pub doc: fn() -> Doc,
+    pub right: Right,
+}
+
+/// What a caller must be allowed to do, where callers are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Nothing: anybody may ask.
+    Open,
+    /// To read, in the caller's stores.
+    Read,
+    /// To move stock, in the caller's stores.
+    Move,
+    /// To run what concerns all stores.
+    Operate,
+    /// To change who may do what, and what there is to be sold.
+    Administer,
 }
 
 fn at(path: &'static str) -> Resource {
@@ -60,7 +76,25 @@ impl Resource {
     {
         self.routes
             .push((method.clone(), route().method(method.clone()).to(handler)));
-        self.methods.push(Entry { method, does, doc });
+        let right = if method == Method::GET {
+            Right::Read
+        } else {
+            Right::Move
+        };
+        self.methods.push(Entry {
+            method,
+            does,
+            doc,
+            right,
+        });
+        self
+    }
+
+    /// Says it of the method before it: else reads need [`Right::Read`], and writes [`Right::Move`].
+    fn needs(mut self, right: Right) -> Self {
+        if let Some(entry) = self.methods.last_mut() {
+            entry.right = right;
+        }
         self
     }
 
@@ -202,22 +236,36 @@ pub fn table() -> Vec<Resource> {
             operations::get,
             docs::operation,
         ),
-        at("/api/health").get("that it is there, and since when", health::live, docs::health),
-        at("/api/health/live").get("that it lives", health::live, docs::live),
-        at("/api/health/ready").get("whether it takes writes, or why not", health::ready, docs::ready),
-        at("/").get("this service and its routes", root::describe, docs::service),
+        at("/api/health")
+            .get("that it is there, and since when", health::live, docs::health)
+            .needs(Right::Open),
+        at("/api/health/live")
+            .get("that it lives", health::live, docs::live)
+            .needs(Right::Open),
+        at("/api/health/ready")
+            .get("whether it takes writes, or why not", health::ready, docs::ready)
+            .needs(Right::Open),
+        at("/")
+            .get("this service and its routes", root::describe, docs::service)
+            .needs(Right::Open),
         at("/api/openapi.json")
             .get("this API, as an OpenAPI document", openapi::get, docs::document)
+            .needs(Right::Open)
             .compressed(),
         at("/api/docs")
             .get("this API, as a page", pages::reference::get, docs::page)
+            .needs(Right::Open)
             .compressed(),
-        at("/api/docs/style.css").get("how the pages look", pages::stylesheet, docs::stylesheet),
-        at("/problems/{code}").get(
-            "what a problem means and what to do",
-            pages::problems::get,
-            docs::problem,
-        ),
+        at("/api/docs/style.css")
+            .get("how the pages look", pages::stylesheet, docs::stylesheet)
+            .needs(Right::Open),
+        at("/problems/{code}")
+            .get(
+                "what a problem means and what to do",
+                pages::problems::get,
+                docs::problem,
+            )
+            .needs(Right::Open),
     ]
 }
 

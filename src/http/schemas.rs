@@ -67,7 +67,7 @@ schemas! {
         "enum": Movement::ALL,
         "description": "Why an on-hand quantity changed. STOCK_IN, RETURN and TRANSFER_IN add; SALE, MANUAL_REMOVE and TRANSFER_OUT take; COUNT may do either.",
     }),
-    EventKind => json!({"type": "string", "enum": EventKind::ALL, "description": "What happened."}),
+    EventKind => json!({"type": "string", "enum": EventKind::SHOWN, "description": "What happened."}),
     ReservationStatus => json!({"type": "string", "enum": ReservationStatus::ALL}),
 }
 

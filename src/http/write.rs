@@ -65,7 +65,9 @@ pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Prob
 }
 
 pub async fn run(state: &State, request: &HttpRequest, bytes: &[u8], target: Target, asked: Asked) -> Answer {
-    let Caller(origin) = Caller::of(request);
+    let caller = Caller::of(request);
+    caller.may_move(&target.store_id)?;
+    let origin = caller.origin;
     let keyed = idempotency::keyed(
         request,
         bytes,

@@ -11,11 +11,12 @@ use std::time::Duration;
 use self::reservations::*;
 use super::file::{FaultyFolder, Options};
 use super::memory::MemoryJournal;
-use super::{Append, Appended, Fingerprint, HistoryFilter, Journal, JournalError, Receipt, Record};
+use super::{Append, Appended, EntryKind, Fingerprint, HistoryFilter, Journal, JournalError, Receipt, Record};
+use crate::domain::catalogue::Store;
 use crate::domain::command::{Reserve, Resource, Set};
 use crate::domain::{
-    Action, Details, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, ReservationStatus, Sku,
-    Stock, StoreId, Timestamp, decide, expire,
+    Action, Details, Entry, EntryChange, EntryKey, Event, EventKind, Movement, Origin, Principal, Request, RequestId,
+    ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp, decide, expire,
 };
 
 /// Wrong orders of steps that an engine can be told to take.
@@ -160,6 +161,7 @@ macro_rules! suites {
             an_append_is_shown_in_its_skus_and_its_reservation_at_once,
             an_open_reservation_is_listed_under_a_sku_that_it_holds_no_more,
             a_reservation_is_listed_under_a_sku_of_which_there_was_nothing_left,
+            entries_are_kept_on_the_version_that_they_were_decided_on,
         ]);)*
     };
 }
@@ -215,13 +217,11 @@ impl Owner {
 
     fn append(&mut self, action: Action, receipt: Option<Receipt>) -> Append {
         let grounds = vec![(self.sku.clone(), self.stock.version())];
-        Append {
-            grounds,
-            records: vec![Record {
-                event: self.decide(action),
-                receipt,
-            }],
-        }
+        let record = Record {
+            event: self.decide(action),
+            receipt,
+        };
+        Append::of_stock(grounds, vec![record])
     }
 
     async fn put(&mut self, rig: &dyn Rig, action: Action) -> Result<Appended, JournalError> {
@@ -379,10 +379,7 @@ async fn an_append_is_shown_in_all_its_skus_at_once(rig: Box<dyn Rig>) {
             receipt: None,
         };
         rig.journal()
-            .append(Append {
-                grounds,
-                records: vec![record],
-            })
+            .append(Append::of_stock(grounds, vec![record]))
             .await
             .unwrap();
     }
@@ -518,7 +515,7 @@ async fn write_history(rig: &dyn Rig, owners: &mut [Owner]) {
         let event = Arc::new(expire(&owner.sku, &owner.stock, owner.now, &origin()).remove(0));
         owner.stock.evolve(&owner.sku, &event);
         let records = vec![Record { event, receipt: None }];
-        rig.journal().append(Append { grounds, records }).await.unwrap();
+        rig.journal().append(Append::of_stock(grounds, records)).await.unwrap();
     }
     let [a, b, ..] = owners else { return };
     let grounds = vec![(a.sku.clone(), a.stock.version()), (b.sku.clone(), b.stock.version())];
@@ -528,11 +525,88 @@ async fn write_history(rig: &dyn Rig, owners: &mut [Owner]) {
         event: Arc::new(joint),
         receipt: None,
     };
-    let append = Append {
-        grounds,
-        records: vec![record],
-    };
+    let append = Append::of_stock(grounds, vec![record]);
     rig.journal().append(append).await.unwrap();
+}
+
+fn store_entry(name: &str) -> Entry {
+    let at = Timestamp::from_millis(1_000_000);
+    Entry::Store(Arc::new(Store {
+        store_id: store(name),
+        name: name.to_owned(),
+        location: None,
+        time_zone: None,
+        sync_interval_seconds: None,
+        created_at: at,
+        updated_at: at,
+    }))
+}
+
+fn entry_append(name: &str, before: u64, entry: Option<Entry>) -> Append {
+    let key = EntryKey::Store(store(name));
+    let Origin { by, request_id } = origin();
+    let event = Event {
+        kind: EventKind::StoreUpdated,
+        at: Timestamp::from_millis(1_000_000),
+        by,
+        request_id,
+        reservation_id: None,
+        reference: None,
+        note: None,
+        changes: Vec::new(),
+        holds: Vec::new(),
+        items: Vec::new(),
+        entries: vec![EntryChange {
+            key: key.clone(),
+            version: before + 1,
+            entry,
+        }],
+    };
+    Append {
+        entry_grounds: vec![(key, before)],
+        records: vec![Record {
+            event: Arc::new(event),
+            receipt: None,
+        }],
+        ..Append::default()
+    }
+}
+
+async fn entries_are_kept_on_the_version_that_they_were_decided_on(rig: Box<dyn Rig>) {
+    let put = async |rig: &dyn Rig, append: Append| rig.journal().append(append).await.map(drop);
+    for name in ["c", "a", "b"] {
+        put(&*rig, entry_append(name, 0, Some(store_entry(name))))
+            .await
+            .unwrap();
+    }
+    let stale = entry_append("a", 0, Some(store_entry("a")));
+    assert_eq!(put(&*rig, stale).await, Err(JournalError::Conflict));
+    rig.hold();
+    let journal = rig.journal();
+    let first = journal.append(entry_append("b", 1, None));
+    let second = journal.append(entry_append("b", 1, Some(store_entry("b"))));
+    rig.release();
+    assert_eq!(first.await.map(drop), Ok(()));
+    assert_eq!(second.await, Err(JournalError::Conflict));
+    drop(journal);
+    let mut rig = rig;
+    for _ in 0..2 {
+        let journal = rig.journal();
+        let found = journal.entries(EntryKind::Store, None, 10).await.unwrap();
+        let names: Vec<EntryKey> = found.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(names, ["a", "c"].map(|name| EntryKey::Store(store(name))));
+        let behind = journal.entries(EntryKind::Store, Some(&names[0]), 1).await.unwrap();
+        assert_eq!((behind.len(), &behind[0].0), (1, &names[1]));
+        assert!(journal.entries(EntryKind::User, None, 10).await.unwrap().is_empty());
+        let b = EntryKey::Store(store("b"));
+        assert_eq!(journal.entry(&b).await.unwrap(), None);
+        assert_eq!(journal.entry_version(&b).await.unwrap(), 2);
+        let a = journal.entry(&names[0]).await.unwrap().unwrap();
+        assert_eq!((a.version, a.entry), (1, store_entry("a")));
+        drop(journal);
+        rig = rig.crash();
+    }
+    put(&*rig, entry_append("b", 2, Some(store_entry("b")))).await.unwrap();
 }
 
 /// What histories are asked for, with how much each is to find at least.
@@ -679,10 +753,7 @@ async fn a_record_is_read_with_its_receipt(mut rig: Box<dyn Rig>) {
             }),
         })
         .collect();
-    let append = Append {
-        grounds,
-        records: records.clone(),
-    };
+    let append = Append::of_stock(grounds, records.clone());
     let Appended { first_seq } = rig.journal().append(append).await.unwrap();
     for _ in 0..2 {
         for (record, seq) in records.iter().zip(first_seq..) {

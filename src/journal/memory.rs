@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use super::contract::{Bug, Fault};
 use super::tables::{Admission, Published, Tables};
 use super::{
-    Answer, Append, Appended, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal, JournalError, KeyHash,
-    LevelView, ReceiptView, Record, ReservationFilter, ReservationPlace,
+    Answer, Append, Appended, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal,
+    JournalError, KeyHash, LevelView, ReceiptView, Record, ReservationFilter, ReservationPlace,
 };
-use crate::domain::{Event, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
+use crate::domain::{EntryKey, Event, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
 
 pub struct MemoryJournal {
     tables: Tables,
@@ -232,6 +232,18 @@ impl Journal for MemoryJournal {
             resume: last.map(|(place, _)| place.clone()),
             reservations,
         })
+    }
+
+    fn entry(&self, key: &EntryKey) -> Answer<Option<EntryView>> {
+        ready(self.tables.entries().get(key))
+    }
+
+    fn entry_version(&self, key: &EntryKey) -> Answer<u64> {
+        ready(self.tables.entries().version(key))
+    }
+
+    fn entries(&self, kind: EntryKind, after: Option<&EntryKey>, limit: usize) -> Answer<Vec<(EntryKey, EntryView)>> {
+        ready(self.tables.entries().find(kind, after, limit))
     }
 
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>> {

@@ -12,6 +12,7 @@
 //! - A failure says whether the append may have happened: see [`JournalError`].
 
 mod directory;
+pub mod entries;
 pub mod file;
 #[cfg(test)]
 pub mod memory;
@@ -29,17 +30,30 @@ use futures_util::future::BoxFuture;
 use crate::domain::reservation::Line;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
-    Change, Event, EventKind, HoldChange, HoldStep, Item, Level, Movement, Reservation, ReservationId,
+    Change, Entry, EntryKey, Event, EventKind, HoldChange, HoldStep, Item, Level, Movement, Reservation, ReservationId,
     ReservationStatus, Sku, Stock, StoreId, Timestamp,
 };
 pub use record::{Fingerprint, KeyHash, Receipt};
 
 /// What is written together, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Append {
     /// The item version of each SKU that the events were decided on.
     pub grounds: Vec<(Sku, u64)>,
+    /// The same of entries: users, tokens, stores.
+    pub entry_grounds: Vec<(EntryKey, u64)>,
     pub records: Vec<Record>,
+}
+
+impl Append {
+    /// Of stock alone.
+    pub fn of_stock(grounds: Vec<(Sku, u64)>, records: Vec<Record>) -> Self {
+        Self {
+            grounds,
+            records,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -93,6 +107,30 @@ pub struct ReceiptView {
 pub struct ItemView {
     pub item: Item,
     pub next_deadline: Option<Timestamp>,
+}
+
+/// A user, a token or a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryView {
+    pub version: u64,
+    pub entry: Entry,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    User,
+    Token,
+    Store,
+}
+
+impl EntryKind {
+    pub fn of(key: &EntryKey) -> Self {
+        match key {
+            EntryKey::User(_) => Self::User,
+            EntryKey::Token(_) => Self::Token,
+            EntryKey::Store(_) => Self::Store,
+        }
+    }
 }
 
 /// Which items a list shows.
@@ -295,6 +333,19 @@ pub trait Journal: Send + Sync + 'static {
         before: Option<ReservationPlace>,
         limit: usize,
     ) -> Answer<FoundReservations>;
+
+    /// `SELECT version, body FROM entries WHERE key = $1`
+    fn entry(&self, key: &EntryKey) -> Answer<Option<EntryView>>;
+
+    /// The version of an entry, also of one that was deleted; 0 where there never was one.
+    ///
+    /// `SELECT version FROM entries WHERE key = $1`
+    fn entry_version(&self, key: &EntryKey) -> Answer<u64>;
+
+    /// Entries of a kind in order of key, beginning behind `after`.
+    ///
+    /// `SELECT … FROM entries WHERE kind = $1 AND key > $2 AND body IS NOT NULL ORDER BY key COLLATE "C" LIMIT $3`
+    fn entries(&self, kind: EntryKind, after: Option<&EntryKey>, limit: usize) -> Answer<Vec<(EntryKey, EntryView)>>;
 
     /// `SELECT … FROM receipts WHERE key = $1 AND at > $2 - retention`
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>>;

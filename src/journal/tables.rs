@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::directory::Directory;
+use super::entries::Entries;
 use super::reservations::OpenReservations;
 use super::{
     Append, Fingerprint, FoundReservations, ItemFilter, ItemView, KeyHash, LevelView, Receipt, ReceiptView, Record,
@@ -24,7 +25,7 @@ use super::{
 use crate::domain::event::Part;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
-    Details, Event, Item, Level, Reservation, ReservationId, Sku, Stock, StockImage, StoreId, Timestamp,
+    Details, EntryKey, Event, Item, Level, Reservation, ReservationId, Sku, Stock, StockImage, StoreId, Timestamp,
 };
 
 /// An event with its place in the log.
@@ -43,6 +44,7 @@ pub struct Tables {
     rows: DashMap<Sku, Row, RandomState>,
     directory: Directory,
     reservations: OpenReservations,
+    entries: Entries,
     receipts: DashMap<KeyHash, ReceiptEntry, RandomState>,
     expiries: Mutex<VecDeque<(Timestamp, KeyHash)>>,
     retention_ms: i64,
@@ -87,6 +89,7 @@ impl Tables {
             rows: DashMap::default(),
             directory: Directory::default(),
             reservations: OpenReservations::default(),
+            entries: Entries::default(),
             receipts: DashMap::default(),
             expiries: Mutex::default(),
             retention_ms,
@@ -109,6 +112,7 @@ impl Tables {
                 self.evolve(sku, &part, published, visible);
             }
             self.reservations.evolve(published, visible);
+            self.entries.evolve(published);
             self.note(published);
         }
         if let Some(last) = group.last() {
@@ -218,6 +222,11 @@ impl Tables {
         self.reservations.each()
     }
 
+    /// Users, tokens and stores.
+    pub fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
     pub fn receipt(&self, key: KeyHash, now: Timestamp) -> Option<ReceiptView> {
         let entry = self.receipts.get(&key)?;
         let live = entry.at.as_millis() + self.retention_ms > now.as_millis() && entry.seq <= self.visible();
@@ -292,6 +301,8 @@ impl Tables {
             self.evolve(sku, &part, published, u64::MAX);
         }
         self.reservations.replay(published);
+        let entries = self.entries.replay(published);
+        entries.map_err(|fault| format!("record {seq} does not follow from those before it: {fault}"))?;
         self.note(published);
         self.forget(event.at);
         self.show(*seq);
@@ -458,6 +469,7 @@ pub struct Admission<'a> {
     tables: &'a Tables,
     /// Versions that earlier appends of the same group have made.
     ahead: HashMap<Sku, u64, RandomState>,
+    entries_ahead: HashMap<EntryKey, u64, RandomState>,
 }
 
 impl<'a> Admission<'a> {
@@ -465,6 +477,7 @@ impl<'a> Admission<'a> {
         Self {
             tables,
             ahead: HashMap::default(),
+            entries_ahead: HashMap::default(),
         }
     }
 
@@ -476,8 +489,19 @@ impl<'a> Admission<'a> {
             receipt.is_some_and(|receipt| self.tables.receipt(receipt.id(), record.event.at).is_some())
         };
         let current = |sku: &Sku| self.ahead.get(sku).copied().unwrap_or_else(|| self.tables.version(sku));
-        if append.grounds.iter().any(|(sku, version)| current(sku) != *version) || append.records.iter().any(is_known) {
+        let ahead = |key: &EntryKey| self.entries_ahead.get(key).copied();
+        let current_entry = |key: &EntryKey| ahead(key).unwrap_or_else(|| self.tables.entries.version(key));
+        if append.grounds.iter().any(|(sku, version)| current(sku) != *version)
+            || append
+                .entry_grounds
+                .iter()
+                .any(|(key, version)| current_entry(key) != *version)
+            || append.records.iter().any(is_known)
+        {
             return false;
+        }
+        for change in append.records.iter().flat_map(|record| &record.event.entries) {
+            self.entries_ahead.insert(change.key.clone(), change.version);
         }
         for change in append.records.iter().flat_map(|record| &record.event.changes) {
             self.ahead.insert(change.sku.clone(), change.item_version);

@@ -174,7 +174,7 @@ impl Shop {
         let grounds = vec![(Sku::parse(sku).unwrap(), self.stocks[sku].version())];
         let records = (0..records).map(|_| self.next_record(sku)).collect();
         self.runtime
-            .block_on(self.journal.append(Append { grounds, records }))
+            .block_on(self.journal.append(Append::of_stock(grounds, records)))
             .unwrap();
     }
 

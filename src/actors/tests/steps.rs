@@ -141,13 +141,11 @@ async fn write_elsewhere(journal: &MemoryJournal, request: Request) {
         Timestamp::from_millis(chrono::Utc::now().timestamp_millis()),
     )
     .unwrap();
-    let append = Append {
-        grounds: vec![(request.sku, stock.version())],
-        records: vec![Record {
-            event: Arc::new(event),
-            receipt: None,
-        }],
+    let record = Record {
+        event: Arc::new(event),
+        receipt: None,
     };
+    let append = Append::of_stock(vec![(request.sku, stock.version())], vec![record]);
     journal.append(append).await.unwrap();
 }
 

@@ -4,6 +4,7 @@ use super::What;
 use super::output::Output;
 use super::stock::{ItemForm, LevelForm};
 use crate::cli::folder::Folder;
+use crate::domain::Event;
 use crate::http::forms;
 use crate::journal::{HistoryFilter, ItemFilter, Journal};
 
@@ -40,7 +41,8 @@ async fn events(journal: &impl Journal, output: &mut Output) -> anyhow::Result<(
         let page = journal.events(after, PAGE).await?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         after = *last;
-        for (seq, event) in page.iter().filter(|(_, event)| !event.changes.is_empty()) {
+        let shown = |event: &Event| !event.changes.is_empty() && !event.kind.is_hidden();
+        for (seq, event) in page.iter().filter(|(_, event)| shown(event)) {
             output.write(&forms::event(*seq, event))?;
         }
     }

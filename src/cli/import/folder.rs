@@ -60,10 +60,7 @@ impl Group {
     fn new(number: u64) -> Self {
         Self {
             number,
-            append: Append {
-                grounds: Vec::new(),
-                records: Vec::new(),
-            },
+            append: Append::default(),
             lines: 0,
             last_line: 0,
         }

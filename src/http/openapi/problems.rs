@@ -42,6 +42,11 @@ fn problem(code: Code) -> Option<Problem> {
     let plain = |detail: &str| Some(Problem::new(code, detail));
     match code {
         Code::InvalidRequest => Some(Problem::invalid("quantity", "must be from 1 to 9007199254740991")),
+        Code::Unauthenticated => plain("A token is needed: Authorization: Bearer TOKEN."),
+        Code::Forbidden => {
+            let detail = "As clerk you may not move stock in store \"paris\".";
+            Some(Problem::new(code, detail).with("storeId", "paris"))
+        }
         Code::NotFound => refused(Reason::NoLevel),
         Code::MethodNotAllowed => plain("Only GET, PUT, HEAD, OPTIONS can be asked here."),
         Code::RequestTimeout => plain("The body took longer than 30s."),
@@ -67,6 +72,18 @@ fn problem(code: Code) -> Option<Problem> {
             reservation_id,
             status: ReservationStatus::Expired,
         }),
+        Code::InUse => {
+            let detail = "Store \"london\" still has stock, of SKU \"85123A\" for one.";
+            Some(
+                Problem::new(code, detail)
+                    .with("storeId", store_id.as_str())
+                    .with("sku", sku.as_str()),
+            )
+        }
+        Code::QuotaExceeded => {
+            let detail = "Your open reservations hold 100000 lines, and may hold no more.";
+            Some(Problem::new(code, detail).with("limit", 100_000))
+        }
         Code::RequestInFlight => Some(ExecuteError::KeyInFlight.into()),
         Code::PayloadTooLarge => {
             let detail = format!(
@@ -76,6 +93,8 @@ fn problem(code: Code) -> Option<Problem> {
             Some(Problem::new(code, detail).with("limit", MAX_OPERATIONS))
         }
         Code::UnsupportedMediaType => plain("The Content-Type must be application/json, not \"text/plain\"."),
+        Code::MisdirectedRequest => plain("This service answers to localhost, 127.0.0.1 and [::1] only."),
+        Code::RateLimited => plain("There were more than 10 logins in a minute; come again in 6 seconds."),
         Code::IdempotencyKeyReused => Some(ExecuteError::KeyReused.into()),
         Code::Internal => plain("The request met a defect of the service; the operator's log has it."),
         Code::Overloaded => Some(ExecuteError::Overloaded { sku }.into()),

@@ -118,7 +118,7 @@ impl Shop {
     async fn append(&self, rig: &dyn Rig, grounds: Vec<(Sku, u64)>, records: Vec<Record>) {
         if !records.is_empty() {
             let first_seq = (self.log.len() - records.len()) as u64 + 1;
-            let appended = rig.journal().append(Append { grounds, records }).await.unwrap();
+            let appended = rig.journal().append(Append::of_stock(grounds, records)).await.unwrap();
             assert_eq!(appended.first_seq, first_seq);
         }
     }

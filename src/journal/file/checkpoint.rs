@@ -15,6 +15,7 @@ use super::disk::write_atomically;
 use super::segment::Head;
 use super::{Position, Shared, line};
 use crate::domain::{Reservation, Sku, Stock, StockImage};
+use crate::journal::entries::EntryLine;
 
 /// The first line: where the log stood when the writing began.
 #[derive(Serialize, Deserialize)]
@@ -49,12 +50,16 @@ pub struct ReservationLine {
 struct Closing {
     skus: u64,
     reservations: u64,
+    #[serde(default)]
+    entries: u64,
 }
 
 pub struct Checkpoint {
     pub(super) position: Position,
     pub stocks: Vec<(Sku, Stock, u64)>,
     pub reservations: Vec<ReservationLine>,
+    /// Users, tokens and stores.
+    pub entries: Vec<EntryLine>,
 }
 
 pub fn write_or_warn(folder: &Path, shared: &Shared) {
@@ -104,7 +109,16 @@ pub fn write(folder: &Path, shared: &Shared) -> io::Result<()> {
             out.write_all(&buffer)?;
             buffer.clear();
         }
-        line::push_object(&mut buffer, &Closing { skus, reservations })?;
+        let entries = shared.tables.entries().each();
+        for entry in &entries {
+            line::push_object(&mut buffer, entry)?;
+        }
+        let closing = Closing {
+            skus,
+            reservations,
+            entries: entries.len() as u64,
+        };
+        line::push_object(&mut buffer, &closing)?;
         out.write_all(&buffer)
     })?;
     let bytes = size(folder);
@@ -154,9 +168,9 @@ fn read_lines(mut lines: impl Iterator<Item = io::Result<Vec<u8>>>) -> Result<Ch
         segment,
         head: Head { seq, group, hash },
     };
-    let (mut stocks, mut reservations) = (Vec::new(), Vec::new());
+    let (mut stocks, mut reservations, mut entries) = (Vec::new(), Vec::new(), Vec::new());
     let mut text = next()?;
-    // First the SKUs, then the reservations, then the end.
+    // First the SKUs, then the reservations, then the entries, then the end.
     while let Some(SkuLine { sku, seq, stock }) = of_form(&text)? {
         stocks.push((sku, stock.into(), seq));
         text = next()?;
@@ -165,20 +179,24 @@ fn read_lines(mut lines: impl Iterator<Item = io::Result<Vec<u8>>>) -> Result<Ch
         reservations.push(line);
         text = next()?;
     }
+    while let Some(line) = of_form::<EntryLine>(&text)? {
+        entries.push(line);
+        text = next()?;
+    }
     let closing: Closing = line::read(&text).map_err(|fault| fault.to_string())?;
-    if closing.skus != stocks.len() as u64 || closing.reservations != reservations.len() as u64 {
-        return Err(format!(
-            "it is not whole: {} of {} SKUs, {} of {} reservations",
-            stocks.len(),
-            closing.skus,
-            reservations.len(),
-            closing.reservations
-        ));
+    let counts = [
+        (stocks.len(), closing.skus, "SKUs"),
+        (reservations.len(), closing.reservations, "reservations"),
+        (entries.len(), closing.entries, "entries"),
+    ];
+    if let Some((found, told, what)) = counts.iter().find(|(found, told, _)| *found as u64 != *told) {
+        return Err(format!("it is not whole: {found} of {told} {what}"));
     }
     Ok(Checkpoint {
         position,
         stocks,
         reservations,
+        entries,
     })
 }
 

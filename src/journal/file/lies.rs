@@ -86,10 +86,7 @@ impl Shop {
             event: Arc::new(event),
             receipt: None,
         };
-        let append = Append {
-            grounds,
-            records: vec![record],
-        };
+        let append = Append::of_stock(grounds, vec![record]);
         wait_for(self.journal.append(append)).unwrap();
     }
 

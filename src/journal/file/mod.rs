@@ -44,10 +44,10 @@ use self::segment::{Head, SegmentMap};
 use self::writer::{Job, Queued, Writer};
 use super::tables::Tables;
 use super::{
-    Answer, Append, Appended, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal, JournalError, KeyHash,
-    LevelView, ReceiptView, Record, ReservationFilter, ReservationPlace,
+    Answer, Append, Appended, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal,
+    JournalError, KeyHash, LevelView, ReceiptView, Record, ReservationFilter, ReservationPlace,
 };
-use crate::domain::{Event, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
+use crate::domain::{EntryKey, Event, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
 
 #[cfg(test)]
 pub use self::faulty::FaultyFolder;
@@ -342,6 +342,18 @@ impl Journal for FileJournal {
             Some(ReservationStatus::Active) => Ok(shared.tables.open_reservations(&filter, before.as_ref(), limit)),
             _ => shared.reservations(&filter, before, limit),
         })
+    }
+
+    fn entry(&self, key: &EntryKey) -> Answer<Option<EntryView>> {
+        ready(self.shared.tables.entries().get(key))
+    }
+
+    fn entry_version(&self, key: &EntryKey) -> Answer<u64> {
+        ready(self.shared.tables.entries().version(key))
+    }
+
+    fn entries(&self, kind: EntryKind, after: Option<&EntryKey>, limit: usize) -> Answer<Vec<(EntryKey, EntryView)>> {
+        ready(self.shared.tables.entries().find(kind, after, limit))
     }
 
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>> {

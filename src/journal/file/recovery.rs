@@ -96,6 +96,10 @@ impl<'a> Recovery<'a> {
                     self.tables
                         .restore_reservation(line.reservation, line.created, line.seq);
                 }
+                for line in checkpoint.entries {
+                    self.furthest = self.furthest.max(line.seq);
+                    self.tables.entries().restore(line);
+                }
                 self.checkpoint = Some(checkpoint.position);
             }
             Err(fault) => self.recovered.checkpoint_fault = Some(fault),

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::index::{self, Gathered};
 use super::segment::{self, Chain, End};
 use super::{OpenError, checkpoint, lock, recovery, snapshot};
-use crate::domain::{Reservation, ReservationId, Sku, StockImage};
+use crate::domain::{EntryChange, EntryKey, Reservation, ReservationId, Sku, StockImage};
+use crate::journal::entries::EntryLine;
 use crate::journal::tables::{Published, Tables};
 
 #[derive(Debug, Default, Serialize)]
@@ -41,6 +42,8 @@ struct Claims {
     stocks: HashMap<(Sku, u64), Vec<Claim>>,
     /// What the checkpoint says of open reservations.
     reservations: HashMap<(ReservationId, u64), Arc<Reservation>>,
+    /// What it says of users, tokens and stores.
+    entries: HashMap<(EntryKey, u64), EntryChange>,
     /// All that the checkpoint tells of, where there is one.
     in_checkpoint: Option<Told>,
 }
@@ -49,6 +52,7 @@ struct Claims {
 struct Told {
     skus: HashSet<Sku>,
     reservations: HashSet<ReservationId>,
+    entries: HashSet<EntryKey>,
 }
 
 /// Takes the folder's lock, so that it does not read what is being written.
@@ -91,6 +95,12 @@ pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report,
             ));
         }
     }
+    for (key, seq) in claims.entries.into_keys() {
+        report.faults.push(format!(
+            "{}: it has {key:?} at record {seq}, which the log does not have",
+            folder.join("checkpoint.json").display()
+        ));
+    }
     for (id, seq) in claims.reservations.into_keys() {
         report.faults.push(format!(
             "{}: it has reservation {id:?} at record {seq}, which the log does not have",
@@ -117,6 +127,10 @@ fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> 
                 let id = line.reservation.reservation_id.clone();
                 told.reservations.insert(id.clone());
                 claims.reservations.insert((id, line.seq), line.reservation);
+            }
+            for EntryLine { seq, change } in checkpoint.entries {
+                told.entries.insert(change.key.clone());
+                claims.entries.insert((change.key.clone(), seq), change);
             }
             claims.in_checkpoint = Some(told);
             Some(checkpoint.position.head)
@@ -253,6 +267,23 @@ impl Log<'_> {
             }
             for (id, _) in published.event.holds_by_reservation() {
                 self.compare_reservation(id, published.seq);
+            }
+            for change in &published.event.entries {
+                if is_before
+                    && let Some(told) = &mut self.claims.in_checkpoint
+                    && told.entries.insert(change.key.clone())
+                {
+                    self.report
+                        .faults
+                        .push(format!("checkpoint.json: it leaves out {:?}", change.key));
+                }
+                let claim = self.claims.entries.remove(&(change.key.clone(), published.seq));
+                if claim.is_some_and(|claim| claim != *change) {
+                    self.report.faults.push(format!(
+                        "checkpoint.json: {:?} at record {} is not what the log says",
+                        change.key, published.seq
+                    ));
+                }
             }
         }
         match &self.checkpoint_head {

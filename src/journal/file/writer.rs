@@ -435,10 +435,7 @@ impl Writer {
                         event: published.event.clone(),
                         receipt: None,
                     };
-                    let append = Append {
-                        grounds: Vec::new(),
-                        records: vec![record],
-                    };
+                    let append = Append::of_stock(Vec::new(), vec![record]);
                     let fragment = encode(&append).expect("an event can be encoded").remove(0);
                     *posting = Posting::new(published, group.lines.len() as u64, fragment.keys);
                     line::push_record(&mut group.lines, self.head.group + 1, published.seq, &fragment.text);

@@ -1,0 +1,111 @@
+//! Users, tokens and stores: what is kept beside stock, changed one at a time.
+
+use std::sync::Arc;
+
+use super::{ExecuteError, Inventory, Keyed, Outcome, Told};
+use crate::domain::{Entry, EntryChange, EntryKey, Event, EventKind, Origin, Timestamp};
+use crate::journal::{Append, Appended, EntryView, JournalError, Receipt, Record};
+
+/// A change of a user, a token or a store.
+pub struct EntryWrite {
+    pub key: EntryKey,
+    pub origin: Origin,
+    pub keyed: Option<Keyed>,
+}
+
+/// What a change comes to: the kind of its event, and the entry after it, which is gone where there is none.
+pub type EntryDecision = (EventKind, Option<Entry>);
+
+impl Inventory {
+    /// Carries the change out that `decide` makes of the entry as it stands, or answers it from the receipt of its first
+    /// time. Where the entry has moved on before that is in the log, it is decided again.
+    pub async fn change_entry<E: From<ExecuteError>>(
+        &self,
+        write: EntryWrite,
+        decide: impl Fn(Option<&EntryView>, Timestamp) -> Result<EntryDecision, E>,
+    ) -> Result<Outcome, E> {
+        let _claim = match write.keyed {
+            Some(keyed) => match self.claim_key(keyed).await? {
+                (claim, None) => Some(claim),
+                (_, Some(receipt)) => return Ok(self.replay(receipt).await.map_err(ExecuteError::from)?),
+            },
+            None => None,
+        };
+        loop {
+            let found = self.journal.entry(&write.key).await.map_err(ExecuteError::from)?;
+            // Of one that was deleted too, whose versions go on.
+            let version = self
+                .journal
+                .entry_version(&write.key)
+                .await
+                .map_err(ExecuteError::from)?;
+            if found.as_ref().is_some_and(|found| found.version != version) {
+                continue;
+            }
+            let now = self.clock.now();
+            let (kind, entry) = decide(found.as_ref(), now)?;
+            let event = Arc::new(write.event(kind, entry, version + 1, now));
+            let receipt = write
+                .keyed
+                .map(|keyed| Receipt::new(keyed.key, keyed.fingerprint, (keyed.status)(&event)));
+            let append = Append {
+                entry_grounds: vec![(write.key.clone(), version)],
+                records: vec![Record {
+                    event: event.clone(),
+                    receipt,
+                }],
+                ..Append::default()
+            };
+            match self.journal.append(append).await {
+                // It has moved on; or the first request with this key is done by now, whose client had gone away.
+                Err(JournalError::Conflict) => {
+                    if let Some(done) = self.done_before(write.keyed).await? {
+                        return Ok(done);
+                    }
+                }
+                Err(error) => return Err(ExecuteError::from(error).into()),
+                Ok(Appended { first_seq }) => {
+                    return Ok(Outcome {
+                        event,
+                        seq: Some(first_seq),
+                        replayed: None,
+                        told: Told::Event,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn done_before(&self, keyed: Option<Keyed>) -> Result<Option<Outcome>, ExecuteError> {
+        let Some(Keyed { key, fingerprint, .. }) = keyed else {
+            return Ok(None);
+        };
+        match self.journal.receipt(key, self.clock.now()).await? {
+            None => Ok(None),
+            Some(receipt) if receipt.fingerprint != fingerprint => Err(ExecuteError::KeyReused),
+            Some(receipt) => Ok(Some(self.replay(receipt).await?)),
+        }
+    }
+}
+
+impl EntryWrite {
+    fn event(&self, kind: EventKind, entry: Option<Entry>, version: u64, now: Timestamp) -> Event {
+        Event {
+            kind,
+            at: now,
+            by: self.origin.by.clone(),
+            request_id: self.origin.request_id.clone(),
+            reservation_id: None,
+            reference: None,
+            note: None,
+            changes: Vec::new(),
+            holds: Vec::new(),
+            items: Vec::new(),
+            entries: vec![EntryChange {
+                key: self.key.clone(),
+                version,
+                entry,
+            }],
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Who may call, and what each of them may do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{Principal, StoreId, Timestamp};
+
+/// What a caller may do: each role also does what those before it do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Moves stock in its stores.
+    Clerk,
+    /// Moves stock in all stores, runs sync and imports.
+    Operator,
+    /// Users, tokens, stores, products.
+    Admin,
+}
+
+impl Role {
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Clerk, Self::Operator, Self::Admin];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Clerk => "clerk",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// A role, with the stores to which it is narrowed. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rights {
+    role: Role,
+    /// In order; only of a viewer or a clerk.
+    stores: Option<Arc<[StoreId]>>,
+}
+
+impl Rights {
+    pub fn new(role: Role, stores: Option<&[StoreId]>) -> Self {
+        let narrowed = stores.filter(|_| role < Role::Operator).map(|stores| {
+            let mut stores = stores.to_vec();
+            stores.sort();
+            stores.into()
+        });
+        Self { role, stores: narrowed }
+    }
+
+    /// Of everybody where there is no authentication.
+    pub fn all() -> Self {
+        Self::new(Role::Admin, None)
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The stores beside which nothing is seen, in order; none where all are.
+    pub fn scope(&self) -> Option<&[StoreId]> {
+        self.stores.as_deref()
+    }
+
+    /// Whether reads show this store.
+    pub fn sees(&self, store: &StoreId) -> bool {
+        self.stores
+            .as_ref()
+            .is_none_or(|stores| stores.binary_search(store).is_ok())
+    }
+
+    /// Whether stock may be moved in this store. A clerk without a list has no stores.
+    pub fn moves(&self, store: &StoreId) -> bool {
+        match self.role {
+            Role::Viewer => false,
+            Role::Clerk => self.stores.is_some() && self.sees(store),
+            Role::Operator | Role::Admin => true,
+        }
+    }
+}
+
+/// The name of a user or a service token: 1 to 64 ASCII letters, digits, `.`, `_`, `-`, `@` and `+`, so that it is the
+/// same in a URL, a log line and a terminal.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct AccountName(Arc<str>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAccountName {
+    #[error("must have 1 to 64 ASCII letters, digits, '.', '_', '-', '@' or '+'")]
+    Form,
+    #[error("is a name that Holdfast uses itself")]
+    Reserved,
+}
+
+impl AccountName {
+    pub fn parse(text: &str) -> Result<Self, InvalidAccountName> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-@+".contains(&b);
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(fits) || text == "." || text == ".." {
+            return Err(InvalidAccountName::Form);
+        }
+        if [Principal::anonymous(), Principal::system()]
+            .iter()
+            .any(|own| own.as_str() == text)
+        {
+            return Err(InvalidAccountName::Reserved);
+        }
+        Ok(Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AccountName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for AccountName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for AccountName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        super::text::parsed(deserializer, "a name", Self::parse)
+    }
+}
+
+/// What a password or a token is checked against. Never shown, not even where a struct is printed for a programmer.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretHash(Arc<str>);
+
+impl SecretHash {
+    pub fn new(hash: &str) -> Self {
+        Self(hash.into())
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// Somebody who logs in with a password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct User {
+    pub username: AccountName,
+    /// Argon2id, in PHC form.
+    pub password: SecretHash,
+    /// Rises with every new password: tokens that were given before it are worth nothing after it.
+    pub password_version: u64,
+    pub role: Role,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stores: Option<Vec<StoreId>>,
+    #[serde(default)]
+    pub disabled: bool,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl User {
+    pub fn rights(&self) -> Rights {
+        Rights::new(self.role, self.stores.as_deref())
+    }
+}
+
+/// A token of a machine: long-lived, named, revocable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceToken {
+    pub id: Arc<str>,
+    pub name: AccountName,
+    /// Of the secret part of the token, which has so much chance in it that a fast hash is enough.
+    pub secret: SecretHash,
+    pub role: Role,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stores: Option<Vec<StoreId>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub created_by: Principal,
+}
+
+impl ServiceToken {
+    pub fn rights(&self) -> Rights {
+        Rights::new(self.role, self.stores.as_deref())
+    }
+}

@@ -1,0 +1,41 @@
+//! What is kept in the log beside stock: users, service tokens, stores.
+//!
+//! Each is an entry with a version of its own, and an event that changes it carries it as it stands after it. Such
+//! events are the service's own: no feed, export or webhook shows them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreId;
+use super::account::{AccountName, ServiceToken, User};
+use super::catalogue::Store;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EntryKey {
+    User(AccountName),
+    /// By its id.
+    Token(Arc<str>),
+    Store(StoreId),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Entry {
+    User(Arc<User>),
+    Token(Arc<ServiceToken>),
+    Store(Arc<Store>),
+}
+
+/// An entry as it stands after an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EntryChange {
+    pub key: EntryKey,
+    /// Rises by one with every event that changes the entry; one that was deleted and made again goes on counting.
+    pub version: u64,
+    /// None where it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Entry>,
+}
