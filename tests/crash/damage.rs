@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use super::folder::{
-    A_DAY_MS, Files, Shop, State, faults, filters, is_index, options, read_files, scratch, segments, serve, write_files,
+    A_DAY_MS, Files, Shop, State, faults, filters, is_index, options, read_files, runtime, scratch, segments, serve,
+    write_files,
 };
 
 /// A folder that was stopped in order, and copies of it to damage.
@@ -43,6 +44,35 @@ impl Whole {
         };
         whole.check(&whole.files.clone(), "nothing", Path::new(""), Harmless::Same);
         whole
+    }
+
+    /// The same to be tried beside it.
+    fn elsewhere(&self) -> Self {
+        Self {
+            files: self.files.clone(),
+            state: self.state.clone(),
+            runtime: runtime(),
+            scratch: scratch(),
+        }
+    }
+
+    /// Tries each flip of a bit by itself; returns how many changed nothing.
+    fn flip(&self, flips: &[(&PathBuf, usize, u32)]) -> u32 {
+        let mut ignorable = 0;
+        for (file, at, bit) in flips {
+            let mut files = self.files.clone();
+            let bytes = files.get_mut(*file).unwrap();
+            let harmless = match () {
+                () if is_case_of_checksum(bytes, *at, *bit) && !is_index(file) => Harmless::Same,
+                () if can_be_made_again(file) => Harmless::Served,
+                () => Harmless::No,
+            };
+            bytes[*at] ^= 1 << bit;
+            let damage = format!("bit {bit} of byte {at} of {} flipped", file.display());
+            self.check(&files, &damage, file, harmless);
+            ignorable += u32::from(harmless == Harmless::Same);
+        }
+        ignorable
     }
 
     fn last_segment(&self) -> PathBuf {
@@ -137,29 +167,30 @@ fn a_flipped_bit_in_any_byte_is_noticed() {
 /// Another bit each, and of letters also the case: the one bit that may not matter.
 fn flip_in_every(nth: usize) {
     let whole = Whole::new();
-    let (mut tried, mut ignorable) = (0, 0);
+    let mut flips = Vec::new();
     for (file, bytes) in &whole.files {
         for at in (0..bytes.len()).step_by(step_through(file, nth)) {
-            let bits = if bytes[at].is_ascii_alphabetic() && !is_index(file) {
-                vec![5, at as u32 % 5]
-            } else {
-                vec![at as u32 % 8]
-            };
-            for bit in bits {
-                let mut files = whole.files.clone();
-                files.get_mut(file).unwrap()[at] ^= 1 << bit;
-                let harmless = match () {
-                    () if is_case_of_checksum(bytes, at, bit) && !is_index(file) => Harmless::Same,
-                    () if can_be_made_again(file) => Harmless::Served,
-                    () => Harmless::No,
-                };
-                let damage = format!("bit {bit} of byte {at} of {} flipped", file.display());
-                whole.check(&files, &damage, file, harmless);
-                tried += 1;
-                ignorable += u32::from(harmless == Harmless::Same);
+            if bytes[at].is_ascii_alphabetic() && !is_index(file) {
+                flips.push((file, at, 5));
             }
+            flips.push((
+                file,
+                at,
+                at as u32 % if bytes[at].is_ascii_alphabetic() { 5 } else { 8 },
+            ));
         }
     }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let ignorable: u32 = std::thread::scope(|scope| {
+        let shares = flips
+            .chunks(flips.len().div_ceil(threads))
+            .map(|share| (whole.elsewhere(), share));
+        let running: Vec<_> = shares
+            .map(|(whole, share)| scope.spawn(move || whole.flip(share)))
+            .collect();
+        running.into_iter().map(|share| share.join().unwrap()).sum()
+    });
+    let tried = flips.len();
     eprintln!("{tried} flips; {ignorable} of them changed the case of a checksum and nothing else");
 }
 

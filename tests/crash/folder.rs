@@ -70,6 +70,9 @@ pub fn options(folder: &Path, retention_ms: i64) -> Options {
     }
 }
 
+/// Reservations and keys that a folder may have here, and those that are looked for in it.
+const IDS: u64 = 40;
+
 pub const A_DAY_MS: i64 = 24 * 3_600_000;
 
 /// A folder to try copies in; in memory where there is such a place.
@@ -132,6 +135,11 @@ pub fn is_index(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "index")
 }
 
+pub fn runtime() -> Arc<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Arc::new(builder.worker_threads(1).build().unwrap())
+}
+
 /// A journal on a folder, and the states that its SKUs are in.
 pub struct Shop {
     pub runtime: Arc<Runtime>,
@@ -142,12 +150,7 @@ pub struct Shop {
 
 impl Shop {
     pub fn open(folder: &Path) -> Self {
-        let runtime = Arc::new(
-            tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .build()
-                .unwrap(),
-        );
+        let runtime = runtime();
         let opened = unlocked(|| Ok(FileJournal::open(&options(folder, A_DAY_MS))));
         let (journal, _) = opened.unwrap().unwrap();
         let load = |sku| (sku, runtime.block_on(journal.load(&Sku::parse(sku).unwrap())).unwrap());
@@ -181,6 +184,7 @@ impl Shop {
     fn next_record(&mut self, name: &'static str) -> Record {
         let n = self.written;
         self.written += 1;
+        assert!(n < IDS, "what is written from here on would not be looked for");
         let stock = self.stocks.get_mut(name).unwrap();
         let store = STORES[(n % 2) as usize];
         let has_level = stock.level(&StoreId::parse(store).unwrap()).is_some();
@@ -289,7 +293,7 @@ fn state_of(runtime: &Runtime, journal: &FileJournal) -> State {
         }
         let (mut reservations, mut receipts) = (Vec::new(), Vec::new());
         let now = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());
-        for n in 0..100 {
+        for n in 0..IDS {
             let found = journal.reservation(&reservation(n)).await.ok();
             reservations.push(found.map(|found| found.is_some_and(|reservation| reservation.is_active())));
             receipts.push(
