@@ -601,6 +601,8 @@ fn what_comes_in_must_say_what_and_where() {
             400 {"error": "invalid_request"}
         POST /stock {"storeId": "london", "sku": "A", "productId": "B", "quantity": 1}
             400 {"error": "invalid_request"}
+        POST /stock {"storeId": "london", "sku": null, "productId": "A", "quantity": 1}
+            400 {"error": "invalid_request"}
         POST /stock {"storeId": 1.5, "sku": "A", "quantity": 1}
             400 {"error": "invalid_request"}
         POST /stock {"storeId": "london", "sku": "A", "quantity": 1, "expectedVersion": 3}

@@ -120,17 +120,18 @@ impl Id {
         parse(&text).map_err(|error| Problem::invalid(field, error))
     }
 
-    /// Of two names for the same member, either may be given, or both alike.
+    /// Of two names for the same member, either may be given, or both alike. With the id comes its name.
     pub fn either<'a>(
-        one: (Option<&'a Self>, &str),
-        other: (Option<&'a Self>, &str),
-    ) -> Result<Option<&'a Self>, Problem> {
+        one: (Option<&'a Self>, &'a str),
+        other: (Option<&'a Self>, &'a str),
+    ) -> Result<Option<(&'a Self, &'a str)>, Problem> {
         match (one.0, other.0) {
             (Some(first), Some(second)) if first != second => {
                 let fault = format!("it stands for {}, which says otherwise", one.1);
                 Err(Problem::invalid(other.1, fault))
             }
-            (first, second) => Ok(first.or(second)),
+            (Some(first), _) => Ok(Some((first, one.1))),
+            (None, second) => Ok(second.map(|second| (second, other.1))),
         }
     }
 }

@@ -77,14 +77,15 @@ impl CountBody {
             .sku
             .as_ref()
             .ok_or_else(|| Problem::invalid(&at("sku"), "it is missing"))?;
+        let (snake_case, camel_case) = (at("store_id"), at("storeId"));
         let store = Id::either(
-            (self.store_id.as_ref(), "store_id"),
-            (self.store_id_in_camel_case.as_ref(), &at("storeId")),
+            (self.store_id.as_ref(), &snake_case),
+            (self.store_id_in_camel_case.as_ref(), &camel_case),
         )?;
         let central = || StoreId::parse(CENTRAL).map_err(|error| Problem::internal(&error));
         Ok(Count {
             sku: sku.take(&at("sku"), Sku::parse)?,
-            store_id: store.map_or_else(central, |store| store.take(&at("store_id"), StoreId::parse))?,
+            store_id: store.map_or_else(central, |(store, name)| store.take(name, StoreId::parse))?,
             quantity: Quantity::take(self.quantity.as_ref(), &at("quantity"))?,
             counted_at: None,
         })

@@ -18,7 +18,7 @@ use super::members::{self, Id, Quantity};
 use crate::actors::Inventory;
 use crate::domain::command::Set;
 use crate::domain::{Action, Event, Level, Resource, Sku, StoreId, Timestamp};
-use crate::http::bodies::Asked;
+use crate::http::bodies::{Asked, present};
 use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem, shorten};
 use crate::http::write::{self, Answer, Target};
@@ -57,11 +57,11 @@ pub struct StockForm<'a> {
 pub struct ReceiveBody {
     #[schemars(required, with = "Id")]
     store_id: Option<Id>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Id")]
     sku: Option<Id>,
     /// The same as `sku`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Id")]
     product_id: Option<Id>,
     #[schemars(required, with = "Quantity")]
@@ -135,8 +135,9 @@ impl ReceiveBody {
         let missing = |field| move || Problem::invalid(field, "it is missing");
         let store_id = self.store_id.as_ref().ok_or_else(missing("storeId"))?;
         let sku = Id::either((self.sku.as_ref(), "sku"), (self.product_id.as_ref(), "productId"))?;
+        let (sku, name) = sku.ok_or_else(missing("sku"))?;
         let target = Target {
-            sku: sku.ok_or_else(missing("sku"))?.take("sku", Sku::parse)?,
+            sku: sku.take(name, Sku::parse)?,
             store_id: store_id.take("storeId", StoreId::parse)?,
             resource: Resource::Level,
         };
