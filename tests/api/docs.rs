@@ -109,6 +109,27 @@ fn what_is_documented_is_served_and_what_is_not_is_refused() {
 }
 
 #[test]
+fn every_write_takes_its_key_in_the_header_or_in_the_body() {
+    let app = TestApp::start();
+    let document = document(&app);
+    let mut keyed = 0;
+    for (method, path, about) in operations(&document) {
+        let schema = &about["requestBody"]["content"]["application/json"]["schema"];
+        let schema = schema["$ref"].as_str().map_or(schema, |reference| {
+            document.pointer(reference.strip_prefix('#').unwrap()).unwrap()
+        });
+        let mut parameters = about["parameters"].as_array().into_iter().flatten();
+        let in_header = parameters.any(|parameter| parameter["$ref"] == "#/components/parameters/Idempotency-Key");
+        if schema["type"] == "object" {
+            let in_body = schema["properties"]["idempotencyKey"].is_object();
+            assert_eq!(in_header, in_body, "{method} {path}");
+            keyed += usize::from(in_header);
+        }
+    }
+    assert!(keyed > 15, "{keyed}");
+}
+
+#[test]
 fn options_lists_the_methods_of_the_document() {
     let app = TestApp::start();
     let document = document(&app);

@@ -34,3 +34,6 @@ pub async fn health() -> Result<HttpResponse, Problem> {
         now: chrono::Utc::now().into(),
     }))
 }
+
+#[cfg(test)]
+mod tests;
