@@ -7,7 +7,7 @@ use actix_web::web::{PayloadConfig, ServiceConfig, resource, route, to};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route, guard};
 
 use super::body::MAX_BODY;
-use super::legacy::{self, inventory, push, stock};
+use super::legacy::{self, inventory, push, refusal, stock};
 use super::openapi::doc::Doc;
 use super::openapi::docs;
 use super::openapi::node;
@@ -283,7 +283,7 @@ pub fn table() -> Vec<Resource> {
             inventory::adjust,
             node::adjust,
         ),
-        at("/sync/push").post("a store reports its counts, all or nothing", push::run, node::push),
+        at(refusal::PUSH).post("a store reports its counts, all or nothing", push::run, node::push),
         at("/stock").post("what has come in", stock::receive, node::receive),
         at("/stock/{id}")
             .get("the stock of a store", stock::list, node::stock)

@@ -2,7 +2,7 @@
 //! number.
 
 use actix_web::HttpRequest;
-use actix_web::web::Payload;
+use actix_web::web::{Bytes, Payload};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,15 +16,15 @@ use crate::http::problem::Problem;
 pub async fn read<T: DeserializeOwned + Default>(
     request: &HttpRequest,
     payload: Payload,
-) -> Result<(T, Vec<u8>), Problem> {
+) -> Result<(T, Bytes), Problem> {
     let bytes = body::read(request, &mut payload.into_inner()).await?;
     if bytes.is_empty() {
-        return Ok((T::default(), Vec::new()));
+        return Ok((T::default(), bytes));
     }
     // Also here: a page of another origin may send a body of another type, or of none, without asking first.
     body::check_content_type(request)?;
     body::check_depth(&bytes)?;
-    Ok((body::parse_object(&bytes)?, bytes.to_vec()))
+    Ok((body::parse_object(&bytes)?, bytes))
 }
 
 /// How a number is written as a text: no more than this is taken, neither `""` nor `0x10`.
@@ -160,8 +160,8 @@ schemas! {
         "examples": [10],
     }),
     Delta => json!({
-        "description": "A number from -9007199254740991 to 9007199254740991, or a text that says one. A fraction is rounded \
-                        down, and what comes of it must not be 0.",
+        "description": "A number from -9007199254740991 to 9007199254740991, or a text that says one. A fraction is \
+                        rounded down, and what comes of it must not be 0.",
         "anyOf": [
             {"type": "number", "minimum": 1, "maximum": MAX_QUANTITY},
             {"type": "number", "minimum": -(MAX_QUANTITY.cast_signed()), "exclusiveMaximum": 0},

@@ -30,7 +30,8 @@ pub fn item() -> Doc {
     Doc::read(
         "getNodeItem",
         NODE,
-        "What is on hand of a SKU, in each store and in all of them. A SKU that nobody knows has nothing, and is no error.",
+        "What is on hand of a SKU, in each store and in all of them. A SKU that nobody knows has nothing, and is no \
+         error.",
     )
     .answers::<ItemForm>(
         200,
@@ -50,11 +51,16 @@ pub fn count() -> Doc {
         "countNodeItem",
         NODE,
         "A count, in the store that `X-Store-Id` names: sets what is on hand, and makes the level where there is none. \
-         A number may be written as a text, and a fraction is rounded down. Members that are not known are passed over. \
-         A repeat of an `Idempotency-Key` on this SKU and store gets the first answer, whatever its body says.",
+         A number may be written as a text, and a fraction is rounded down. Members that are not known are passed \
+         over. A repeat of an `Idempotency-Key` on this SKU and store gets the first answer, whatever its body says.",
     ))
     .takes::<SetBody>(json!({"quantity": 10, "expectedVersion": 1}))
-    .answers::<LevelForm>(200, "The level after it, or as it would be (`dryRun`).", WRITTEN, level())
+    .answers::<LevelForm>(
+        200,
+        "The level after it, or as it would be (`dryRun`).",
+        WRITTEN,
+        level(),
+    )
     .refuses(&[BelowReserved, QuantityLimit])
     .of_node(&[QUANTITY_REQUIRED])
 }
@@ -100,8 +106,8 @@ pub fn push() -> Doc {
     let mut doc = Doc::write(
         "pushNodeCounts",
         NODE,
-        "A store reports what it has counted: every count takes effect, or, if one is refused, none. Of two counts of the \
-         same SKU and store the later one counts. Up to 10,000 counts. `store_id` is `central` where it is left out.",
+        "A store reports what it has counted: every count takes effect, or, if one is refused, none. Of two counts of \
+         the same SKU and store the later one counts. Up to 10,000 counts. `store_id` is `central` where it is left out.",
     )
     .takes::<Vec<PushedBody>>(json!([
         {"sku": "85123A", "quantity": 10, "store_id": "london"},
@@ -118,8 +124,8 @@ pub fn receive() -> Doc {
     written(Doc::write(
         "receiveNodeStock",
         NODE,
-        "What has come in: adds `quantity` to what is on hand, as a `STOCK_IN`, and makes the level where there is none. \
-         The SKU is `sku` or `productId`; both and the store may be whole numbers. Keep the `stockId`: it names this \
+        "What has come in: adds `quantity` to what is on hand, as a `STOCK_IN`, and makes the level where there is \
+         none. The SKU is `sku` or `productId`; both and the store may be whole numbers. Keep the `stockId`: it names this \
          SKU in this store.",
     ))
     .takes::<ReceiveBody>(json!({"storeId": "london", "productId": "85123A", "quantity": 10}))
@@ -137,8 +143,8 @@ pub fn stock() -> Doc {
     Doc::read(
         "listNodeStock",
         NODE,
-        "All entries of a store in order of SKU, in one list. A store without stock has an empty one. Each row is current \
-         at some moment during the request.",
+        "All entries of a store in order of SKU, in one list. A store without stock has an empty one. Each row is \
+         current at some moment during the request.",
     )
     .answers::<Vec<StockForm>>(200, "The entries.", &[], json!([entry()]))
     .refuses(&[NotFound])
