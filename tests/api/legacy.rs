@@ -369,6 +369,10 @@ fn a_dry_run_changes_nothing() {
     app.get(&at_in("london", "A")).refused(404, "not_found");
 }
 
+fn level(sku: &str, store: &str, quantity: u64) -> Value {
+    json!({"sku": sku, "store_id": store, "quantity": quantity, "version": 1, "last_updated": TIME})
+}
+
 #[test]
 fn a_push_counts_all_its_levels_in_one_step() {
     let app = TestApp::start();
@@ -382,7 +386,6 @@ fn a_push_counts_all_its_levels_in_one_step() {
         {"sku": "A", "quantity": 5.5, "storeId": "london", "version": 3},
         {"sku": 7, "quantity": 1, "store_id": 12},
     ]);
-    let level = |sku: &str, store: &str, quantity: u64| json!({"sku": sku, "store_id": store, "quantity": quantity, "version": 1, "last_updated": TIME});
     let changed = [
         level("B", "london", 3),
         level("A", "central", 4),

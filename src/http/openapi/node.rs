@@ -107,13 +107,19 @@ pub fn push() -> Doc {
         "pushNodeCounts",
         NODE,
         "A store reports what it has counted: every count takes effect, or, if one is refused, none. Of two counts of \
-         the same SKU and store the later one counts. Up to 10,000 counts. `store_id` is `central` where it is left out.",
+         the same SKU and store the later one counts. Up to 10,000 counts. `store_id` is `central` where it is left \
+         out.",
     )
     .takes::<Vec<PushedBody>>(json!([
         {"sku": "85123A", "quantity": 10, "store_id": "london"},
         {"sku": "22423", "quantity": 4},
     ]))
-    .answers::<ChangedForm>(200, "The levels after it, each once.", DONE, json!({"changed": [level()]}))
+    .answers::<ChangedForm>(
+        200,
+        "The levels after it, each once.",
+        DONE,
+        json!({"changed": [level()]}),
+    )
     .refuses(&[BelowReserved, QuantityLimit])
     .of_node(&[QUANTITY_REQUIRED, EXPECT_ARRAY]);
     doc.headers.retain(|name| *name != "Prefer");
@@ -125,8 +131,8 @@ pub fn receive() -> Doc {
         "receiveNodeStock",
         NODE,
         "What has come in: adds `quantity` to what is on hand, as a `STOCK_IN`, and makes the level where there is \
-         none. The SKU is `sku` or `productId`; both and the store may be whole numbers. Keep the `stockId`: it names this \
-         SKU in this store.",
+         none. The SKU is `sku` or `productId`; both and the store may be whole numbers. Keep the `stockId`: it names \
+         this SKU in this store.",
     ))
     .takes::<ReceiveBody>(json!({"storeId": "london", "productId": "85123A", "quantity": 10}))
     .answers::<StockForm>(201, "The entry after it.", WRITTEN, entry())
