@@ -53,6 +53,10 @@ pub enum Action {
         movement: Movement,
         note: Option<String>,
     },
+    /// Adds what has come in, and makes the level where there is none; nothing has come in of what is only registered.
+    Receive {
+        quantity: u64,
+    },
     Reserve(Reserve),
     /// What one reservation holds of this level.
     ReleaseReservation {

@@ -183,6 +183,7 @@ impl Decision<'_> {
                 self.set(kind, &level, set)
             }
             Action::Adjust { delta, movement, note } => self.adjust(&level, *delta, *movement, note),
+            Action::Receive { quantity } => self.receive(found.is_none(), &level, *quantity),
             Action::Reserve(reserve) => self.reserve(&level, reserve),
             Action::ReleaseReservation { reservation_id } => self.release_reservation(&level, reservation_id),
             Action::ReleaseQuantity { quantity } => self.release_quantity(&level, *quantity),
@@ -196,7 +197,7 @@ impl Decision<'_> {
             (Action::Create { .. }, _) if has_item => Err(Reason::ItemExists),
             (Action::Create { .. }, _) => Ok(()),
             (_, Resource::Item) if !has_item => Err(Reason::NoItem),
-            (Action::Set(_), _) => Ok(()),
+            (Action::Set(_) | Action::Receive { .. }, _) => Ok(()),
             _ if !has_level => Err(Reason::NoLevel),
             _ => Ok(()),
         }
@@ -295,6 +296,18 @@ impl Decision<'_> {
         };
         let after = Level { quantity, ..*level };
         Ok(self.event(EventKind::LevelAdjusted, level, after, Some(movement), note.clone()))
+    }
+
+    fn receive(&self, is_new: bool, level: &Level, received: u64) -> Result<Event, Reason> {
+        let quantity = level.quantity.saturating_add(received);
+        self.check_limit(level, quantity)?;
+        let kind = match is_new {
+            true => EventKind::LevelCreated,
+            false => EventKind::LevelAdjusted,
+        };
+        let after = Level { quantity, ..*level };
+        let movement = (received > 0).then_some(Movement::StockIn);
+        Ok(self.event(kind, level, after, movement, None))
     }
 
     fn reserve(&self, level: &Level, reserve: &Reserve) -> Result<Event, Reason> {

@@ -38,7 +38,7 @@ pub enum EventKind {
     /// An item with its first level.
     #[serde(rename = "item.created")]
     ItemCreated,
-    /// A count of a level that was not there before.
+    /// A level that was not there before, by a count or by what came in.
     #[serde(rename = "level.created")]
     LevelCreated,
     #[serde(rename = "level.counted")]

@@ -29,6 +29,9 @@ enum Step {
     Adjust {
         delta: i64,
     },
+    Receive {
+        quantity: u64,
+    },
     Reserve {
         id: u8,
         quantity: u64,
@@ -63,6 +66,7 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
             .prop_map(|(quantity, moved, name)| Step::Set { quantity, moved, name }),
         2 => (0..STORES.len(), 1..20_u64).prop_map(|(to, quantity)| Step::Transfer { to, quantity }),
         4 => (-20..20_i64).prop_filter("0 is no change", |delta| *delta != 0).prop_map(|delta| Step::Adjust { delta }),
+        2 => prop_oneof![Just(0), 1..20_u64, Just(MAX_QUANTITY)].prop_map(|quantity| Step::Receive { quantity }),
         4 => (0..12_u8, 1..8_u64, proptest::option::of(1..6_u64))
             .prop_map(|(id, quantity, ttl_seconds)| Step::Reserve { id, quantity, ttl_seconds }),
         3 => (0..12_u8).prop_map(|id| Step::ReleaseReservation { id }),
@@ -157,7 +161,7 @@ impl Model {
         let has_item = self.item_version > 0;
         let is_there = match call.step {
             Step::Create { .. } => !has_item,
-            Step::Set { .. } => has_item || !call.of_item,
+            Step::Set { .. } | Step::Receive { .. } => has_item || !call.of_item,
             _ => exists,
         };
         if !is_there {
@@ -190,6 +194,7 @@ impl Model {
             Step::Adjust { delta } if delta < 0 && available >= delta.unsigned_abs() => {
                 level.quantity - delta.unsigned_abs()
             }
+            Step::Receive { quantity } if fits(level.quantity + quantity) => level.quantity + quantity,
             Step::Reserve {
                 id,
                 quantity,
@@ -283,6 +288,7 @@ fn request(call: &Call, version: Option<u64>, is_taken: bool) -> Request {
                 note: None,
             }
         }
+        Step::Receive { quantity } => Action::Receive { quantity },
         Step::Reserve {
             id: reservation,
             quantity,

@@ -29,7 +29,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn new(action: Action) -> Self {
+    pub fn new(action: Action) -> Self {
         Self {
             action,
             store_id: None,

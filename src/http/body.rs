@@ -54,6 +54,11 @@ pub fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::invalid("body", "it must be a JSON object"));
     }
+    parse_any(body)
+}
+
+/// Of whatever form.
+pub fn parse_any<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|_| explain::<T>(body))
 }
 
@@ -83,7 +88,7 @@ pub fn check_depth(body: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn check_content_type(request: &HttpRequest) -> Result<(), Problem> {
+pub fn check_content_type(request: &HttpRequest) -> Result<(), Problem> {
     let content_type = request
         .headers()
         .get(CONTENT_TYPE)

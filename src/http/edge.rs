@@ -15,6 +15,7 @@ use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 
+use super::legacy::refusal;
 use super::problem::{Code, Problem, shorten};
 use crate::actors::new_id;
 use crate::domain::RequestId;
@@ -165,7 +166,15 @@ fn describe(response: ServiceResponse<BoxBody>, path: &str, request_id: &Request
     if problem.status().is_server_error() {
         tracing::warn!(path, request_id = request_id.as_str(), %problem);
     }
-    ServiceResponse::new(request, problem.into_response(path, request_id))
+    ServiceResponse::new(request, answer(problem, path, request_id))
+}
+
+/// In the form of the routes to which the path belongs.
+fn answer(problem: Problem, path: &str, request_id: &RequestId) -> HttpResponse {
+    match refusal::is_of_path(path) {
+        true => refusal::answer(problem, path, request_id),
+        false => problem.into_response(path, request_id),
+    }
 }
 
 /// The problem of what the framework refuses by itself.
@@ -238,7 +247,7 @@ impl ResponseError for Unanswered {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = self.problem.clone().into_response(&self.path, &self.request_id);
+        let mut response = answer(self.problem.clone(), &self.path, &self.request_id);
         add_headers(response.headers_mut(), &self.request_id, false);
         response
     }

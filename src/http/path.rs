@@ -97,12 +97,22 @@ pub fn encoded(id: &str) -> impl fmt::Display {
 /// The decoded segment at `index`, counted from the empty one before the first slash.
 pub fn segment<'a>(request: &'a HttpRequest, index: usize, name: &str) -> Result<Cow<'a, str>, Problem> {
     let raw = request.uri().path().split('/').nth(index).unwrap_or_default();
+    decoded(raw, name)
+}
+
+/// The decoded segment at the end, wherever the resource is mounted.
+pub fn last_segment<'a>(request: &'a HttpRequest, name: &str) -> Result<Cow<'a, str>, Problem> {
+    let raw = request.uri().path().rsplit('/').next().unwrap_or_default();
+    decoded(raw, name)
+}
+
+fn decoded<'a>(raw: &'a str, name: &str) -> Result<Cow<'a, str>, Problem> {
     percent_decode_str(raw)
         .decode_utf8()
         .map_err(|_| Problem::invalid(name, "it is not UTF-8 when percent-decoded"))
 }
 
-fn id<T>(
+pub fn id<T>(
     request: &HttpRequest,
     index: usize,
     name: &str,

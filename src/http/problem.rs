@@ -198,6 +198,20 @@ impl Problem {
         (self.code, self.detail, self.members)
     }
 
+    /// What an answer in another form than that of a problem says beside them.
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The first field that does not fit.
+    pub fn field(&self) -> Option<&str> {
+        self.members.get("fields")?.get(0)?.get("field")?.as_str()
+    }
+
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
         self.members.insert(member.to_owned(), value.into());
         self

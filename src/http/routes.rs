@@ -7,8 +7,10 @@ use actix_web::web::{PayloadConfig, ServiceConfig, resource, route, to};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route, guard};
 
 use super::body::MAX_BODY;
+use super::legacy::{self, inventory, push, refusal, stock};
 use super::openapi::doc::Doc;
 use super::openapi::docs;
+use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::{batch, edge, events, health, items, levels, openapi, operations, pages, reservations, root, transfers};
 
@@ -266,6 +268,26 @@ pub fn table() -> Vec<Resource> {
                 docs::problem,
             )
             .needs(Right::Open),
+        at("/health")
+            .get(
+                "that it is there, and what time it is here",
+                legacy::health,
+                node::health,
+            )
+            .needs(Right::Open),
+        at("/inventory/{sku}")
+            .get("the stock of a SKU over all stores", inventory::get, node::item)
+            .put("a count in the store of a header", inventory::set, node::count),
+        at("/inventory/{sku}/adjust").post(
+            "adds or takes in the store of a header",
+            inventory::adjust,
+            node::adjust,
+        ),
+        at(refusal::PUSH).post("a store reports its counts, all or nothing", push::run, node::push),
+        at("/stock").post("what has come in", stock::receive, node::receive),
+        at("/stock/{id}")
+            .get("the stock of a store", stock::list, node::stock)
+            .put("a count of a stock entry", stock::count, node::count_stock),
     ]
 }
 

@@ -10,8 +10,8 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::query::Query;
 use super::{State, body, forms, idempotency, precondition};
-use crate::actors::Options;
-use crate::domain::{Request, Resource, Sku, StoreId};
+use crate::actors::{Options, Outcome};
+use crate::domain::{Event, Request, Resource, Sku, StoreId};
 
 pub type Answer = Result<HttpResponse, Problem>;
 
@@ -65,16 +65,24 @@ pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Prob
 }
 
 pub async fn run(state: &State, request: &HttpRequest, bytes: &[u8], target: Target, asked: Asked) -> Answer {
+    let status = forms::status(target.resource);
+    let outcome = carry_out(state, request, bytes, target, asked, status).await?;
+    Ok(forms::written(&outcome, wants_minimal(request)))
+}
+
+/// `bound` is what a key stands for beside method, path and query: mostly the body. `status` is that of the answer.
+pub async fn carry_out(
+    state: &State,
+    request: &HttpRequest,
+    bound: &[u8],
+    target: Target,
+    asked: Asked,
+    status: fn(&Event) -> u16,
+) -> Result<Outcome, Problem> {
     let caller = Caller::of(request);
     caller.may_move(&target.store_id)?;
     let origin = caller.origin;
-    let keyed = idempotency::keyed(
-        request,
-        bytes,
-        asked.key.as_deref(),
-        &origin.by,
-        forms::status(target.resource),
-    )?;
+    let keyed = idempotency::keyed(request, bound, asked.key.as_deref(), &origin.by, status)?;
     let expected = precondition::expected(request, asked.version)?;
     let options = Options {
         keyed,
@@ -89,8 +97,7 @@ pub async fn run(state: &State, request: &HttpRequest, bytes: &[u8], target: Tar
         expected,
         origin,
     };
-    let outcome = state.inventory()?.execute(command, options).await?;
-    Ok(forms::written(&outcome, wants_minimal(request)))
+    Ok(state.inventory()?.execute(command, options).await?)
 }
 
 /// What changes no resource that has a version must not seem to heed one.

@@ -232,6 +232,26 @@ impl Answer {
         self
     }
 
+    /// It is a refusal as the Node services wrote them.
+    #[track_caller]
+    pub fn refused_as_node(self, status: u16, error: &str) -> Self {
+        let text = self.text();
+        assert_eq!(
+            (self.status, self["error"].as_str()),
+            (status, Some(error)),
+            "{}: {text}",
+            self.path
+        );
+        assert_eq!(self.header("content-type"), Some("application/json"), "{text}");
+        assert!(
+            self["detail"].as_str().is_some_and(|sentence| !sentence.is_empty()),
+            "{text}"
+        );
+        assert_eq!(self["requestId"].as_str(), self.header("x-request-id"), "{text}");
+        assert_eq!(self["type"], Value::Null, "it is a problem document: {text}");
+        self
+    }
+
     #[track_caller]
     pub fn is_a_problem(&self) {
         let text = self.text();

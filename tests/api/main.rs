@@ -17,6 +17,7 @@ mod history;
 mod idempotency;
 mod ids;
 mod items;
+mod legacy;
 mod levels;
 mod lifecycle;
 mod lists;

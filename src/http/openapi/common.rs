@@ -4,10 +4,12 @@ use serde_json::{Map, Value, json};
 
 use super::problems;
 use super::schemas::Schemas;
-use crate::domain::{Movement, ReservationId, ReservationStatus, Sku, StoreId, Timestamp};
+use crate::domain::{Movement, RequestId, ReservationId, ReservationStatus, Sku, StoreId, Timestamp};
 use crate::http::forms::ReservationForm;
 use crate::http::idempotency::KEY_PATTERN;
-use crate::http::problem::{Code, Form};
+use crate::http::legacy::inventory::CENTRAL;
+use crate::http::legacy::refusal::{self, ErrorForm};
+use crate::http::problem::{Code, Form, Problem};
 use crate::http::query::{Kind, Parameter};
 
 /// What stands in a path, by its name there.
@@ -28,6 +30,11 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
             schemas.form::<ReservationId>(),
             "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a",
         ),
+        "id" => (
+            "To read: a store. To write: the `stockId` of an entry. Percent-encoded.",
+            json!({"type": "string", "minLength": 1}),
+            STOCK_ID,
+        ),
         "code" => {
             let codes = Code::ALL.map(Code::as_str);
             (
@@ -41,11 +48,15 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
     json!({"name": name, "in": "path", "required": true, "description": about, "schema": schema, "example": example})
 }
 
+/// The `stockId` of 85123A in London.
+pub const STOCK_ID: &str = "Njpsb25kb244NTEyM0E";
+
 /// A path with the examples of `path` in it.
 pub fn example_path(path: &str) -> String {
     path.replace("{sku}", "85123A")
         .replace("{storeId}", "london")
         .replace("{reservationId}", "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a")
+        .replace("{id}", STOCK_ID)
         .replace("{code}", "insufficient_stock")
         .replace("{key}", "cart-7")
 }
@@ -115,6 +126,11 @@ pub fn parameters() -> Value {
             json!({"type": "string"}),
             "On a read: 304 without a body if the resource is still at this version (`\"7\"`). On a write: only if it \
              is at none of these; `*`: only if there is nothing yet. Else 412.",
+        ),
+        "X-Store-Id": header(
+            "X-Store-Id",
+            json!({"allOf": [{"$ref": "#/components/schemas/StoreId"}], "default": CENTRAL}),
+            "The store.",
         ),
         "Prefer": header(
             "Prefer",
@@ -240,20 +256,27 @@ fn number(about: &str) -> Value {
     json!({"type": "integer", "format": "uint64", "description": about})
 }
 
-/// `components/schemas/Problem`: what every problem has, and what the codes add to it.
+/// `components/schemas/Problem` and `NodeError`: what every refusal has, and what the codes add to it.
 pub fn add_problem(schemas: &mut Schemas) {
     // What the members refer to must be there.
     schemas.form::<Timestamp>();
     schemas.form::<ReservationId>();
     schemas.form::<ReservationStatus>();
     schemas.form::<ReservationForm>();
-    let mut problem = schemas.form_inline::<Form>();
-    if let (Some(properties), Value::Object(members)) = (problem["properties"].as_object_mut(), members()) {
-        properties.extend(members);
+    let problem = "A refusal (RFC 9457). Branch on `error`; which members it adds is told by its page.";
+    let node =
+        "A refusal as the Node services wrote it. Branch on `error`; it adds the members of the problem of that code.";
+    let forms = [
+        ("Problem", problem, schemas.form_inline::<Form>()),
+        ("NodeError", node, schemas.form_inline::<ErrorForm>()),
+    ];
+    for (name, about, mut form) in forms {
+        if let (Some(properties), Value::Object(members)) = (form["properties"].as_object_mut(), members()) {
+            properties.extend(members);
+        }
+        form["description"] = about.into();
+        schemas.insert(name, form);
     }
-    problem["description"] =
-        "A refusal (RFC 9457). Branch on `error`; which members it adds is told by its page.".into();
-    schemas.insert("Problem", problem);
 }
 
 /// The answer that carries one of these codes, which have a status in common.
@@ -294,6 +317,53 @@ pub fn refusal(codes: &[Code], path: &str) -> Value {
                 "allOf": [{"$ref": "#/components/schemas/Problem"}],
                 "properties": {"error": {"enum": names}, "status": {"const": status}},
                 "required": always,
+            },
+            "examples": examples,
+        }},
+    })
+}
+
+/// The same in the form of the Node services; `names` are what else than by its code they call a malformed request.
+pub fn node_refusal(codes: &[Code], names: &[&str], path: &str) -> Value {
+    let names = if codes.contains(&Code::InvalidRequest) {
+        names
+    } else {
+        &[]
+    };
+    let errors: Vec<&str> = codes
+        .iter()
+        .map(|code| code.as_str())
+        .chain(names.iter().copied())
+        .collect();
+    let own = codes
+        .iter()
+        .map(|code| format!("`{}`: {}.", code.as_str(), code.title()));
+    let others = names
+        .iter()
+        .map(|name| format!("`{name}`: that is what is wrong with it."));
+    let titles: Vec<String> = own.chain(others).collect();
+    let mut headers = header_references(&[]);
+    if codes.iter().any(|code| code.has_retry_after()) {
+        headers["Retry-After"] = json!({"$ref": "#/components/headers/Retry-After"});
+    }
+    let request_id = RequestId::from(uuid::Uuid::from_u128(0x0193_5f4e_7b6a_7c3d_9a51_2f1e_8c0d_4b6b));
+    let examples = codes.iter().map(|code| {
+        let problem = match (code, names.first()) {
+            (Code::InvalidRequest, None) => Problem::invalid("sku", "must have 1 to 64 characters, not 65"),
+            (Code::InvalidRequest, Some(&refusal::DELTA_REQUIRED)) => Problem::invalid("delta", "must not be 0"),
+            (code, _) => problems::problem_of(*code),
+        };
+        let example = refusal::form(problem, path, &request_id);
+        (code.as_str().to_owned(), json!({"value": example}))
+    });
+    let examples: Map<String, Value> = examples.collect();
+    json!({
+        "description": titles.join(" "),
+        "headers": headers,
+        "content": {"application/json": {
+            "schema": {
+                "allOf": [{"$ref": "#/components/schemas/NodeError"}],
+                "properties": {"error": {"enum": errors}},
             },
             "examples": examples,
         }},

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::schemas::Schemas;
+use crate::http::legacy::refusal;
 use crate::http::problem::Code;
 use crate::http::query::Parameter;
 
@@ -23,6 +24,8 @@ pub struct Doc {
     pub is_body_optional: bool,
     pub answers: Vec<Answer>,
     pub codes: Vec<Code>,
+    /// Where refusals have the form of the Node services: what else than by its code they call a malformed request.
+    pub node: Option<&'static [&'static str]>,
 }
 
 pub struct Answer {
@@ -55,6 +58,7 @@ impl Doc {
             is_body_optional: false,
             answers: Vec::new(),
             codes: vec![Code::InvalidRequest, Code::Internal],
+            node: None,
         }
     }
 
@@ -159,6 +163,21 @@ impl Doc {
         self.headers.push("If-None-Match");
         let about = "You have this version already.";
         self.answers_with(304, about, &["ETag"], Vec::new())
+    }
+
+    /// Refusals have the form of the Node services, in which a malformed request is also called so.
+    pub fn of_node(self, names: &'static [&'static str]) -> Self {
+        let node = Some(names);
+        Self { node, ..self }
+    }
+
+    /// The status of a refusal.
+    pub fn status(&self, code: Code) -> u16 {
+        match self.node {
+            None => code.status(),
+            Some(_) => refusal::status(code),
+        }
+        .as_u16()
     }
 
     pub fn refuses(mut self, codes: &[Code]) -> Self {

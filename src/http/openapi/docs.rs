@@ -30,9 +30,10 @@ pub const MANY: &str = "Many at once";
 pub const HISTORY: &str = "History";
 pub const HEALTH: &str = "Health";
 pub const DOCUMENTS: &str = "Documents";
+pub const NODE: &str = "Node services";
 
 /// The tags in the order in which a newcomer reads them.
-pub const TAGS: [(&str, &str); 7] = [
+pub const TAGS: [(&str, &str); 8] = [
     (LEVELS, "The stock of one SKU in one store: count it, move it, hold it."),
     (
         ITEMS,
@@ -46,6 +47,11 @@ pub const TAGS: [(&str, &str); 7] = [
     (HISTORY, "What happened, when and why; and what became of a write."),
     (HEALTH, "For load balancers and operators."),
     (DOCUMENTS, "What you are reading."),
+    (
+        NODE,
+        "For clients of the Node services that this one replaces: their routes, their forms. A new client is better off with \
+         those above.",
+    ),
 ];
 
 /// Of a write that keeps its resource's version.

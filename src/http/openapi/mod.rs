@@ -6,6 +6,7 @@ pub mod doc;
 pub mod docs;
 mod examples;
 pub mod guide;
+pub mod node;
 pub mod problems;
 mod schemas;
 
@@ -40,10 +41,16 @@ pub fn document() -> &'static Value {
 
 fn make() -> Value {
     let mut schemas = Schemas::new();
-    let mut paths = Map::new();
+    let (mut paths, mut ids) = (Map::new(), BTreeSet::new());
     for resource in routes::table() {
         let methods = resource.methods.iter().map(|entry| {
-            let operation = operation(&(entry.doc)(), entry.does, resource.path, &mut schemas);
+            let doc = (entry.doc)();
+            let mut operation = operation(&doc, entry.does, resource.path, &mut schemas);
+            // A resource that is mounted once more is there for those who know it from the Node services.
+            if !ids.insert(doc.id) {
+                operation["operationId"] = format!("{}AsBefore", doc.id).into();
+                operation["tags"] = json!([docs::NODE]);
+            }
             (entry.method.as_str().to_lowercase(), operation)
         });
         let mut item: Map<String, Value> = methods.collect();
@@ -125,15 +132,20 @@ fn responses(doc: &Doc, path: &str, schemas: &mut Schemas) -> Map<String, Value>
     for answer in &doc.answers {
         responses.insert(answer.status.to_string(), response(answer, schemas));
     }
-    let statuses: BTreeSet<u16> = doc.codes.iter().map(|code| code.status().as_u16()).collect();
+    let statuses: BTreeSet<u16> = doc.codes.iter().map(|code| doc.status(*code)).collect();
     for status in statuses {
         let codes: Vec<Code> = doc
             .codes
             .iter()
             .copied()
-            .filter(|code| code.status().as_u16() == status)
+            .filter(|code| doc.status(*code) == status)
             .collect();
-        responses.insert(status.to_string(), common::refusal(&codes, &common::example_path(path)));
+        let path = common::example_path(path);
+        let refusal = match doc.node {
+            None => common::refusal(&codes, &path),
+            Some(names) => common::node_refusal(&codes, names, &path),
+        };
+        responses.insert(status.to_string(), refusal);
     }
     responses
 }

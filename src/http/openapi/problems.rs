@@ -9,8 +9,7 @@ use crate::http::problem::{Code, Problem};
 use crate::journal::JournalError;
 
 pub fn example(code: Code, path: &str) -> Value {
-    let problem = problem(code).unwrap_or_else(|| Problem::new(code, code.title()));
-    let (code, detail, members) = problem.into_parts();
+    let (code, detail, members) = problem_of(code).into_parts();
     let mut example = json!({
         "type": format!("/problems/{}", code.as_str()),
         "title": code.title(),
@@ -25,6 +24,10 @@ pub fn example(code: Code, path: &str) -> Value {
         example.extend(members);
     }
     example
+}
+
+pub fn problem_of(code: Code) -> Problem {
+    problem(code).unwrap_or_else(|| Problem::new(code, code.title()))
 }
 
 /// None where an id of the example is none, which the test below rules out.

@@ -169,6 +169,10 @@ fn body(document: &Value, about: &Value) -> String {
         return String::new();
     }
     let schema = resolve(document, &content["schema"]);
+    let schema = match &schema["items"] {
+        Value::Null => schema,
+        row => resolve(document, row),
+    };
     let id = text(&about["operationId"]);
     format!(
         "<h4>Body</h4>\n<p>{}</p>\n{}{}",
@@ -247,7 +251,7 @@ fn problem_link(code: &str) -> String {
 /// An answer that succeeds, folded up; a refusal's is on the page of its code.
 fn example_of(id: &str, status: &str, answer: &Value) -> String {
     let content = &answer["content"]["application/json"];
-    if content.is_null() {
+    if content["example"].is_null() {
         return String::new();
     }
     let label = format!("Example of {status} of {id}");

@@ -1,0 +1,83 @@
+//! Pushes: a store reports what it has counted, all or nothing, in one step.
+
+use std::collections::BTreeSet;
+
+use actix_web::HttpRequest;
+
+use super::caller::Caller;
+use super::problem::{Code, Problem};
+use super::{State, forms, idempotency, write};
+use crate::actors::batch::{MAX_OPERATIONS, Operation};
+use crate::actors::joint::Ask;
+use crate::actors::{Outcome, Told};
+use crate::domain::command::{Counted, Set};
+use crate::domain::{Action, Change, Expected, Origin, Request, Resource, Sku, StoreId, Timestamp};
+
+/// What was counted of one level. Of two counts of the same level in a push, the later one counts.
+pub struct Count {
+    pub sku: Sku,
+    pub store_id: StoreId,
+    pub quantity: u64,
+    pub counted_at: Option<Timestamp>,
+}
+
+/// Records the counts; nothing is to be recorded of none. `bytes` is the body, for the key.
+pub async fn run(
+    state: &State,
+    request: &HttpRequest,
+    bytes: &[u8],
+    counts: Vec<Count>,
+) -> Result<Option<Outcome>, Problem> {
+    write::refuse_preconditions(request)?;
+    if counts.len() > MAX_OPERATIONS {
+        let detail = format!("A push has at most {MAX_OPERATIONS} counts, not {}.", counts.len());
+        return Err(Problem::new(Code::PayloadTooLarge, detail).with("limit", MAX_OPERATIONS));
+    }
+    let caller = Caller::of(request);
+    let stores: BTreeSet<&StoreId> = counts.iter().map(|count| &count.store_id).collect();
+    stores.into_iter().try_for_each(|store| caller.may_move(store))?;
+    let origin = caller.origin;
+    let keyed = idempotency::keyed(request, bytes, None, &origin.by, forms::status(Resource::Level))?;
+    let inventory = state.inventory()?;
+    if counts.is_empty() {
+        return Ok(None);
+    }
+    let operations = (0..).zip(counts).map(|(index, count)| Operation {
+        index,
+        request: count.asks(&origin),
+        chose_reservation: false,
+    });
+    let ask = Ask::Batch(operations.collect());
+    Ok(Some(inventory.execute_joint(ask, origin, keyed, false).await?))
+}
+
+/// The levels that it has changed, each once, in the order in which they were first reported.
+pub fn changed(outcome: &Outcome) -> impl Iterator<Item = &Change> {
+    let operations = match &outcome.told {
+        Told::Operations(operations) => &**operations,
+        _ => &[],
+    };
+    let mut seen = BTreeSet::new();
+    let places = operations.iter().flat_map(|operation| &operation.changes);
+    places
+        .filter(move |place| seen.insert(**place))
+        .filter_map(|place| outcome.event.changes.get(*place as usize))
+}
+
+impl Count {
+    fn asks(self, origin: &Origin) -> Request {
+        let set = Set {
+            quantity: self.quantity,
+            counted: self.counted_at.map(|at| Counted { at, moved: 0 }),
+            ..Set::default()
+        };
+        Request {
+            sku: self.sku,
+            store_id: self.store_id,
+            action: Action::Set(Box::new(set)),
+            resource: Resource::Level,
+            expected: Expected::default(),
+            origin: origin.clone(),
+        }
+    }
+}
