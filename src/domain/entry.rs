@@ -28,6 +28,20 @@ pub enum Entry {
     Store(Arc<Store>),
 }
 
+impl Entry {
+    pub fn as_user(&self) -> Option<&User> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Token(_) | Self::Store(_) => None,
+        }
+    }
+
+    /// A user that can log in and make other users.
+    pub fn governs(&self) -> bool {
+        matches!(self, Self::User(user) if user.governs())
+    }
+}
+
 /// An entry as it stands after an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -47,13 +47,13 @@ impl Shop {
             snapshot_interval: Duration::from_secs(60),
             snapshots_per_second: 1,
         };
-        let state = Data::new(State::recovering());
+        let state = Data::new(State::recovering(None, false));
         state.serve(Inventory::start(self.0.clone(), settings));
         let gauge = Arc::new(Gauge::default());
         let app = App::new()
-            .app_data(state)
-            .wrap_fn(move |request, service| edge::handle(gauge.clone(), request, service))
-            .configure(routes::configure);
+            .app_data(state.clone())
+            .wrap_fn(move |request, service| edge::handle(gauge.clone(), false, request, service))
+            .configure(|config| routes::configure(config, &state));
         let service = init_service(app).await;
         let request = TestRequest::with_uri(path).method(method).set_json(body);
         let request = request.insert_header(("x-store-id", "paris")).to_request();

@@ -7,6 +7,7 @@ use super::schemas::Schemas;
 use crate::http::legacy::refusal;
 use crate::http::problem::Code;
 use crate::http::query::Parameter;
+use crate::http::routes::Right;
 
 /// Makes a reference to a schema, which is thereby in the document.
 type Reference = fn(&mut Schemas) -> Value;
@@ -178,6 +179,15 @@ impl Doc {
             Some(_) => refusal::status(code),
         }
         .as_u16()
+    }
+
+    /// What every operation refuses that asks who calls. Reads show each caller what it may see, and nothing of the rest.
+    pub fn needing(self, right: Right) -> Self {
+        match right {
+            Right::Open => self,
+            Right::Read => self.refuses(&[Code::Unauthenticated]),
+            Right::Move | Right::Operate | Right::Administer => self.refuses(&[Code::Unauthenticated, Code::Forbidden]),
+        }
     }
 
     pub fn refuses(mut self, codes: &[Code]) -> Self {
