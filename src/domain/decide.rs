@@ -153,6 +153,10 @@ fn expired(sku: &Sku, hold: &Hold) -> HoldChange {
     }
 }
 
+/// Who does not see all stores can put no more than this into a level: with the limit of the item's total in reach, they
+/// could find out, one dry run after the other, how much there is in the stores that they do not see.
+const MAX_OF_NARROW: u64 = 1_000_000_000_000;
+
 struct Decision<'a> {
     stock: &'a Stock,
     ground: &'a Stock,
@@ -184,7 +188,13 @@ impl Decision<'_> {
             }
             Action::Adjust { delta, movement, note } => self.adjust(&level, *delta, *movement, note),
             Action::Reserve(reserve) => self.reserve(&level, reserve),
-            Action::ReleaseReservation { reservation_id } => self.release_reservation(&level, reservation_id),
+            Action::ReleaseReservation {
+                reservation_id,
+                is_hidden: true,
+            } => Err(Reason::NoReservation {
+                reservation_id: reservation_id.clone(),
+            }),
+            Action::ReleaseReservation { reservation_id, .. } => self.release_reservation(&level, reservation_id),
             Action::ReleaseQuantity { quantity } => self.release_quantity(&level, *quantity),
             Action::Transfer { to, quantity, note } => self.transfer(&level, to, *quantity, note),
         }
@@ -422,7 +432,8 @@ impl Decision<'_> {
     /// The level's and the item's total must both stay exact in every JSON reader.
     fn check_limit(&self, before: &Level, quantity: u64) -> Result<(), Reason> {
         let total = (self.stock.quantity() - before.quantity).saturating_add(quantity);
-        if quantity > MAX_QUANTITY || total > MAX_QUANTITY {
+        let is_narrow = !self.request.origin.scope.is_all();
+        if quantity > MAX_QUANTITY || total > MAX_QUANTITY || is_narrow && quantity > MAX_OF_NARROW {
             Err(Reason::QuantityLimit)
         } else {
             Ok(())

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Details, EntryChange, Level, Principal, RequestId, ReservationId, Sku, StoreId, Timestamp};
+use super::{Details, EntryChange, Level, Principal, RequestId, ReservationId, Scope, Sku, StoreId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -151,6 +151,13 @@ impl Change {
             reorder_point: self.reorder_point,
             updated_at: at,
         }
+    }
+
+    /// Drops what is noted of transfers, of which the other end may be anywhere.
+    fn forget_transfers(&mut self) {
+        let is_transfer = |one: &Move| matches!(one.movement, Movement::TransferIn | Movement::TransferOut);
+        let transfers = self.moves.iter_mut().filter(|one| is_transfer(one));
+        transfers.for_each(|one| one.note = None);
     }
 
     /// What movements other than counts have added.
@@ -317,6 +324,38 @@ impl Event {
             });
         }
         of_each
+    }
+
+    /// Whether it touches no stock in any other store.
+    pub fn is_within(&self, scope: &Scope) -> bool {
+        let mut changes = self.changes.iter().map(|change| &change.store_id);
+        let mut holds = self.holds.iter().map(|hold| &hold.store_id);
+        scope.is_all() || changes.all(|store| scope.has(store)) && holds.all(|store| scope.has(store))
+    }
+
+    /// What of it is about these stores; `None` where it changes none of their levels. Of one that touches others too, what
+    /// it says of itself may be about those: it is left out.
+    pub fn within(mut self, scope: &Scope) -> Option<Self> {
+        if !self.is_within(scope) {
+            self.changes.retain(|change| scope.has(&change.store_id));
+            self.holds.retain(|hold| scope.has(&hold.store_id));
+            let changes = &self.changes;
+            self.items
+                .retain(|item| changes.iter().any(|change| change.sku == item.sku));
+            self.changes.iter_mut().for_each(Change::forget_transfers);
+            self = self.without_words();
+        }
+        (!self.changes.is_empty()).then_some(self)
+    }
+
+    /// Without what it says of itself: its reservation, its reference, its note.
+    pub fn without_words(self) -> Self {
+        Self {
+            reservation_id: None,
+            reference: None,
+            note: None,
+            ..self
+        }
     }
 
     /// Whether its lists are in order of SKU, without which its parts cannot be found.

@@ -12,9 +12,7 @@ use serde_json::{Map, Value, json};
 use super::forms;
 use crate::actors::ExecuteError;
 use crate::domain::joint::{JointRefusal, LineFault, LineRefusal};
-use crate::domain::{
-    MAX_QUANTITY, Reason, Refusal, RequestId, Reservation, ReservationId, ReservationStatus, Resource, Timestamp,
-};
+use crate::domain::{Reason, Refusal, RequestId, Reservation, ReservationId, ReservationStatus, Resource, Timestamp};
 use crate::journal::JournalError;
 
 /// Every code that an answer may carry.
@@ -527,7 +525,7 @@ impl Problem {
             }
             Reason::QuantityLimit => {
                 let detail =
-                    format!("The quantity of {level}, or of the SKU over all stores, would pass {MAX_QUANTITY}.");
+                    format!("The quantity of {level}, or of the SKU over all stores, would pass what you may set.");
                 Self::new(Code::QuantityLimit, detail)
             }
             Reason::NoHold { reservation_id: id } => {

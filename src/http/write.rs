@@ -7,11 +7,11 @@ use serde::de::DeserializeOwned;
 
 use super::bodies::{Asked, StockBody};
 use super::caller::Caller;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::query::Query;
 use super::{State, body, forms, idempotency, precondition};
-use crate::actors::Options;
-use crate::domain::{Request, Resource, Sku, StoreId};
+use crate::actors::{Options, Outcome};
+use crate::domain::{Request, Resource, Scope, Sku, StoreId};
 
 pub type Answer = Result<HttpResponse, Problem>;
 
@@ -66,8 +66,7 @@ pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Prob
 
 pub async fn run(state: &State, request: &HttpRequest, bytes: &[u8], target: Target, asked: Asked) -> Answer {
     let caller = Caller::of(request);
-    caller.may_move(&target.store_id)?;
-    let origin = caller.origin;
+    let origin = caller.origin.clone();
     let keyed = idempotency::keyed(
         request,
         bytes,
@@ -89,8 +88,21 @@ pub async fn run(state: &State, request: &HttpRequest, bytes: &[u8], target: Tar
         expected,
         origin,
     };
+    caller.may_move_in(command.stores())?;
+    let scope = caller.rights.seen();
     let outcome = state.inventory()?.execute(command, options).await?;
-    Ok(forms::written(&outcome, wants_minimal(request)))
+    Ok(forms::written(&seen(outcome, scope)?, wants_minimal(request)))
+}
+
+/// What was done is answered as far as the caller sees it: of an item, the levels in their stores.
+pub fn seen(outcome: Outcome, scope: &Scope) -> Result<Outcome, Problem> {
+    let hidden = || {
+        Problem::new(
+            Code::Forbidden,
+            "What this was answered is about stores that you do not see.",
+        )
+    };
+    outcome.within(scope).ok_or_else(hidden)
 }
 
 /// What changes no resource that has a version must not seem to heed one.

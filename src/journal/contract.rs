@@ -16,7 +16,7 @@ use crate::domain::catalogue::Store;
 use crate::domain::command::{Reserve, Resource, Set};
 use crate::domain::{
     Action, Details, Entry, EntryChange, EntryKey, Event, EventKind, Movement, Origin, Principal, Request, RequestId,
-    ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp, decide, expire,
+    ReservationId, ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp, decide, expire,
 };
 
 /// Wrong orders of steps that an engine can be told to take.
@@ -180,6 +180,7 @@ fn origin() -> Origin {
     Origin {
         by: Principal::anonymous(),
         request_id: RequestId::parse("r-1").unwrap(),
+        scope: Scope::default(),
     }
 }
 
@@ -544,7 +545,7 @@ fn store_entry(name: &str) -> Entry {
 
 fn entry_append(name: &str, before: u64, entry: Option<Entry>) -> Append {
     let key = EntryKey::Store(store(name));
-    let Origin { by, request_id } = origin();
+    let Origin { by, request_id, .. } = origin();
     let event = Event {
         kind: EventKind::StoreUpdated,
         at: Timestamp::from_millis(1_000_000),
@@ -828,6 +829,7 @@ async fn deadlines_and_reservations_follow_the_holds(rig: Box<dyn Rig>) {
             &*rig,
             Action::ReleaseReservation {
                 reservation_id: id.clone(),
+                is_hidden: false,
             },
         )
         .await

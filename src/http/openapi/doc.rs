@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::schemas::Schemas;
 use crate::http::problem::Code;
 use crate::http::query::Parameter;
+use crate::http::routes::Right;
 
 /// Makes a reference to a schema, which is thereby in the document.
 type Reference = fn(&mut Schemas) -> Value;
@@ -161,8 +162,20 @@ impl Doc {
         self.answers_with(304, about, &["ETag"], Vec::new())
     }
 
+    /// Whoever has no such right is refused.
+    pub fn needing(self, right: Right) -> Self {
+        match right {
+            Right::Open | Right::Read => self,
+            Right::Move | Right::Operate | Right::Administer => self.refuses(&[Code::Forbidden]),
+        }
+    }
+
     pub fn refuses(mut self, codes: &[Code]) -> Self {
-        self.codes.extend_from_slice(codes);
+        for code in codes {
+            if !self.codes.contains(code) {
+                self.codes.push(*code);
+            }
+        }
         self
     }
 }

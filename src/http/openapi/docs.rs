@@ -207,6 +207,7 @@ pub fn reservations() -> Doc {
         &["Link"],
         example::page(example::cart()),
     )
+    .refuses(&[NotFound])
 }
 
 pub fn commit_reservation() -> Doc {
@@ -331,6 +332,7 @@ pub fn levels() -> Doc {
     )
     .query(levels::LIST)
     .answers::<PageForm<LevelForm>>(200, "A page of levels.", &["Link"], example::page(example::level()))
+    .refuses(&[NotFound])
 }
 
 pub fn items() -> Doc {
@@ -341,6 +343,7 @@ pub fn items() -> Doc {
     )
     .query(items::LIST)
     .answers::<PageForm<ItemForm>>(200, "A page of items.", &["Link"], example::page(example::item()))
+    .refuses(&[NotFound])
 }
 
 pub fn create_item() -> Doc {
@@ -449,6 +452,7 @@ pub fn events() -> Doc {
         example["end"] = json!(41);
         example
     })
+    .refuses(&[NotFound])
 }
 
 pub fn movements() -> Doc {
@@ -465,6 +469,7 @@ pub fn movements() -> Doc {
         &["Link"],
         example::page(example::movement()),
     )
+    .refuses(&[NotFound])
 }
 
 pub fn operation() -> Doc {

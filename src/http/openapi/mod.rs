@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::problem::{Code, Problem};
 use super::query::Query;
-use super::routes;
+use super::routes::{self, Entry};
 use doc::{Answer, Content, Doc};
 use schemas::Schemas;
 
@@ -43,7 +43,7 @@ fn make() -> Value {
     let mut paths = Map::new();
     for resource in routes::table() {
         let methods = resource.methods.iter().map(|entry| {
-            let operation = operation(&(entry.doc)(), entry.does, resource.path, &mut schemas);
+            let operation = operation(entry, resource.path, &mut schemas);
             (entry.method.as_str().to_lowercase(), operation)
         });
         let mut item: Map<String, Value> = methods.collect();
@@ -87,7 +87,9 @@ fn names(path: &str) -> impl Iterator<Item = &str> {
         .filter_map(|part| part.split_once('}').map(|(name, _)| name))
 }
 
-fn operation(doc: &Doc, does: &str, path: &str, schemas: &mut Schemas) -> Value {
+fn operation(entry: &Entry, path: &str, schemas: &mut Schemas) -> Value {
+    let right = entry.right;
+    let doc = (entry.doc)().needing(right);
     let headers = doc
         .headers
         .iter()
@@ -97,10 +99,11 @@ fn operation(doc: &Doc, does: &str, path: &str, schemas: &mut Schemas) -> Value 
     let mut operation = json!({
         "operationId": doc.id,
         "tags": [doc.tag],
-        "summary": sentence(does),
-        "description": doc.about,
+        "summary": sentence(entry.does),
+        "description": format!("{}\n\n{}", doc.about, right.about()),
+        "x-right": right.as_str(),
         "parameters": parameters,
-        "responses": responses(doc, path, schemas),
+        "responses": responses(&doc, path, schemas),
     });
     if let Some(body) = &doc.body {
         operation["requestBody"] = json!({
