@@ -513,3 +513,47 @@ fn only_reservation(holds: &[HoldChange]) -> Option<ReservationId> {
         .all(|hold| hold.reservation_id == *first)
         .then(|| first.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Principal, RequestId, Scope};
+
+    fn request(in_store: &str, quantity: u64, scope: Scope) -> Request {
+        Request {
+            sku: Sku::parse("A").unwrap(),
+            store_id: StoreId::parse(in_store).unwrap(),
+            action: Action::Set(Box::new(Set {
+                quantity,
+                ..Set::default()
+            })),
+            resource: Resource::Level,
+            expected: Expected::default(),
+            origin: Origin {
+                by: Principal::anonymous(),
+                request_id: RequestId::parse("r").unwrap(),
+                scope,
+            },
+        }
+    }
+
+    #[test]
+    fn the_limit_of_a_total_tells_a_narrowed_caller_nothing_of_other_stores() {
+        let mut stock = Stock::default();
+        let now = Timestamp::from_millis(1);
+        let elsewhere = decide(&stock, &request("leeds", 5, Scope::default()), now).unwrap();
+        stock.evolve(&Sku::parse("A").unwrap(), &elsewhere);
+        let own = Scope::of(&[StoreId::parse("bath").unwrap()]);
+        let answers = |quantity: u64, scope: &Scope| {
+            let before = decide(&Stock::default(), &request("bath", quantity, scope.clone()), now);
+            let after = decide(&stock, &request("bath", quantity, scope.clone()), now);
+            (before.is_ok(), after.is_ok())
+        };
+        assert_eq!(answers(MAX_QUANTITY, &Scope::default()), (true, false));
+        for quantity in [MAX_OF_NARROW, MAX_OF_NARROW + 1, MAX_QUANTITY - 5, MAX_QUANTITY] {
+            let (before, after) = answers(quantity, &own);
+            assert_eq!(before, after, "{quantity}");
+        }
+        assert_eq!(answers(MAX_OF_NARROW, &own), (true, true));
+    }
+}
