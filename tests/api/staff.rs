@@ -1,0 +1,118 @@
+//! A service whose callers must say who they are, and those who call it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Client, comes_true};
+use crate::support::TestApp;
+
+/// The stores of those who are narrowed to some.
+pub const OWN: [&str; 2] = ["own", "own too"];
+/// Two that they do not see. Their names are in no other word.
+pub const FOREIGN: [&str; 2] = ["ZFOREIGN", "ZFOREIGN too"];
+
+const PASSWORD: &str = "correct horse battery";
+
+/// A service with authentication on, and its first admin.
+pub struct House {
+    pub app: TestApp,
+    pub admin: Employee,
+    _folder: tempfile::TempDir,
+}
+
+/// Somebody who calls; nobody in particular, where there is no token.
+#[derive(Clone)]
+pub struct Employee {
+    port: u16,
+    authorization: Option<String>,
+}
+
+impl Client for Employee {
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, ureq::Error> {
+        let own = self.authorization.as_deref().map(|value| ("authorization", value));
+        let headers: Vec<(&str, &str)> = headers.iter().copied().chain(own).collect();
+        self.port.try_send(method, path, &headers, body)
+    }
+}
+
+impl House {
+    pub fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = [("HOLDFAST_JWT_SECRET", "a secret of tests, 32 bytes long or more")];
+        let app = TestApp::start_under(folder.path(), 0, &[], &secret);
+        let told = |app: &TestApp| {
+            let log = app.log();
+            let (_, rest) = log.split_once("\"setupToken\": \"")?;
+            rest.split('"').next().map(str::to_owned)
+        };
+        assert!(comes_true(Duration::from_secs(10), || told(&app).is_some()));
+        let nobody = Employee {
+            port: app.port,
+            authorization: None,
+        };
+        let first = json!({"username": "root", "password": PASSWORD, "setupToken": told(&app)});
+        nobody.post("/api/auth/register", first).expect(201);
+        let admin = nobody.post(
+            "/api/auth/login",
+            json!({"username": "root", "password": PASSWORD}),
+        );
+        let admin = nobody.with_token(&admin.expect(200)["token"]);
+        Self {
+            app,
+            admin,
+            _folder: folder,
+        }
+    }
+
+    pub fn nobody(&self) -> Employee {
+        Employee {
+            authorization: None,
+            ..self.admin.clone()
+        }
+    }
+
+    /// Somebody of this role, narrowed to these stores where there are any. Those of one name are one principal.
+    #[track_caller]
+    pub fn hire(&self, name: &str, role: &str, stores: &[&str]) -> Employee {
+        let mut token = json!({"name": name, "role": role});
+        if !stores.is_empty() {
+            token["stores"] = json!(stores);
+        }
+        let made = self.admin.post("/api/tokens", token).expect(201);
+        self.nobody().with_token(&made["token"])
+    }
+
+    /// Of stores `own` and `own too`.
+    #[track_caller]
+    pub fn clerk(&self) -> Employee {
+        self.hire("clerk", "clerk", &OWN)
+    }
+
+    /// The last place of the log: as long as it stays, nothing was changed.
+    #[track_caller]
+    pub fn end(&self) -> u64 {
+        let page = self.admin.get("/api/events?after=9007199254740991").expect(200);
+        page["end"].as_u64().unwrap()
+    }
+}
+
+impl Employee {
+    fn with_token(&self, token: &Value) -> Self {
+        let token = token.as_str().unwrap();
+        Self {
+            authorization: Some(format!("Bearer {token}")),
+            ..self.clone()
+        }
+    }
+}
