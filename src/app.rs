@@ -12,6 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::Inventory;
 use crate::config::Config;
+use crate::credentials::random;
+use crate::http::access::Access;
 use crate::http::edge::{self, Gauges};
 use crate::http::{State, routes};
 use crate::journal::Journal;
@@ -29,13 +31,19 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn run(config: &Config) -> anyhow::Result<()> {
-    if let Some(fault) = config.fault() {
+    let keys = config.access.keys()?;
+    if let Some(fault) = config.fault(keys.is_some()) {
         bail!(fault);
     }
+    let is_local = keys.is_none() && !config.access.insecure_open;
+    let access = keys.map(|keys| Access::new(keys, config.access.open_registration));
     let mut stop = Stop::listen()?;
     let listener = listen(config)?;
     let address = listener.local_addr()?;
-    let (state, gauges) = (Data::new(State::recovering()), Arc::new(Gauges::default()));
+    let (state, gauges) = (
+        Data::new(State::recovering(access, is_local)),
+        Arc::new(Gauges::default()),
+    );
     let server = server(config, listener, state.clone(), gauges.clone())?;
     let handle = server.handle();
     rt::spawn(server);
@@ -47,7 +55,11 @@ async fn run(config: &Config) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    state.serve(Inventory::start(journal.clone(), config.actors()));
+    let inventory = Inventory::start(journal.clone(), config.actors());
+    if let Some(access) = &state.access {
+        offer_setup(access, &inventory).await?;
+    }
+    state.serve(inventory);
     tracing::info!(%address, data = %config.data.data_dir.display(), "Holdfast takes requests at http://{address}");
 
     stop.asked().await;
@@ -75,13 +87,13 @@ fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 }
 
 fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Arc<Gauges>) -> anyhow::Result<Server> {
-    let workers = config.workers();
+    let (workers, is_local) = (config.workers(), state.is_local);
     let app = move || {
         let gauge = gauges.add();
         App::new()
             .app_data(state.clone())
-            .wrap_fn(move |request, service| edge::handle(gauge.clone(), request, service))
-            .configure(routes::configure)
+            .wrap_fn(move |request, service| edge::handle(gauge.clone(), is_local, request, service))
+            .configure(|config| routes::configure(config, &state))
     };
     let server = HttpServer::new(app)
         .workers(workers)
@@ -92,6 +104,21 @@ fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Ar
         .disable_signals()
         .listen(listener)?;
     Ok(server.run())
+}
+
+/// Where there is nobody yet who could make users: prints what makes the first one, to the terminal and not to the log.
+async fn offer_setup(access: &Access, inventory: &Inventory) -> anyhow::Result<()> {
+    if inventory.has_admin().await? {
+        return Ok(());
+    }
+    let token = random::secret()?;
+    eprintln!(
+        "There is no admin yet. To make one: POST /api/auth/register {{\"username\", \"password\", \"setupToken\": \"{}\"}}, \
+         or stop the service and use `holdfast user add`.",
+        token.expose()
+    );
+    access.expect_setup(token).await;
+    Ok(())
 }
 
 /// Off the server's threads, so that health probes are answered meanwhile.

@@ -1,11 +1,14 @@
 //! Every setting: a flag, an environment variable, a default, checked once.
 
+mod access;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::actors;
 use crate::journal::file;
+pub use access::AccessArgs;
 
 /// The folder of a command that works on data.
 #[derive(clap::Args, Clone, Debug)]
@@ -17,7 +20,7 @@ pub struct DataFolder {
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Config {
-    /// The address to listen on; only a loopback one, as there is no authentication yet
+    /// The address to listen on; only a loopback one, unless callers must log in
     #[arg(long, env = "HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
 
@@ -27,6 +30,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub data: DataFolder,
+
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// What is logged: error, warn, info, debug, trace, or directives such as `holdfast=debug`
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
@@ -78,12 +84,13 @@ const HOUR_MS: i64 = 3_600_000;
 
 impl Config {
     /// Why these settings cannot stand, where they cannot: one sentence that says what to do.
-    pub fn fault(&self) -> Option<String> {
-        let open = !self.host.is_loopback();
-        open.then(|| {
+    pub fn fault(&self, authenticates: bool) -> Option<String> {
+        let is_exposed = !self.host.is_loopback() && !authenticates && !self.access.insecure_open;
+        is_exposed.then(|| {
             format!(
-                "refusing to listen on {}: there is no authentication yet, and anyone who reaches the port could change \
-                 stock; listen on 127.0.0.1 or ::1, behind a proxy that knows its callers",
+                "refusing to listen on {}: nobody must log in, and anyone who reaches the port could change stock; set \
+                 HOLDFAST_JWT_SECRET to 32 random bytes or more so that callers must, listen on 127.0.0.1 or ::1, or say \
+                 --insecure-open where only friends can reach it",
                 self.host
             )
         })

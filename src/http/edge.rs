@@ -15,6 +15,8 @@ use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 
+use super::access;
+use super::caller::Identity;
 use super::problem::{Code, Problem, shorten};
 use crate::actors::new_id;
 use crate::domain::RequestId;
@@ -75,9 +77,10 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Wraps the whole service.
+/// Wraps the whole service, which answers `only_local` requests where nobody must log in.
 pub fn handle<S, B>(
     gauge: Arc<Gauge>,
+    only_local: bool,
     request: ServiceRequest,
     service: &S,
 ) -> impl Future<Output = Result<ServiceResponse, Error>> + use<S, B>
@@ -89,7 +92,11 @@ where
     request.extensions_mut().insert(request_id.clone());
     // Only parts of the request are kept: routing needs to be its sole holder.
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    finish(gauge, method, uri, request_id, service.call(request))
+    let answer = match only_local && !access::is_local(&request) {
+        true => Err(request),
+        false => Ok(service.call(request)),
+    };
+    finish(gauge, method, uri, request_id, answer)
 }
 
 /// An answer with fewer bytes is not worth compressing.
@@ -121,24 +128,41 @@ async fn finish<B: MessageBody + 'static>(
     method: Method,
     uri: Uri,
     request_id: RequestId,
-    answer: impl Future<Output = Result<ServiceResponse<B>, Error>>,
+    answer: Result<impl Future<Output = Result<ServiceResponse<B>, Error>>, ServiceRequest>,
 ) -> Result<ServiceResponse, Error> {
     let _running = gauge.enter();
-    let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
-        Ok(Ok(response)) => response.map_into_boxed_body(),
-        Ok(Err(error)) => return Err(Unanswered::new(Problem::internal(&error), uri.path(), request_id).into()),
-        Err(panic) => return Err(Unanswered::new(panicked(panic.as_ref()), uri.path(), request_id).into()),
+    let mut response = match answer {
+        Err(request) => request.error_response(access::misdirected()),
+        Ok(answer) => match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(Ok(response)) => response.map_into_boxed_body(),
+            Ok(Err(error)) => return Err(Unanswered::new(Problem::internal(&error), uri.path(), request_id).into()),
+            Err(panic) => return Err(Unanswered::new(panicked(panic.as_ref()), uri.path(), request_id).into()),
+        },
     };
     if response.status().is_client_error() || response.status().is_server_error() {
         response = describe(response, uri.path(), &request_id);
     }
-    tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), request_id = request_id.as_str());
+    tracing::debug!(
+        %method,
+        path = uri.path(),
+        status = response.status().as_u16(),
+        by = principal(&response),
+        request_id = request_id.as_str()
+    );
     add_headers(
         response.headers_mut(),
         &request_id,
         gauge.draining.load(Ordering::Acquire),
     );
     Ok(response)
+}
+
+/// Who called, where that was proved.
+fn principal(response: &ServiceResponse) -> Option<String> {
+    let extensions = response.request().extensions();
+    extensions
+        .get::<Identity>()
+        .map(|identity| identity.principal.to_string())
 }
 
 /// The client's own id where it can stand in headers and logs, else a new one.
@@ -261,7 +285,7 @@ mod tests {
         rt::System::new().block_on(async {
             let gauge = Arc::new(Gauge::default());
             let app = App::new()
-                .wrap_fn(move |request, service| handle(gauge.clone(), request, service))
+                .wrap_fn(move |request, service| handle(gauge.clone(), false, request, service))
                 .route("/defect", web::get().to(defect));
             let service = init_service(app).await;
             let request = TestRequest::get().uri("/defect").to_request();

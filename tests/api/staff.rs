@@ -16,7 +16,7 @@ const PASSWORD: &str = "correct horse battery";
 
 /// A service with authentication on, and its first admin.
 pub struct House {
-    pub app: TestApp,
+    _app: TestApp,
     pub admin: Employee,
     _folder: tempfile::TempDir,
 }
@@ -63,13 +63,10 @@ impl House {
         };
         let first = json!({"username": "root", "password": PASSWORD, "setupToken": told(&app)});
         nobody.post("/api/auth/register", first).expect(201);
-        let admin = nobody.post(
-            "/api/auth/login",
-            json!({"username": "root", "password": PASSWORD}),
-        );
+        let admin = nobody.post("/api/auth/login", json!({"username": "root", "password": PASSWORD}));
         let admin = nobody.with_token(&admin.expect(200)["token"]);
         Self {
-            app,
+            _app: app,
             admin,
             _folder: folder,
         }

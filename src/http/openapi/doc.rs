@@ -162,11 +162,12 @@ impl Doc {
         self.answers_with(304, about, &["ETag"], Vec::new())
     }
 
-    /// Whoever has no such right is refused.
+    /// What every operation refuses that asks who calls. Reads show each caller what it may see, and nothing of the rest.
     pub fn needing(self, right: Right) -> Self {
         match right {
-            Right::Open | Right::Read => self,
-            Right::Move | Right::Operate | Right::Administer => self.refuses(&[Code::Forbidden]),
+            Right::Open => self,
+            Right::Read => self.refuses(&[Code::Unauthenticated]),
+            Right::Move | Right::Operate | Right::Administer => self.refuses(&[Code::Unauthenticated, Code::Forbidden]),
         }
     }
 

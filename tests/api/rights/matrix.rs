@@ -202,7 +202,12 @@ impl Operation<'_> {
 fn operations(document: &Value) -> Vec<Operation<'_>> {
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, about) in item.as_object().unwrap().iter().filter(|(name, _)| *name != "parameters") {
+        for (method, about) in item
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(name, _)| *name != "parameters")
+        {
             let parameters = || about["parameters"].as_array().into_iter().flatten();
             found.push(Operation {
                 id: about["operationId"].as_str().unwrap(),
@@ -211,7 +216,9 @@ fn operations(document: &Value) -> Vec<Operation<'_>> {
                 right: about["x-right"].as_str().unwrap(),
                 has_store_filter: parameters().any(|one| one["in"] == "query" && one["name"] == "storeId"),
                 needs_time: parameters().any(|one| one["in"] == "query" && one["required"] == true),
-                body: about["requestBody"]["content"].get("application/json").map(|content| &content["example"]),
+                body: about["requestBody"]["content"]
+                    .get("application/json")
+                    .map(|content| &content["example"]),
             });
         }
     }
@@ -262,9 +269,6 @@ impl<'a> Case<'a> {
         }
         if operation.has_store_filter {
             case.path += "?limit=1000";
-        }
-        if operation.needs_time {
-            case.path += &format!("?at={}", from_now(0));
         }
         case
     }
@@ -319,7 +323,10 @@ impl<'a> Case<'a> {
         let skus = SKUS.iter().filter(|_| self.operation.id != "createItem");
         let counts = skus.flat_map(|sku| places.iter().map(|store| self.count(sku, store)));
         let counts: Vec<Value> = counts.collect();
-        house.admin.post("/api/inventory/batch", json!({"operations": counts})).expect(200);
+        house
+            .admin
+            .post("/api/inventory/batch", json!({"operations": counts}))
+            .expect(200);
         if !self.operation.is_read() || rule == Rule::Cart {
             let lines: Vec<Value> = self
                 .place
@@ -380,7 +387,9 @@ impl<'a> Case<'a> {
     }
 
     fn send(&self, caller: &Employee) -> Answer {
-        self.send_to(caller, &self.path, self.body.as_ref())
+        let now = format!("{}?at={}", self.path, from_now(0));
+        let path = if self.operation.needs_time { &now } else { &self.path };
+        self.send_to(caller, path, self.body.as_ref())
     }
 
     fn send_to(&self, caller: &Employee, path: &str, body: Option<&Value>) -> Answer {
@@ -394,12 +403,23 @@ impl<'a> Case<'a> {
 /// No answer to somebody who is narrowed tells of what is foreign, beyond what the request has said itself.
 #[track_caller]
 fn tells_nothing(answer: &Answer, path: &str, body: Option<&Value>, told: &str) {
-    let cursor = answer["next"].as_str().and_then(|next| URL_SAFE_NO_PAD.decode(next).ok());
-    let cursor = cursor.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let text = format!("{}{cursor}{:?}", String::from_utf8_lossy(&answer.body), answer.header("link"));
+    let cursor = answer["next"]
+        .as_str()
+        .and_then(|next| URL_SAFE_NO_PAD.decode(next).ok());
+    let cursor = cursor
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
+    let text = format!(
+        "{}{cursor}{:?}",
+        String::from_utf8_lossy(&answer.body),
+        answer.header("link")
+    );
     let asked = format!("{path}{}", body.map(Value::to_string).unwrap_or_default());
     for secret in ["ZFOREIGN", "777001", "ZSECRET"] {
-        assert!(!text.contains(secret) || asked.contains(secret), "{told} tells of {secret}: {text}");
+        assert!(
+            !text.contains(secret) || asked.contains(secret),
+            "{told} tells of {secret}: {text}"
+        );
     }
 }
 
@@ -412,7 +432,10 @@ fn every_operation_lets_in_whom_it_should_and_nobody_else() {
     let mut number = 0;
     for operation in &operations {
         let rule = operation.rule();
-        for (place, (who, caller)) in Where::ALL.iter().flat_map(|place| staff.iter().map(move |one| (*place, one))) {
+        for (place, (who, caller)) in Where::ALL
+            .iter()
+            .flat_map(|place| staff.iter().map(move |one| (*place, one)))
+        {
             number += 1;
             let case = Case::new(operation, place, number);
             if !case.is_of_use(rule) {
@@ -423,8 +446,16 @@ fn every_operation_lets_in_whom_it_should_and_nobody_else() {
             }
             let (end, expected) = (house.end(), case.expected(*who, rule));
             let answer = case.send(caller);
-            let told = format!("{} {} {:?} as {who:?} in {place:?}", operation.method, case.path, case.body);
-            assert!(expected.fits(answer.status), "{told}: {expected:?}, not {} {}", answer.status, answer.text());
+            let told = format!(
+                "{} {} {:?} as {who:?} in {place:?}",
+                operation.method, case.path, case.body
+            );
+            assert!(
+                expected.fits(answer.status),
+                "{told}: {expected:?}, not {} {}",
+                answer.status,
+                answer.text()
+            );
             if expected.is_refusal() {
                 answer.is_a_problem();
                 assert_eq!(house.end(), end, "{told} was refused and has changed something");
@@ -441,13 +472,19 @@ fn every_operation_lets_in_whom_it_should_and_nobody_else() {
     }
     let documented: BTreeSet<&str> = operations.iter().map(|operation| operation.id).collect();
     for (id, _) in RULES {
-        assert!(documented.contains(id), "there is a rule for {id}, but no such operation");
+        assert!(
+            documented.contains(id),
+            "there is a rule for {id}, but no such operation"
+        );
     }
 }
 
 /// A list that is asked for a store shows it to those who see it, and to others is not there.
 fn check_filter(case: &Case, who: Who, caller: &Employee, told: &str) {
-    assert!(case.operation.has_store_filter, "{told}: a list that cannot be asked for a store");
+    assert!(
+        case.operation.has_store_filter,
+        "{told}: a list that cannot be asked for a store"
+    );
     for store in case.place.stores() {
         let path = format!("{}&storeId={}", case.path, store.replace(' ', "%20"));
         let answer = case.send_to(caller, &path, None);
@@ -459,7 +496,11 @@ fn check_filter(case: &Case, who: Who, caller: &Employee, told: &str) {
     }
     let nowhere = format!("{}&storeId=nowhere", case.path);
     let expected = if who.is_narrow() { 404 } else { 200 };
-    assert_eq!(case.send_to(caller, &nowhere, None).status, expected, "{nowhere} as {who:?}");
+    assert_eq!(
+        case.send_to(caller, &nowhere, None).status,
+        expected,
+        "{nowhere} as {who:?}"
+    );
 }
 
 /// Each operation of a batch stands for itself; of an atomic one, one that is not allowed stands for all.
@@ -484,13 +525,22 @@ fn check_batch(case: &Case, who: Who, caller: &Employee, house: &House, answer: 
         Who::Nobody => answer.status == 401,
         _ => answer.status == 403,
     };
-    assert_eq!(is_refused, !operations.iter().all(may), "{told}, atomic: {}", answer.text());
+    assert_eq!(
+        is_refused,
+        !operations.iter().all(may),
+        "{told}, atomic: {}",
+        answer.text()
+    );
     if is_refused {
         assert_eq!(house.end(), end, "{told}, atomic");
     }
     if answer.status == 403 && who == Who::Clerk {
         let listed = answer["operations"].as_array().unwrap();
-        assert_eq!(listed.len(), operations.iter().filter(|one| !may(one)).count(), "{told}");
+        assert_eq!(
+            listed.len(),
+            operations.iter().filter(|one| !may(one)).count(),
+            "{told}"
+        );
     }
     if who.is_narrow() {
         tells_nothing(&answer, &case.path, Some(&atomic), told);
@@ -510,7 +560,8 @@ fn a_body_that_does_not_fit_is_refused_before_anybody_is_told_what_they_may() {
         }
         let case = Case::new(&operation, Where::Foreign, 1);
         let unfit = json!({"nonsense": 1});
-        case.send_to(&viewer, &case.path, Some(&unfit)).refused(400, "invalid_request");
+        case.send_to(&viewer, &case.path, Some(&unfit))
+            .refused(400, "invalid_request");
         let answer = case.send_to(&house.nobody(), &case.path, Some(&unfit));
         answer.refused(401, "unauthenticated");
         checked += 1;
