@@ -31,6 +31,11 @@ impl Request {
         }
     }
 
+    /// Whether it names, describes or prices the item, which is in no store.
+    pub fn describes(&self) -> bool {
+        matches!(&self.action, Action::Set(set) if !set.details.is_empty())
+    }
+
     /// The reservation that it gives back by its id.
     pub fn released(&self) -> Option<&ReservationId> {
         match &self.action {

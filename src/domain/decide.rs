@@ -221,11 +221,18 @@ impl Decision<'_> {
         match (&self.request.action, self.request.resource) {
             (Action::Create { .. }, _) if has_item => Err(Reason::ItemExists),
             (Action::Create { .. }, _) => Ok(()),
-            (_, Resource::Item) if !has_item => Err(Reason::NoItem),
+            (_, Resource::Item) if !has_item || !self.sees_item() => Err(Reason::NoItem),
             (Action::Set(_), _) => Ok(()),
             _ if !has_level => Err(Reason::NoLevel),
             _ => Ok(()),
         }
+    }
+
+    /// An item all of whose levels are in stores that the caller does not see is none to them.
+    fn sees_item(&self) -> bool {
+        let scope = &self.request.origin.scope;
+        let mut stores = self.stock.levels().map(|(store, _)| store).peekable();
+        stores.peek().is_none() || stores.any(|store| scope.has(store))
     }
 
     fn create(&self, details: &Details, quantity: u64) -> Result<Event, Reason> {

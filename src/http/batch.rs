@@ -128,7 +128,7 @@ impl Parsed<'_> {
             Ok(read) => read,
             Err(problem) => return self.refused.push((index, problem)),
         };
-        match self.caller.may_move_in(request.stores()) {
+        match self.caller.may_do(&request) {
             Ok(()) => self.operations.push(Operation {
                 index,
                 request,

@@ -9,7 +9,7 @@ use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 use super::problem::{Code, Problem};
 use super::routes::Right;
 use crate::actors::new_id;
-use crate::domain::{Origin, Principal, RequestId, Rights, Scope, StoreId};
+use crate::domain::{Origin, Principal, Request, RequestId, Rights, Scope, StoreId};
 
 /// Who a request has proved to come from; authentication puts it among the request's extensions.
 #[derive(Clone)]
@@ -68,7 +68,20 @@ impl Caller {
         Err(Problem::new(Code::Forbidden, detail).with("storeId", store.as_str()))
     }
 
-    /// The same of all these stores.
+    /// Refused where it touches a store in which the caller may not move stock, or what all stores have in common.
+    pub fn may_do(&self, request: &Request) -> Result<(), Problem> {
+        self.may_move_in(request.stores())?;
+        if request.describes() && !self.rights.moves_everywhere() {
+            let detail = format!(
+                "{} you may not name, describe or price what other stores have too.",
+                self.role()
+            );
+            return Err(Problem::new(Code::Forbidden, detail).with("sku", request.sku.as_str()));
+        }
+        Ok(())
+    }
+
+    /// Refused where there is one of these stores in which the caller may not move stock.
     pub fn may_move_in<'a>(&self, mut stores: impl Iterator<Item = &'a StoreId>) -> Result<(), Problem> {
         stores.try_for_each(|store| self.may_move(store))
     }

@@ -88,7 +88,7 @@ pub async fn run(state: &State, request: &HttpRequest, bytes: &[u8], target: Tar
         expected,
         origin,
     };
-    caller.may_move_in(command.stores())?;
+    caller.may_do(&command)?;
     let scope = caller.rights.seen();
     let outcome = state.inventory()?.execute(command, options).await?;
     Ok(forms::written(&seen(outcome, scope)?, wants_minimal(request)))

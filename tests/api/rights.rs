@@ -385,6 +385,30 @@ fn the_cursors_of_a_list_name_no_reservation_that_is_not_shown() {
 }
 
 #[test]
+fn a_search_that_stops_among_hidden_reservations_names_none_of_them_and_goes_on() {
+    let (house, clerk) = with_carts();
+    for (round, count) in [(1, 10_000), (2, 500)] {
+        stock(
+            &house.admin,
+            ELSEWHERE,
+            &format!("many {round}").replace(' ', "%20"),
+            count,
+        );
+        let reserves = (0..count).map(|i| {
+            let id = format!("ZHIDDEN {round} {i}");
+            json!({"op": "reserve", "sku": format!("many {round}"), "storeId": ELSEWHERE, "quantity": 1, "reservationId": id})
+        });
+        let reserves: Vec<Value> = reserves.collect();
+        let batch = json!({"operations": reserves, "atomic": true});
+        house.admin.post("/api/inventory/batch", batch).expect(200);
+    }
+    let (found, cursors) = reservations_of(&clerk, "&status=active");
+    assert_eq!(found, ["near"]);
+    assert!(!cursors.is_empty(), "the search has not stopped anywhere");
+    assert!(!cursors.contains("ZHIDDEN"), "{cursors}");
+}
+
+#[test]
 fn what_is_done_to_a_reservation_that_is_not_seen_tells_nothing_of_it() {
     let (house, clerk) = with_carts();
     let end = house.end();
@@ -513,6 +537,62 @@ fn of_a_batch_each_operation_is_judged_by_itself_and_an_atomic_one_as_a_whole() 
         .post("/api/inventory/batch", unfit)
         .refused(400, "invalid_request");
     assert_eq!(house.end(), end + 2);
+}
+
+#[test]
+fn a_clerk_does_not_name_or_price_what_other_stores_have_too() {
+    let (house, clerk) = with_carts();
+    let end = house.end();
+    let price = json!({"amount": 1, "currency": "GBP"});
+    for (member, value) in [
+        ("name", json!("mine")),
+        ("description", json!("mine")),
+        ("price", price),
+    ] {
+        let mut set = json!({"op": "set", "sku": "A", "storeId": HERE, "quantity": 10});
+        set[member] = value;
+        let answer = clerk
+            .post("/api/inventory/batch", json!({"operations": [set]}))
+            .expect(200);
+        assert_eq!(column(answer["results"].as_array().unwrap(), "error"), ["forbidden"]);
+        let atomic = json!({"operations": [set], "atomic": true});
+        clerk.post("/api/inventory/batch", atomic).refused(403, "forbidden");
+    }
+    assert_eq!(house.end(), end);
+    let set = json!({"op": "set", "sku": "A", "storeId": HERE, "quantity": 10, "name": "ours"});
+    let operator = house.hire("operator", "operator", &[]);
+    let answer = operator
+        .post("/api/inventory/batch", json!({"operations": [set]}))
+        .expect(200);
+    assert_eq!(column(answer["results"].as_array().unwrap(), "status"), ["200"]);
+}
+
+#[test]
+fn an_item_that_is_only_elsewhere_is_none_on_item_routes() {
+    let house = House::open();
+    let clerk = house.clerk();
+    stock(&house.admin, ELSEWHERE, "sku-a", 10);
+    let end = house.end();
+    for (step, body) in [
+        ("reserve", json!({"quantity": 1, "storeId": HERE})),
+        ("release", json!({"quantity": 1, "storeId": HERE})),
+        ("release", json!({"reservationId": "r", "storeId": HERE})),
+    ] {
+        let ask = |sku: &str| {
+            let answer = clerk.post(&format!("{}/{step}", item(sku)), body.clone());
+            said(&answer.refused(404, "not_found"), sku)
+        };
+        assert_eq!(ask("sku-a"), ask("sku-b"), "{step}");
+    }
+    let ask = |sku: &str| {
+        let answer = clerk.put(
+            &format!("{}/quantity", item(sku)),
+            json!({"quantity": 1, "storeId": HERE}),
+        );
+        said(&answer.refused(404, "not_found"), sku)
+    };
+    assert_eq!(ask("sku-a"), ask("sku-b"));
+    assert_eq!(house.end(), end);
 }
 
 #[test]

@@ -43,11 +43,8 @@ pub const CHAPTERS: &[Chapter] = &[
     },
     Chapter {
         id: "rights",
-        title: "Rights",
-        text: "Where authentication is on, each call acts with the role of whoever makes it. A `viewer` reads; a `clerk` \
-               also moves stock in its stores; an `operator` in all; an `admin` also sees to users, stores and products. \
-               Without authentication everybody may do everything.\n\n\
-               A viewer or clerk with a list of stores sees these and no others. Of another store, reads answer 404 and \
+        title: "Own stores and others",
+        text: "A viewer or clerk with a list of stores sees these and no others. Of another store, reads answer 404 and \
                writes 403, whether or not there is such a store; lists, totals and the log leave it out. A reservation \
                is seen by those who see the stores of all its lines: for everybody else it is as if it were not there, \
                and an event of it tells only what has changed in their stores, without its `reservationId`, `reference` \
