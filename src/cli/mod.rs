@@ -8,6 +8,7 @@ mod folder;
 mod import;
 mod retry;
 mod serve;
+mod user;
 mod verify;
 
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Writes stock, events or movements to a file of CSV or NDJSON
     Export(export::ExportArgs),
+    /// Makes, shows and changes users
+    User(user::UserArgs),
     /// Measures a running service, or replays invoices against it and checks its books
     Bench(bench::BenchArgs),
 }
@@ -47,6 +50,7 @@ impl Cli {
             Some(Command::Verify(args)) => verify::run(&args),
             Some(Command::Import(args)) => import::run(&args),
             Some(Command::Export(args)) => export::run(&args),
+            Some(Command::User(args)) => user::run(args),
             Some(Command::Bench(args)) => bench::run(args),
         };
         result.unwrap_or_else(|error| {

@@ -14,7 +14,7 @@ use crate::support::{HOLDFAST, TestApp};
 
 /// Runs a service that is to refuse to start, and returns what it says.
 #[track_caller]
-fn refused_start(args: &[&str], variables: &[(&str, &str)]) -> String {
+pub fn refused_start(args: &[&str], variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(HOLDFAST);
     command
         .arg("serve")
