@@ -1,10 +1,9 @@
 //! A service whose callers must say who they are, and those who call it.
 
-use std::time::Duration;
+use serde_json::json;
 
-use serde_json::{Value, json};
-
-use crate::client::{Answer, Client, comes_true};
+use crate::client::{Answer, Client};
+use crate::identity::first_admin;
 use crate::support::TestApp;
 
 /// The stores of those who are narrowed to some.
@@ -12,13 +11,10 @@ pub const OWN: [&str; 2] = ["own", "own too"];
 /// Two that they do not see. Their names are in no other word.
 pub const FOREIGN: [&str; 2] = ["ZFOREIGN", "ZFOREIGN too"];
 
-const PASSWORD: &str = "correct horse battery";
-
 /// A service with authentication on, and its first admin.
 pub struct House {
     _app: TestApp,
     pub admin: Employee,
-    _folder: tempfile::TempDir,
 }
 
 /// Somebody who calls; nobody in particular, where there is no token.
@@ -48,28 +44,13 @@ impl Client for Employee {
 
 impl House {
     pub fn open() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let secret = [("HOLDFAST_JWT_SECRET", "a secret of tests, 32 bytes long or more")];
-        let app = TestApp::start_under(folder.path(), 0, &[], &secret);
-        let told = |app: &TestApp| {
-            let log = app.log();
-            let (_, rest) = log.split_once("\"setupToken\": \"")?;
-            rest.split('"').next().map(str::to_owned)
-        };
-        assert!(comes_true(Duration::from_secs(10), || told(&app).is_some()));
+        let app = TestApp::start_guarded(&[]);
         let nobody = Employee {
             port: app.port,
             authorization: None,
         };
-        let first = json!({"username": "root", "password": PASSWORD, "setupToken": told(&app)});
-        nobody.post("/api/auth/register", first).expect(201);
-        let admin = nobody.post("/api/auth/login", json!({"username": "root", "password": PASSWORD}));
-        let admin = nobody.with_token(&admin.expect(200)["token"]);
-        Self {
-            _app: app,
-            admin,
-            _folder: folder,
-        }
+        let admin = nobody.with_token(&first_admin(&app));
+        Self { _app: app, admin }
     }
 
     pub fn nobody(&self) -> Employee {
@@ -87,7 +68,7 @@ impl House {
             token["stores"] = json!(stores);
         }
         let made = self.admin.post("/api/tokens", token).expect(201);
-        self.nobody().with_token(&made["token"])
+        self.nobody().with_token(made["token"].as_str().unwrap())
     }
 
     /// Of stores `own` and `own too`.
@@ -105,8 +86,7 @@ impl House {
 }
 
 impl Employee {
-    fn with_token(&self, token: &Value) -> Self {
-        let token = token.as_str().unwrap();
+    fn with_token(&self, token: &str) -> Self {
         Self {
             authorization: Some(format!("Bearer {token}")),
             ..self.clone()
