@@ -65,7 +65,7 @@ impl State {
             inventory: OnceLock::new(),
             access,
             is_local,
-            hasher: Hasher::new(),
+            hasher: Hasher::default(),
             started: Instant::now(),
             stopping: watch::Sender::new(false),
         }

@@ -13,7 +13,8 @@ use crate::client::{Answer, Client, JSON, at};
 use crate::serving::refused_start;
 use crate::support::{HOLDFAST, SECRET, TestApp};
 
-pub const PASSWORD: &str = "correct horse battery";
+/// No example of the documents has it.
+pub const PASSWORD: &str = "planted staple battery";
 const OTHER_SECRET: &str = "Q2wE5rT8yU1iO4pA7sD0fG3hJ6kL9zXc";
 /// Made for these tests by openssl.
 const PRIVATE_PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
@@ -481,17 +482,19 @@ fn without_authentication_only_names_of_this_machine_are_answered() {
 fn a_login_of_nobody_takes_as_long_as_one_of_somebody() {
     let app = TestApp::start_guarded(&[]);
     first_admin(&app);
-    let shortest = |name: &str| {
-        let once = |_| {
-            let started = Instant::now();
-            let body = json!({"username": name, "password": "wrong horse battery"});
-            app.post("/api/auth/login", body).refused(401, "unauthenticated");
-            started.elapsed()
-        };
-        (0..12).map(once).min().unwrap()
+    let login = |name: &str| {
+        let started = Instant::now();
+        let body = json!({"username": name, "password": "wrong horse battery"});
+        app.post("/api/auth/login", body).refused(401, "unauthenticated");
+        started.elapsed()
     };
-    let (somebody, nobody, no_name) = (shortest("anna"), shortest("zoe"), shortest("no name at all\n"));
-    for time in [nobody, no_name] {
+    // One after the other in turns, as the machine may be busy meanwhile; the shortest are those that nothing disturbed.
+    let rounds: Vec<[Duration; 3]> = (0..16)
+        .map(|_| ["anna", "zoe", "no name at all\n"].map(login))
+        .collect();
+    let shortest = |who: usize| rounds.iter().map(|times| times[who]).min().unwrap();
+    let somebody = shortest(0);
+    for time in [shortest(1), shortest(2)] {
         assert!(time * 2 > somebody && somebody * 2 > time, "{somebody:?} and {time:?}");
     }
     assert!(
