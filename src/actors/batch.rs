@@ -82,11 +82,15 @@ impl Inventory {
                 (Some(claim), left)
             }
         };
+        let scope = operations
+            .first()
+            .map(|operation| operation.request.origin.scope.clone());
+        let scope = scope.unwrap_or_default();
         let mut left = operations;
         while !left.is_empty() {
             let (shares, later) = self.share_out(left, keyed, &mut outcomes).await;
             for (place, answer) in self.run_shares(shares, dry_run).await {
-                outcomes.push((place, self.explained(answer).await));
+                outcomes.push((place, self.explained(answer, &scope).await));
             }
             left = later;
         }
@@ -152,6 +156,11 @@ impl Inventory {
                     continue;
                 }
             };
+            let makes_it = request.released().is_some_and(|id| chosen.contains(id));
+            if let Err(error) = self.hide_reservation(&mut request, makes_it).await {
+                outcomes.push((index, Err(error.into())));
+                continue;
+            }
             let moved = match self.check_counted_at(&request) {
                 Ok(counted) => counted.map(|_| Moved::NOTHING),
                 Err(refused) => {

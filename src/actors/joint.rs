@@ -21,7 +21,7 @@ use super::registry::Place;
 use super::sku::{SkuActor, State, expire_due};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, Told, actor_is_gone};
 use crate::domain::joint::{Cart, CartLine, Joint, JointAction, JointRefusal, JointRequest, Stocks, decide_joint};
-use crate::domain::{Action, Event, Origin, Reservation, ReservationId, Sku, Stock, Timestamp};
+use crate::domain::{Action, Event, Origin, Reservation, ReservationId, Scope, Sku, Stock, Timestamp};
 use crate::journal::{Append, JournalError, Receipt, Record};
 
 /// What a caller asks, before it is known what the reservation that it names holds.
@@ -446,7 +446,9 @@ impl Inventory {
                 replayed: None,
                 told,
             })),
-            Err(refusal) => Err(ExecuteError::RefusedJoint(Box::new(self.explain_joint(refusal).await?))),
+            Err(refusal) => Err(ExecuteError::RefusedJoint(Box::new(
+                self.explain_joint(refusal, &origin.scope).await?,
+            ))),
         }
     }
 
@@ -506,6 +508,8 @@ impl Inventory {
                     let index = operation.index;
                     let in_operation = |error| ExecuteError::in_operation(index, error);
                     self.check_counted_at(&operation.request).map_err(in_operation)?;
+                    let makes_it = operation.request.released().is_some_and(|id| chosen.contains_key(id));
+                    self.hide_reservation(&mut operation.request, makes_it).await?;
                     if let Action::Reserve(reserve) = &mut operation.request.action
                         && operation.chose_reservation
                     {
@@ -604,13 +608,17 @@ impl Inventory {
         Attempt::Again
     }
 
-    async fn explain_joint(self: &Arc<Self>, refusal: JointRefusal) -> Result<JointRefusal, ExecuteError> {
+    async fn explain_joint(
+        self: &Arc<Self>,
+        refusal: JointRefusal,
+        scope: &Scope,
+    ) -> Result<JointRefusal, ExecuteError> {
         let JointRefusal::Operations(refused) = refusal else {
             return Ok(refusal);
         };
         let mut explained = Vec::with_capacity(refused.len());
         for (index, refusal) in refused {
-            explained.push((index, self.explain(refusal).await?));
+            explained.push((index, self.explain(refusal, scope).await?));
         }
         Ok(JointRefusal::Operations(explained))
     }

@@ -35,7 +35,7 @@ use self::sku::KeepHouse;
 use crate::domain::command::Counted;
 use crate::domain::joint::{JointRefusal, Touched};
 use crate::domain::{
-    Action, Event, Item, Level, Reason, Refusal, Request, Reservation, ReservationId, Sku, StoreId, Timestamp,
+    Action, Event, Item, Level, Reason, Refusal, Request, Reservation, ReservationId, Scope, Sku, StoreId, Timestamp,
 };
 use crate::journal::record::Digest;
 use crate::journal::{
@@ -95,6 +95,21 @@ pub struct Outcome {
     /// The status of the first answer, if it took effect when its key was first used and not now.
     pub replayed: Option<u16>,
     pub told: Told,
+}
+
+impl Outcome {
+    /// As someone is told it who sees these stores only; `None` where it is about others too.
+    pub fn within(mut self, scope: &Scope) -> Option<Self> {
+        if scope.is_all() {
+            return Some(self);
+        }
+        self.told = match self.told {
+            Told::Item(item) => Told::Item(Arc::new(Arc::unwrap_or_clone(item).within(scope)?)),
+            Told::Reservation(reservation) if !reservation.is_within(scope) => return None,
+            told => told,
+        };
+        self.event.is_within(scope).then_some(self)
+    }
 }
 
 /// What a write is answered with.
@@ -163,6 +178,23 @@ pub enum Operation {
     NotFound,
 }
 
+impl Operation {
+    /// As someone finds it who sees these stores only: what it has done in others, they are not told.
+    pub fn within(self, scope: &Scope) -> Self {
+        let found = match self {
+            Self::Completed(outcome) => outcome.within(scope).map(Self::Completed),
+            Self::CompletedBatch(outcomes) => {
+                let seen = outcomes
+                    .into_iter()
+                    .map(|(index, outcome)| Some((index, outcome.within(scope)?)));
+                seen.collect::<Option<Vec<_>>>().map(Self::CompletedBatch)
+            }
+            Self::Pending | Self::Unknown | Self::NotFound => Some(self),
+        };
+        found.unwrap_or(Self::NotFound)
+    }
+}
+
 impl Inventory {
     /// Starts what runs beside the requests; call it within the actix system.
     pub fn start(journal: Arc<dyn Journal>, settings: Settings) -> Arc<Self> {
@@ -201,11 +233,12 @@ impl Inventory {
             },
             None => None,
         };
+        self.hide_reservation(&mut request, false).await?;
         self.check_reservation_exists(&request).await?;
         let id_claim = self.claim_reservation(&mut request, options.chose_reservation).await?;
         let moved = self.look_back(&request).await?;
         let (reply, answer) = oneshot::channel();
-        let sku = request.sku.clone();
+        let (sku, scope) = (request.sku.clone(), request.origin.scope.clone());
         let order = Order {
             writes: vec![Write {
                 request,
@@ -220,7 +253,7 @@ impl Inventory {
         };
         let sent = self.registry.send(self, &sku, Task::Write(Box::new(order)));
         sent.map_err(|(error, _)| error)?;
-        self.explained(answer.await.unwrap_or_else(|_| Err(actor_is_gone())))
+        self.explained(answer.await.unwrap_or_else(|_| Err(actor_is_gone())), &scope)
             .await
     }
 
@@ -552,10 +585,14 @@ impl Inventory {
     /// Refuses at once what names a reservation that is nowhere; a SKU knows only its own. That there is no
     /// such level is for the SKU to say.
     async fn check_reservation_exists(&self, request: &Request) -> Result<(), ExecuteError> {
-        let Action::ReleaseReservation { reservation_id } = &request.action else {
+        let Action::ReleaseReservation {
+            reservation_id,
+            is_hidden,
+        } = &request.action
+        else {
             return Ok(());
         };
-        let is_known = self.journal.reservation(reservation_id).await?.is_some();
+        let is_known = !is_hidden && self.journal.reservation(reservation_id).await?.is_some();
         if is_known || self.journal.level(&request.sku, &request.store_id).await?.is_none() {
             return Ok(());
         }
@@ -572,22 +609,43 @@ impl Inventory {
         })))
     }
 
-    async fn explained(self: &Arc<Self>, answer: Result<Outcome, ExecuteError>) -> Result<Outcome, ExecuteError> {
+    /// For a caller who does not see all stores, a reservation that is not wholly in theirs is none. One that is not
+    /// there yet is none either, unless they make it themselves, in the same batch.
+    async fn hide_reservation(&self, request: &mut Request, makes_it: bool) -> Result<(), JournalError> {
+        let Request { action, origin, .. } = request;
+        if let Action::ReleaseReservation {
+            reservation_id,
+            is_hidden,
+        } = action
+            && !origin.scope.is_all()
+        {
+            let found = self.journal.reservation(reservation_id).await?;
+            *is_hidden = found.map_or(!makes_it, |reservation| !reservation.is_within(&origin.scope));
+        }
+        Ok(())
+    }
+
+    async fn explained(
+        self: &Arc<Self>,
+        answer: Result<Outcome, ExecuteError>,
+        scope: &Scope,
+    ) -> Result<Outcome, ExecuteError> {
         match answer {
             Err(ExecuteError::Refused(refusal)) => {
-                let explained = self.explain(*refusal).await?;
+                let explained = self.explain(*refusal, scope).await?;
                 Err(ExecuteError::Refused(Box::new(explained)))
             }
             other => other,
         }
     }
 
-    /// What a single SKU cannot tell of a reservation, the directory can.
-    async fn explain(self: &Arc<Self>, refusal: Refusal) -> Result<Refusal, ExecuteError> {
+    /// What a single SKU cannot tell of a reservation, the directory can, to someone who sees it.
+    async fn explain(self: &Arc<Self>, refusal: Refusal, scope: &Scope) -> Result<Refusal, ExecuteError> {
         let Reason::NoHold { reservation_id } = refusal.reason else {
             return Ok(refusal);
         };
         let reservation = self.reservation(&reservation_id).await?;
+        let reservation = reservation.filter(|reservation| reservation.is_within(scope));
         let holds_now = |reservation: &Reservation| {
             let line = reservation.line(&refusal.sku, &refusal.store_id);
             line.is_some_and(|line| line.held > 0)

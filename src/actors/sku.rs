@@ -20,7 +20,7 @@ use super::gathering::Part;
 use super::joint::Seat;
 use super::order::{Decided, Execute, MovedNow, Waiting};
 use super::{Inventory, new_id};
-use crate::domain::{Origin, Principal, RequestId, Sku, Stock, Timestamp, expire};
+use crate::domain::{Origin, Principal, RequestId, Scope, Sku, Stock, Timestamp, expire};
 use crate::journal::{Append, Appended, JournalError, Record};
 
 pub struct SkuActor {
@@ -456,5 +456,6 @@ fn system() -> Origin {
     Origin {
         by: Principal::system(),
         request_id: RequestId::from(new_id()),
+        scope: Scope::default(),
     }
 }

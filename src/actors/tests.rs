@@ -1,5 +1,6 @@
 //! The actors on a journal that waits and fails on demand.
 
+mod scope;
 mod steps;
 
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use actix_web::rt::task::JoinHandle;
 
 use super::*;
 use crate::domain::command::{Reserve, Resource, Set};
-use crate::domain::{Expected, Movement, Origin, Principal, RequestId};
+use crate::domain::{Expected, Movement, Origin, Principal, RequestId, Scope};
 use crate::journal::contract::Fault;
 use crate::journal::memory::MemoryJournal;
 
@@ -44,6 +45,7 @@ fn request(action: Action) -> Request {
         origin: Origin {
             by: Principal::anonymous(),
             request_id: RequestId::parse("r").unwrap(),
+            scope: Scope::default(),
         },
     }
 }

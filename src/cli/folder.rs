@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use uuid::Uuid;
 
 use crate::config::DataFolder;
-use crate::domain::{Event, Origin, Principal, RequestId, Sku, Stock, Timestamp, expire};
+use crate::domain::{Event, Origin, Principal, RequestId, Scope, Sku, Stock, Timestamp, expire};
 use crate::journal::file::{FileJournal, Options};
 use crate::journal::{Append, Journal, Record};
 
@@ -40,6 +40,7 @@ impl Folder {
             origin: Origin {
                 by: Principal::system(),
                 request_id: RequestId::from(Uuid::now_v7()),
+                scope: Scope::default(),
             },
         })
     }

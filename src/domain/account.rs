@@ -1,4 +1,4 @@
-//! Who may call, and what each of them may do.
+//! Who may call, what each of them may do, and what each sees.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,22 +34,56 @@ impl Role {
     }
 }
 
+/// The stores that somebody sees: all, or no others than these. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope(
+    /// In order, each once.
+    Option<Arc<[StoreId]>>,
+);
+
+impl Scope {
+    pub fn of(stores: &[StoreId]) -> Self {
+        let mut stores = stores.to_vec();
+        stores.sort();
+        stores.dedup();
+        Self(Some(stores.into()))
+    }
+
+    pub fn is_all(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub fn has(&self, store: &StoreId) -> bool {
+        self.stores().is_none_or(|stores| stores.binary_search(store).is_ok())
+    }
+
+    /// None where they are all.
+    pub fn stores(&self) -> Option<&[StoreId]> {
+        self.0.as_deref()
+    }
+
+    /// The store, where it is one.
+    pub fn only(&self) -> Option<&StoreId> {
+        match self.stores() {
+            Some([store]) => Some(store),
+            _ => None,
+        }
+    }
+}
+
 /// A role, with the stores to which it is narrowed. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rights {
     role: Role,
-    /// In order; only of a viewer or a clerk.
-    stores: Option<Arc<[StoreId]>>,
+    /// Only a viewer's or a clerk's is narrow.
+    seen: Scope,
 }
 
 impl Rights {
     pub fn new(role: Role, stores: Option<&[StoreId]>) -> Self {
-        let narrowed = stores.filter(|_| role < Role::Operator).map(|stores| {
-            let mut stores = stores.to_vec();
-            stores.sort();
-            stores.into()
-        });
-        Self { role, stores: narrowed }
+        let narrowed = stores.filter(|_| role < Role::Operator);
+        let seen = narrowed.map(Scope::of).unwrap_or_default();
+        Self { role, seen }
     }
 
     /// Of everybody where there is no authentication.
@@ -63,23 +97,36 @@ impl Rights {
 
     /// The stores beside which nothing is seen, in order; none where all are.
     pub fn scope(&self) -> Option<&[StoreId]> {
-        self.stores.as_deref()
+        self.seen.stores()
+    }
+
+    /// The same, for those who narrow what they show.
+    pub fn seen(&self) -> &Scope {
+        &self.seen
     }
 
     /// Whether reads show this store.
     pub fn sees(&self, store: &StoreId) -> bool {
-        self.stores
-            .as_ref()
-            .is_none_or(|stores| stores.binary_search(store).is_ok())
+        self.seen.has(store)
     }
 
     /// Whether stock may be moved in this store. A clerk without a list has no stores.
     pub fn moves(&self, store: &StoreId) -> bool {
         match self.role {
             Role::Viewer => false,
-            Role::Clerk => self.stores.is_some() && self.sees(store),
+            Role::Clerk => !self.seen.is_all() && self.sees(store),
             Role::Operator | Role::Admin => true,
         }
+    }
+
+    pub fn moves_everywhere(&self) -> bool {
+        self.role >= Role::Operator
+    }
+
+    /// Whether there is any store in which stock may be moved.
+    pub fn moves_somewhere(&self) -> bool {
+        let has_stores = self.scope().is_some_and(|stores| !stores.is_empty());
+        self.moves_everywhere() || self.role == Role::Clerk && has_stores
     }
 }
 
@@ -386,5 +433,39 @@ mod tests {
         let token = ServiceToken::principal_of(&name).unwrap();
         assert_eq!(token.as_str(), "token:till");
         assert!(AccountName::parse(token.as_str()).is_err());
+    }
+
+    #[test]
+    fn each_role_sees_and_moves_what_the_contract_says() {
+        let list = stores(&["leeds", "bath", "leeds"]);
+        let [own, foreign] = ["leeds", "york"].map(|name| StoreId::parse(name).unwrap());
+        let rows = [
+            (Role::Viewer, None, [true, true, false, false], false),
+            (Role::Viewer, Some(&list[..]), [true, false, false, false], false),
+            // Without a list a clerk has no stores, but sees all of them.
+            (Role::Clerk, None, [true, true, false, false], false),
+            (Role::Clerk, Some(&list[..]), [true, false, true, false], true),
+            (Role::Clerk, Some(&[][..]), [false, false, false, false], false),
+            (Role::Operator, Some(&list[..]), [true, true, true, true], true),
+            (Role::Admin, Some(&list[..]), [true, true, true, true], true),
+        ];
+        for (role, list, expected, somewhere) in rows {
+            let rights = Rights::new(role, list);
+            let found = [
+                rights.sees(&own),
+                rights.sees(&foreign),
+                rights.moves(&own),
+                rights.moves(&foreign),
+            ];
+            assert_eq!(found, expected, "{rights:?}");
+            assert_eq!(rights.moves_somewhere(), somewhere, "{rights:?}");
+        }
+    }
+
+    #[test]
+    fn a_scope_of_one_store_is_known_as_such() {
+        assert_eq!(Scope::default().only(), None);
+        assert_eq!(Scope::of(&stores(&["a", "a"])).only(), Some(&stores(&["a"])[0]));
+        assert_eq!(Scope::of(&stores(&["a", "b"])).only(), None);
     }
 }

@@ -1,7 +1,7 @@
 //! What a caller asks of one SKU in one store.
 
 use super::item::DetailsPatch;
-use super::{Details, Movement, Principal, RequestId, ReservationId, Sku, StoreId, Timestamp};
+use super::{Details, Movement, Principal, RequestId, ReservationId, Scope, Sku, StoreId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -14,10 +14,32 @@ pub struct Request {
 }
 
 impl Request {
+    /// Every store whose stock it is to change.
+    pub fn stores(&self) -> impl Iterator<Item = &StoreId> {
+        let receiving = match &self.action {
+            Action::Transfer { to, .. } => Some(to),
+            _ => None,
+        };
+        std::iter::once(&self.store_id).chain(receiving)
+    }
+
     /// The moment of a count of the past, and what has moved since.
     pub fn counted(&self) -> Option<Counted> {
         match &self.action {
             Action::Set(set) => set.counted,
+            _ => None,
+        }
+    }
+
+    /// Whether it names, describes or prices the item, which is in no store.
+    pub fn describes(&self) -> bool {
+        matches!(&self.action, Action::Set(set) if !set.details.is_empty())
+    }
+
+    /// The reservation that it gives back by its id.
+    pub fn released(&self) -> Option<&ReservationId> {
+        match &self.action {
+            Action::ReleaseReservation { reservation_id, .. } => Some(reservation_id),
             _ => None,
         }
     }
@@ -61,6 +83,8 @@ pub enum Action {
     /// What one reservation holds of this level.
     ReleaseReservation {
         reservation_id: ReservationId,
+        /// The caller does not see all of it: to them it is as if it were not there.
+        is_hidden: bool,
     },
     /// From the caller's own holds of this level, oldest first.
     ReleaseQuantity {
@@ -137,9 +161,10 @@ impl VersionSet {
     }
 }
 
-/// Who asks, and under which request id.
+/// Who asks, under which request id, and what they see, as a refusal is to tell of nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub by: Principal,
     pub request_id: RequestId,
+    pub scope: Scope,
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Details, EntryChange, Level, Principal, RequestId, ReservationId, Sku, StoreId, Timestamp};
+use super::{Details, EntryChange, Level, Principal, RequestId, ReservationId, Scope, Sku, StoreId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -151,6 +151,13 @@ impl Change {
             reorder_point: self.reorder_point,
             updated_at: at,
         }
+    }
+
+    /// Drops what is noted of transfers, of which the other end may be anywhere.
+    fn forget_transfers(&mut self) {
+        let is_transfer = |one: &Move| matches!(one.movement, Movement::TransferIn | Movement::TransferOut);
+        let transfers = self.moves.iter_mut().filter(|one| is_transfer(one));
+        transfers.for_each(|one| one.note = None);
     }
 
     /// What movements other than counts have added.
@@ -319,6 +326,38 @@ impl Event {
         of_each
     }
 
+    /// Whether it touches no stock in any other store.
+    pub fn is_within(&self, scope: &Scope) -> bool {
+        let mut changes = self.changes.iter().map(|change| &change.store_id);
+        let mut holds = self.holds.iter().map(|hold| &hold.store_id);
+        scope.is_all() || changes.all(|store| scope.has(store)) && holds.all(|store| scope.has(store))
+    }
+
+    /// What of it is about these stores; `None` where it changes none of their levels. Of one that touches others too, what
+    /// it says of itself may be about those: it is left out.
+    pub fn within(mut self, scope: &Scope) -> Option<Self> {
+        if !self.is_within(scope) {
+            self.changes.retain(|change| scope.has(&change.store_id));
+            self.holds.retain(|hold| scope.has(&hold.store_id));
+            let changes = &self.changes;
+            self.items
+                .retain(|item| changes.iter().any(|change| change.sku == item.sku));
+            self.changes.iter_mut().for_each(Change::forget_transfers);
+            self = self.without_words();
+        }
+        (!self.changes.is_empty()).then_some(self)
+    }
+
+    /// Without what it says of itself: its reservation, its reference, its note.
+    pub fn without_words(self) -> Self {
+        Self {
+            reservation_id: None,
+            reference: None,
+            note: None,
+            ..self
+        }
+    }
+
     /// Whether its lists are in order of SKU, without which its parts cannot be found.
     pub fn is_in_order(&self) -> bool {
         self.changes.is_sorted_by_key(|change| &change.sku)
@@ -348,4 +387,111 @@ fn run_of<'a, T>(list: &'a [T], sku: &Sku, sku_of: impl Fn(&T) -> &Sku) -> &'a [
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(name: &str) -> StoreId {
+        StoreId::parse(name).unwrap()
+    }
+
+    fn scope(names: &[&str]) -> Scope {
+        let stores: Vec<StoreId> = names.iter().map(|name| store(name)).collect();
+        Scope::of(&stores)
+    }
+
+    fn change(in_store: &str, movements: &[Movement]) -> Change {
+        let moves = movements.iter().map(|movement| Move {
+            movement: *movement,
+            delta: 1,
+            quantity: 1,
+            note: Some("why".to_owned()),
+        });
+        Change {
+            sku: Sku::parse("A").unwrap(),
+            store_id: store(in_store),
+            movement: movements.last().copied(),
+            delta: 1,
+            quantity: 1,
+            reserved: 0,
+            version: 1,
+            item_version: 1,
+            reorder_point: None,
+            low_stock: false,
+            moves: moves.collect(),
+        }
+    }
+
+    fn hold(in_store: &str) -> HoldChange {
+        HoldChange {
+            reservation_id: ReservationId::parse("r").unwrap(),
+            sku: Sku::parse("A").unwrap(),
+            store_id: store(in_store),
+            step: HoldStep::Placed,
+            quantity: 0,
+            held: 0,
+            expires_at: None,
+            requested: Some(1),
+            reference: None,
+        }
+    }
+
+    fn event(changes: Vec<Change>, holds: Vec<HoldChange>) -> Event {
+        Event {
+            kind: EventKind::ReservationCreated,
+            at: Timestamp::from_millis(1),
+            by: Principal::anonymous(),
+            request_id: RequestId::parse("r-1").unwrap(),
+            reservation_id: Some(ReservationId::parse("r").unwrap()),
+            reference: Some("order".to_owned()),
+            note: Some("note".to_owned()),
+            changes,
+            holds,
+            items: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    fn words(event: &Event) -> usize {
+        usize::from(event.reservation_id.is_some())
+            + usize::from(event.reference.is_some())
+            + usize::from(event.note.is_some())
+    }
+
+    #[test]
+    fn an_event_within_the_stores_that_are_seen_is_shown_as_it_is() {
+        let event = event(vec![change("a", &[]), change("b", &[])], vec![hold("a")]);
+        assert_eq!(event.clone().within(&Scope::default()), Some(event.clone()));
+        assert_eq!(event.clone().within(&scope(&["a", "b"])), Some(event));
+    }
+
+    #[test]
+    fn of_an_event_over_several_stores_only_own_changes_are_shown_without_its_words() {
+        let both = event(vec![change("a", &[]), change("b", &[])], Vec::new());
+        let shown = both.clone().within(&scope(&["a"])).unwrap();
+        assert_eq!((shown.changes.as_slice(), words(&shown)), (&[change("a", &[])][..], 0));
+        assert_eq!(both.within(&scope(&["c"])), None);
+    }
+
+    #[test]
+    fn a_line_in_another_store_hides_the_words_even_where_it_holds_nothing() {
+        let event = event(vec![change("a", &[])], vec![hold("a"), hold("b")]);
+        let shown = event.within(&scope(&["a"])).unwrap();
+        assert_eq!((shown.holds.len(), words(&shown)), (1, 0));
+    }
+
+    #[test]
+    fn what_is_noted_of_a_transfer_is_shown_only_to_those_who_see_both_ends() {
+        let own = change("a", &[Movement::Sale, Movement::TransferOut, Movement::TransferIn]);
+        let event = event(vec![own, change("b", &[])], Vec::new());
+        let shown = event.within(&scope(&["a"])).unwrap();
+        let noted: Vec<Movement> = shown.changes[0]
+            .moves()
+            .filter(|one| one.note.is_some())
+            .map(|one| one.movement)
+            .collect();
+        assert_eq!(noted, [Movement::Sale]);
+    }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Timestamp;
 use super::stock::LevelImage;
+use super::{Scope, Timestamp};
 
 /// The longest name, in Unicode scalar values.
 pub const MAX_NAME_CHARS: u64 = 255;
@@ -119,6 +119,18 @@ pub struct Item {
 }
 
 impl Item {
+    /// As it looks to someone who sees these stores only: `None` where all its levels are in others. Its version is that
+    /// of the SKU for everybody; the time of its last change is that of a level that is seen.
+    pub fn within(mut self, scope: &Scope) -> Option<Self> {
+        let levels = self.levels.len();
+        self.levels.retain(|image| scope.has(&image.store_id));
+        if self.levels.len() == levels {
+            return Some(self);
+        }
+        self.updated_at = self.levels.iter().map(|image| image.level.updated_at).max()?;
+        Some(self)
+    }
+
     /// What is on hand in all stores, and what of it is reserved.
     pub fn totals(&self) -> (u64, u64) {
         let levels = self.levels.iter().map(|image| &image.level);

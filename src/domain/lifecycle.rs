@@ -224,6 +224,7 @@ fn origin(caller: usize) -> Origin {
     Origin {
         by: Principal::parse(CALLERS[caller]).unwrap(),
         request_id: RequestId::parse("r").unwrap(),
+        scope: Scope::default(),
     }
 }
 
@@ -724,6 +725,7 @@ impl Named {
             }),
             NamedAct::Release { id } => Action::ReleaseReservation {
                 reservation_id: reservation_id(&id),
+                is_hidden: false,
             },
             NamedAct::ReleaseQuantity { quantity } => Action::ReleaseQuantity { quantity },
         };

@@ -22,7 +22,7 @@ pub mod stock;
 mod text;
 pub mod time;
 
-pub use account::{Rights, Role};
+pub use account::{Rights, Role, Scope};
 pub use command::{Action, Expected, Origin, Request, Resource};
 pub use decide::{Reason, Refusal, decide, expire};
 pub use entry::{Entry, EntryChange, EntryKey};

@@ -305,6 +305,7 @@ fn request(call: &Call, version: Option<u64>, is_taken: bool) -> Request {
         }
         Step::ReleaseReservation { id: reservation } => Action::ReleaseReservation {
             reservation_id: id(reservation),
+            is_hidden: false,
         },
         Step::ReleaseQuantity { quantity } => Action::ReleaseQuantity { quantity },
     };
@@ -325,6 +326,7 @@ fn origin(caller: usize) -> Origin {
     Origin {
         by: Principal::parse(CALLERS[caller]).unwrap(),
         request_id: RequestId::parse("r").unwrap(),
+        scope: Scope::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, HoldChange, HoldStep, Principal, ReservationId, Sku, StoreId, Timestamp};
+use super::{Event, HoldChange, HoldStep, Principal, ReservationId, Scope, Sku, StoreId, Timestamp};
 
 /// What became of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +160,12 @@ impl Reservation {
             HoldStep::Released => line.released += hold.quantity,
             HoldStep::Expired => line.expired += hold.quantity,
         }
+    }
+
+    /// Whether it is seen by someone who sees these stores only: whole, or not at all. As its lines are those with which
+    /// it was made, that never changes.
+    pub fn is_within(&self, scope: &Scope) -> bool {
+        scope.is_all() || self.lines.iter().all(|line| scope.has(&line.store_id))
     }
 
     pub fn is_active(&self) -> bool {

@@ -53,21 +53,29 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
     let bytes = write::read(&request, payload).await?;
     write::refuse_preconditions(&request)?;
     let batch: BatchBody = body::parse(&request, &bytes)?;
-    let Caller { origin, .. } = Caller::of(&request);
+    let caller = Caller::of(&request);
     let Parsed {
-        operations, refused, ..
-    } = parse_each(batch.operations, &origin)?;
+        operations,
+        mut refused,
+        forbidden,
+        ..
+    } = parse_each(batch.operations, &caller)?;
     let key = batch.idempotency_key.as_deref();
-    let keyed = idempotency::keyed(&request, &bytes, key, &origin.by, forms::status(Resource::Level))?;
+    let keyed = idempotency::keyed(&request, &bytes, key, &caller.origin.by, forms::status(Resource::Level))?;
     let inventory = state.inventory()?;
     let is_minimal = write::wants_minimal(&request) && !batch.dry_run;
     if batch.atomic && !refused.is_empty() {
         return Err(Problem::of_operations(refused));
     }
+    caller.may_move_somewhere()?;
+    if batch.atomic && !forbidden.is_empty() {
+        return Err(Problem::of_operations(forbidden));
+    }
+    refused.extend(forbidden);
     if batch.atomic && !operations.is_empty() {
         let ask = Ask::Batch(operations);
         let outcome = inventory
-            .execute_joint(ask, origin.clone(), keyed, batch.dry_run)
+            .execute_joint(ask, caller.origin, keyed, batch.dry_run)
             .await?;
         let made = Reservation::all_made_by(&outcome.event);
         return answer(
@@ -103,48 +111,65 @@ fn answer(form: &BatchForm, replayed: bool, is_minimal: bool) -> Answer {
 /// What the answer to an operation has, in bytes.
 const TYPICAL_RESULT: usize = 320;
 
-/// The operations of a batch as commands, and those that do not fit.
+/// The operations of a batch as commands, and those that are refused at the door.
 struct Parsed<'a> {
-    origin: &'a Origin,
+    caller: &'a Caller,
     operations: Vec<Operation>,
     refused: Vec<(u32, Problem)>,
+    /// They fit, but the caller may not do them.
+    forbidden: Vec<(u32, Problem)>,
 }
 
 impl Parsed<'_> {
     fn add(&mut self, body: Result<OperationBody, Problem>) {
-        let index = (self.operations.len() + self.refused.len()) as u32;
-        match body.and_then(|body| read(body, self.origin)) {
-            Ok((request, chose_reservation)) => self.operations.push(Operation {
+        let index = self.count() as u32;
+        let read = body.and_then(|body| read(body, &self.caller.origin));
+        let (request, chose_reservation) = match read {
+            Ok(read) => read,
+            Err(problem) => return self.refused.push((index, problem)),
+        };
+        match self.caller.may_do(&request) {
+            Ok(()) => self.operations.push(Operation {
                 index,
                 request,
                 chose_reservation,
             }),
-            Err(problem) => self.refused.push((index, problem)),
+            Err(problem) => self.forbidden.push((index, problem)),
         }
+    }
+
+    fn count(&self) -> usize {
+        self.operations.len() + self.refused.len() + self.forbidden.len()
+    }
+
+    fn clear(&mut self) {
+        self.operations.clear();
+        self.refused.clear();
+        self.forbidden.clear();
     }
 }
 
 /// Reads the operations in one go, each a command before the next is looked at. Should one be no operation at all, they
 /// are read again one by one, as what is wrong with one of them must not stand in the way of the others.
-fn parse_each<'a>(operations: &RawValue, origin: &'a Origin) -> Result<Parsed<'a>, Problem> {
+fn parse_each<'a>(operations: &RawValue, caller: &'a Caller) -> Result<Parsed<'a>, Problem> {
     let text = operations.get();
     let mut parsed = Parsed {
-        origin,
+        caller,
         operations: Vec::with_capacity(text.len() / TYPICAL_OPERATION),
         refused: Vec::new(),
+        forbidden: Vec::new(),
     };
     let mut json = serde_json::Deserializer::from_str(text);
     if Each(|body| parsed.add(Ok(body))).deserialize(&mut json).is_err() {
         body::check_depth(text.as_bytes())?;
         let bodies = serde_json::from_str::<Vec<&RawValue>>(text);
         let bodies = bodies.map_err(|_| Problem::invalid("operations", "it must be a list of operations"))?;
-        parsed.operations.clear();
-        parsed.refused.clear();
+        parsed.clear();
         bodies
             .iter()
             .for_each(|raw| parsed.add(body::parse_object(raw.get().as_bytes())));
     }
-    let count = parsed.operations.len() + parsed.refused.len();
+    let count = parsed.count();
     if count > MAX_OPERATIONS {
         let detail = format!("A batch has at most {MAX_OPERATIONS} operations, not {count}.");
         return Err(Problem::new(Code::PayloadTooLarge, detail).with("limit", MAX_OPERATIONS));

@@ -292,7 +292,10 @@ pub struct ReleaseBody {
 impl StockBody for ReleaseBody {
     fn asks(self) -> Result<Asked, Problem> {
         let action = match (self.reservation_id, self.quantity) {
-            (Some(reservation_id), None) => Action::ReleaseReservation { reservation_id },
+            (Some(reservation_id), None) => Action::ReleaseReservation {
+                reservation_id,
+                is_hidden: false,
+            },
             (None, Some(quantity)) => Action::ReleaseQuantity { quantity },
             _ => {
                 let either = "give either reservationId or quantity";

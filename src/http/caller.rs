@@ -1,4 +1,5 @@
-//! Who calls, and what they may do. Without authentication all callers are one principal, which may do everything.
+//! Who calls, what they may do, and what they see. Without authentication all callers are one principal, which may do
+//! everything.
 
 use std::future::{Ready, ready};
 
@@ -8,7 +9,7 @@ use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 use super::problem::{Code, Problem};
 use super::routes::Right;
 use crate::actors::new_id;
-use crate::domain::{Origin, Principal, RequestId, Rights, StoreId};
+use crate::domain::{Origin, Principal, Request, RequestId, Rights, Scope, StoreId};
 
 /// Who a request has proved to come from; authentication puts it among the request's extensions.
 #[derive(Clone)]
@@ -33,7 +34,11 @@ impl Caller {
             None => (Principal::anonymous(), Rights::all()),
         };
         Self {
-            origin: Origin { by, request_id },
+            origin: Origin {
+                by,
+                request_id,
+                scope: rights.seen().clone(),
+            },
             rights,
         }
     }
@@ -59,9 +64,83 @@ impl Caller {
         if self.rights.moves(store) {
             return Ok(());
         }
-        let role = self.rights.role().as_str();
-        let detail = format!("As {role} you may not move stock in store {store:?}.");
+        let detail = format!("{} you may not move stock in store {store:?}.", self.role());
         Err(Problem::new(Code::Forbidden, detail).with("storeId", store.as_str()))
+    }
+
+    /// Refused where it touches a store in which the caller may not move stock, or what all stores have in common.
+    pub fn may_do(&self, request: &Request) -> Result<(), Problem> {
+        self.may_move_in(request.stores())?;
+        if request.describes() && !self.rights.moves_everywhere() {
+            let detail = format!(
+                "{} you may not name, describe or price what other stores have too.",
+                self.role()
+            );
+            return Err(Problem::new(Code::Forbidden, detail).with("sku", request.sku.as_str()));
+        }
+        Ok(())
+    }
+
+    /// Refused where there is one of these stores in which the caller may not move stock.
+    pub fn may_move_in<'a>(&self, mut stores: impl Iterator<Item = &'a StoreId>) -> Result<(), Problem> {
+        stores.try_for_each(|store| self.may_move(store))
+    }
+
+    /// Refused where there is no store in which the caller may move stock.
+    pub fn may_move_somewhere(&self) -> Result<(), Problem> {
+        if self.rights.moves_somewhere() {
+            return Ok(());
+        }
+        let detail = format!("{} you may not move stock.", self.role());
+        Err(Problem::new(Code::Forbidden, detail))
+    }
+
+    fn role(&self) -> String {
+        format!("As {}", self.rights.role().as_str())
+    }
+}
+
+/// What a read shows its caller.
+#[derive(Clone)]
+pub struct Sight(Scope);
+
+impl Sight {
+    pub fn of(request: &HttpRequest) -> Self {
+        let extensions = request.extensions();
+        let identity = extensions.get::<Identity>();
+        Self(
+            identity
+                .map(|identity| identity.rights.seen().clone())
+                .unwrap_or_default(),
+        )
+    }
+
+    pub fn scope(&self) -> &Scope {
+        &self.0
+    }
+
+    pub fn has(&self, store: &StoreId) -> bool {
+        self.0.has(store)
+    }
+
+    /// Of a store that the caller does not see, there is nothing to be known: not even whether it is there.
+    pub fn check(&self, store: Option<&StoreId>) -> Result<(), Problem> {
+        match store.filter(|store| !self.has(store)) {
+            None => Ok(()),
+            Some(store) => {
+                let detail = format!("There is no store {store:?}.");
+                Err(Problem::new(Code::NotFound, detail).with("storeId", store.as_str()))
+            }
+        }
+    }
+}
+
+impl FromRequest for Sight {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self::of(request)))
     }
 }
 

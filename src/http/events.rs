@@ -1,5 +1,6 @@
 //! The log as clients read it: events in order, and movements newest first.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
+use super::caller::Sight;
 use super::forms::{self, EventForm};
 use super::lists::{AFTER, LIMIT, Page, link};
 use super::problem::Problem;
 use super::query::{Kind, Parameter, Query};
 use super::write::Answer;
 use super::{State, cursor};
-use crate::domain::{Event, MAX_QUANTITY, Move, Movement, Sku, StoreId, Timestamp};
+use crate::domain::{Event, MAX_QUANTITY, Move, Movement, ReservationId, Scope, Sku, StoreId, Timestamp};
 use crate::journal::{HistoryFilter, Journal, JournalError};
 
 const SKU: Parameter = Parameter {
@@ -64,7 +66,7 @@ pub struct EventsForm<'a> {
 }
 
 /// `GET /api/events`
-pub async fn events(state: Data<State>, request: HttpRequest) -> Answer {
+pub async fn events(state: Data<State>, request: HttpRequest, sight: Sight) -> Answer {
     let query = Query::of(&request, EVENTS)?;
     let limit = query.limit()?;
     let after = query.count("after", MAX_QUANTITY)?.unwrap_or(0);
@@ -72,8 +74,10 @@ pub async fn events(state: Data<State>, request: HttpRequest) -> Answer {
     let filter = HistoryFilter {
         sku: query.id("sku", Sku::parse)?,
         store: query.id("storeId", StoreId::parse)?,
+        scope: sight.scope().clone(),
         ..HistoryFilter::default()
     };
+    sight.check(filter.store.as_ref())?;
     let journal = state.inventory()?.journal();
     let deadline = Instant::now() + wait;
     let mut found = look(journal.as_ref(), &filter, after, limit).await?;
@@ -88,21 +92,64 @@ pub async fn events(state: Data<State>, request: HttpRequest) -> Answer {
         }
         found = look(journal.as_ref(), &filter, found.seq, limit).await?;
     }
+    let events = Shown::to(sight.scope(), journal.as_ref()).all(found.events).await?;
     let next = found.has_more.then(|| found.seq.to_string());
     let mut response = HttpResponse::Ok();
     if let Some(next) = &next {
         response.insert_header((LINK, link(&request, &query, next)));
     }
     Ok(response.json(EventsForm {
-        items: found
-            .events
-            .iter()
-            .map(|(seq, event)| forms::event(*seq, event))
-            .collect(),
+        items: events.iter().map(|(seq, event)| forms::event(*seq, event)).collect(),
         next,
         seq: found.seq,
         end: journal.visible(),
     }))
+}
+
+/// Events as they are shown to someone: of their stores only, and of a cart nothing but that it has changed these, unless
+/// they see all of it.
+struct Shown<'a> {
+    scope: &'a Scope,
+    journal: &'a dyn Journal,
+    /// The carts that were met, and whether they are seen.
+    carts: HashMap<ReservationId, bool>,
+}
+
+impl<'a> Shown<'a> {
+    fn to(scope: &'a Scope, journal: &'a dyn Journal) -> Self {
+        let carts = HashMap::new();
+        Self { scope, journal, carts }
+    }
+
+    async fn all(&mut self, events: Vec<(u64, Event)>) -> Result<Vec<(u64, Event)>, JournalError> {
+        if self.scope.is_all() {
+            return Ok(events);
+        }
+        let mut shown = Vec::with_capacity(events.len());
+        for (seq, event) in events {
+            if let Some(event) = event.within(self.scope) {
+                shown.push((seq, self.covered(event).await?));
+            }
+        }
+        Ok(shown)
+    }
+
+    async fn covered(&mut self, event: Event) -> Result<Event, JournalError> {
+        match &event.reservation_id {
+            Some(id) if !self.sees(id).await? => Ok(event.without_words()),
+            _ => Ok(event),
+        }
+    }
+
+    async fn sees(&mut self, id: &ReservationId) -> Result<bool, JournalError> {
+        if let Some(is_seen) = self.carts.get(id) {
+            return Ok(*is_seen);
+        }
+        let found = self.journal.reservation(id).await?;
+        let is_seen = found.is_some_and(|found| found.is_within(self.scope));
+        self.carts.insert(id.clone(), is_seen);
+        Ok(is_seen)
+    }
 }
 
 struct Found {
@@ -185,12 +232,13 @@ struct Row {
 }
 
 /// `GET /api/movements`
-pub async fn movements(state: Data<State>, request: HttpRequest) -> Answer {
+pub async fn movements(state: Data<State>, request: HttpRequest, sight: Sight) -> Answer {
     let query = Query::of(&request, MOVEMENTS)?;
     let limit = query.limit()?;
     let filter = HistoryFilter {
         sku: query.id("sku", Sku::parse)?,
         store: query.id("storeId", StoreId::parse)?,
+        scope: sight.scope().clone(),
         moved: true,
         movement: query.movement("type")?,
         from: query.time("from")?,
@@ -200,6 +248,7 @@ pub async fn movements(state: Data<State>, request: HttpRequest) -> Answer {
     let name = name(&filter);
     let name: Vec<&str> = name.iter().map(String::as_str).collect();
     let after = query.get(AFTER.name).map(|after| place(&name, after)).transpose()?;
+    sight.check(filter.store.as_ref())?;
     let journal = state.inventory()?.journal();
     let rows = find(journal.as_ref(), filter, after, limit + 1).await?;
     let page = Page::of(rows, limit, &name, |row| format!("{}:{}", row.seq, row.index));
@@ -236,13 +285,14 @@ async fn find(
     after: Option<(u64, usize)>,
     limit: usize,
 ) -> Result<Vec<Row>, JournalError> {
-    let mut rows = Vec::new();
+    let (mut rows, scope) = (Vec::new(), filter.scope.clone());
+    let mut shown = Shown::to(&scope, journal);
     let mut before = after.map_or(u64::MAX, |(seq, _)| seq.saturating_add(1));
     while rows.len() < limit {
         let events = journal.history(filter.clone(), before, limit - rows.len()).await?;
         let Some((last, _)) = events.last() else { break };
         before = *last;
-        for (seq, event) in events {
+        for (seq, event) in shown.all(events).await? {
             let event = Arc::new(event);
             let moves: Vec<(usize, Move)> = event.moves().collect();
             let moves = moves.into_iter().enumerate().rev();

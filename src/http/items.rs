@@ -4,6 +4,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::bodies::{CreateBody, ReleaseBody, ReserveBody, SetBody};
+use super::caller::Sight;
 use super::lists::{AFTER, LIMIT, Page, after_sku};
 use super::path::ItemPath;
 use super::problem::{Code, Problem};
@@ -26,9 +27,10 @@ pub async fn create(state: Data<State>, request: HttpRequest, payload: Payload) 
 }
 
 /// `GET /api/inventory/items/{sku}`
-pub async fn get(state: Data<State>, request: HttpRequest, path: ItemPath) -> Answer {
+pub async fn get(state: Data<State>, request: HttpRequest, sight: Sight, path: ItemPath) -> Answer {
     Query::none(&request)?;
     let item = state.inventory()?.item(&path.sku).await?;
+    let item = item.and_then(|item| item.within(sight.scope()));
     let item = item.ok_or_else(|| not_found(&path))?;
     precondition::show(&request, item.version, forms::item(&path.sku, &item))
 }
@@ -54,7 +56,7 @@ pub const LIST: &[Parameter] = &[
 ];
 
 /// `GET /api/inventory/items`
-pub async fn list(state: Data<State>, request: HttpRequest) -> Answer {
+pub async fn list(state: Data<State>, request: HttpRequest, sight: Sight) -> Answer {
     let query = Query::of(&request, LIST)?;
     let limit = query.limit()?;
     let filter = ItemFilter {
@@ -65,6 +67,7 @@ pub async fn list(state: Data<State>, request: HttpRequest) -> Answer {
             .map(str::to_owned),
         store: query.id("storeId", StoreId::parse)?,
         low_stock: query.flag("lowStock")?,
+        scope: sight.scope().clone(),
     };
     let store = filter.store.as_ref().map_or("", StoreId::as_str);
     let name = [
@@ -74,7 +77,12 @@ pub async fn list(state: Data<State>, request: HttpRequest) -> Answer {
         if filter.low_stock { "low" } else { "" },
     ];
     let after = after_sku(&query, &name)?;
+    sight.check(filter.store.as_ref())?;
     let items = state.inventory()?.items(&filter, after.as_ref(), limit + 1).await?;
+    let seen = items
+        .into_iter()
+        .filter_map(|(sku, item)| Some((sku, item.within(sight.scope())?)));
+    let items = seen.collect();
     let page = Page::of(items, limit, &name, |(sku, _)| sku.as_str().to_owned());
     page.answer(&request, &query, |(sku, item)| forms::item(sku, item))
 }
@@ -86,7 +94,7 @@ pub const HISTORY: &[Parameter] = &[Parameter {
 }];
 
 /// `GET /api/inventory/items/{sku}/history`
-pub async fn history(state: Data<State>, request: HttpRequest, path: ItemPath) -> Answer {
+pub async fn history(state: Data<State>, request: HttpRequest, sight: Sight, path: ItemPath) -> Answer {
     let query = Query::of(&request, HISTORY)?;
     let at = query
         .time("at")?
@@ -99,6 +107,7 @@ pub async fn history(state: Data<State>, request: HttpRequest, path: ItemPath) -
     let item = inventory.item_at(&path.sku, at).await?;
     let not_then =
         || Problem::new(Code::NotFound, format!("At {at} there was no {path}.")).with("sku", path.sku.as_str());
+    let item = item.and_then(|item| item.within(sight.scope()));
     let item = item.ok_or_else(not_then)?;
     Ok(HttpResponse::Ok().json(forms::item(&path.sku, &item)))
 }

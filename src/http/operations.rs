@@ -58,7 +58,8 @@ pub async fn get(
     Query::none(&request)?;
     let key = path::segment(&request, 3, "key")?;
     idempotency::check(&key, "key")?;
-    match state.inventory()?.operation(Digest::of_key(&origin.by, &key)).await? {
+    let found = state.inventory()?.operation(Digest::of_key(&origin.by, &key)).await?;
+    match found.within(&origin.scope) {
         Operation::Completed(outcome) if matches!(outcome.told, Told::Operations(_)) => {
             let made = Reservation::all_made_by(&outcome.event);
             let body = Some(BodyForm::Batch(batch::atomic(&outcome, &made, false)));

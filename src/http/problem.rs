@@ -13,9 +13,7 @@ use super::forms;
 use crate::actors::ExecuteError;
 use crate::credentials::password::HashFailed;
 use crate::domain::joint::{JointRefusal, LineFault, LineRefusal};
-use crate::domain::{
-    MAX_QUANTITY, Reason, Refusal, RequestId, Reservation, ReservationId, ReservationStatus, Resource, Timestamp,
-};
+use crate::domain::{Reason, Refusal, RequestId, Reservation, ReservationId, ReservationStatus, Resource, Timestamp};
 use crate::journal::JournalError;
 
 /// Every code that an answer may carry.
@@ -548,7 +546,7 @@ impl Problem {
             }
             Reason::QuantityLimit => {
                 let detail =
-                    format!("The quantity of {level}, or of the SKU over all stores, would pass {MAX_QUANTITY}.");
+                    format!("The quantity of {level}, or of the SKU over all stores, would pass what you may set.");
                 Self::new(Code::QuantityLimit, detail)
             }
             Reason::NoHold { reservation_id: id } => {

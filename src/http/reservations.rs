@@ -7,7 +7,7 @@ use serde::Deserialize;
 use validator::Validate;
 
 use super::bodies::{Object, present};
-use super::caller::Caller;
+use super::caller::{Caller, Sight};
 use super::idempotency::KEY_PATTERN;
 use super::lists::{AFTER, LIMIT, Page};
 use super::problem::{Code, Problem};
@@ -15,10 +15,10 @@ use super::query::{Kind, Parameter, Query};
 use super::write::{self, Answer};
 use super::{State, body, cursor, forms, idempotency, path};
 use crate::actors::joint::Ask;
-use crate::actors::new_id;
+use crate::actors::{Inventory, new_id};
 use crate::domain::joint::{Cart, CartLine};
-use crate::domain::{MAX_QUANTITY, ReservationId, ReservationStatus, Resource, Sku, StoreId};
-use crate::journal::{ReservationFilter, ReservationPlace};
+use crate::domain::{MAX_QUANTITY, ReservationId, ReservationStatus, Resource, Scope, Sku, StoreId};
+use crate::journal::{FoundReservations, ReservationFilter, ReservationPlace};
 
 /// The most lines that a reservation may have.
 pub const MAX_LINES: usize = 2000;
@@ -224,11 +224,38 @@ async fn run(
     ask: Ask,
 ) -> Answer {
     write::refuse_preconditions(request)?;
-    let Caller { origin, .. } = Caller::of(request);
+    let caller = Caller::of(request);
     let status = forms::status(Resource::Level);
-    let keyed = idempotency::keyed(request, bytes, key.as_deref(), &origin.by, status)?;
-    let outcome = state.inventory()?.execute_joint(ask, origin, keyed, dry_run).await?;
+    let keyed = idempotency::keyed(request, bytes, key.as_deref(), &caller.origin.by, status)?;
+    let inventory = state.inventory()?;
+    check_rights(&caller, inventory, &ask).await?;
+    let outcome = inventory.execute_joint(ask, caller.origin, keyed, dry_run).await?;
     Ok(forms::written(&outcome, write::wants_minimal(request)))
+}
+
+/// Refused where it touches a store in which the caller may not move stock, in lines of its own or in those of the
+/// reservation that it names.
+async fn check_rights(caller: &Caller, inventory: &Inventory, ask: &Ask) -> Result<(), Problem> {
+    if caller.rights.moves_everywhere() {
+        return Ok(());
+    }
+    caller.may_move_somewhere()?;
+    let (lines, named): (&[CartLine], _) = match ask {
+        Ask::Reserve { cart, replaces, .. } => (&cart.lines, replaces.as_ref()),
+        Ask::Commit { id, part, .. } | Ask::Release { id, part, .. } => (part.as_deref().unwrap_or_default(), Some(id)),
+        Ask::Extend { id, .. } => (&[], Some(id)),
+        Ask::Batch(_) => (&[], None),
+    };
+    caller.may_move_in(lines.iter().map(|line| &line.store_id))?;
+    let Some(id) = named else { return Ok(()) };
+    let found = inventory.journal().reservation(id).await?;
+    let is_theirs = found.is_some_and(|found| found.lines.iter().all(|line| caller.rights.moves(&line.store_id)));
+    if is_theirs {
+        return Ok(());
+    }
+    // Whether there is one that is another's, is not theirs to know.
+    let detail = format!("There is no reservation {id:?} all of whose lines lie in your stores.");
+    Err(Problem::new(Code::Forbidden, detail).with("reservationId", id.as_str()))
 }
 
 fn id_of(request: &HttpRequest) -> Result<ReservationId, Problem> {
@@ -237,10 +264,11 @@ fn id_of(request: &HttpRequest) -> Result<ReservationId, Problem> {
 }
 
 /// `GET /api/reservations/{id}`
-pub async fn get(state: Data<State>, request: HttpRequest) -> Answer {
+pub async fn get(state: Data<State>, request: HttpRequest, sight: Sight) -> Answer {
     Query::none(&request)?;
     let id = id_of(&request)?;
     let reservation = state.inventory()?.reservation(&id).await?;
+    let reservation = reservation.filter(|reservation| reservation.is_within(sight.scope()));
     let reservation = reservation.ok_or_else(|| {
         Problem::new(Code::NotFound, format!("There is no reservation {id:?}.")).with("reservationId", id.as_str())
     })?;
@@ -273,7 +301,7 @@ pub const LIST: &[Parameter] = &[
 ];
 
 /// `GET /api/reservations`
-pub async fn list(state: Data<State>, request: HttpRequest) -> Answer {
+pub async fn list(state: Data<State>, request: HttpRequest, sight: Sight) -> Answer {
     let query = Query::of(&request, LIST)?;
     let limit = query.limit()?;
     let filter = ReservationFilter {
@@ -281,16 +309,17 @@ pub async fn list(state: Data<State>, request: HttpRequest) -> Answer {
         sku: query.id("sku", Sku::parse)?,
         store: query.id("storeId", StoreId::parse)?,
         reference: query.get("reference").map(str::to_owned),
+        scope: sight.scope().clone(),
         ..ReservationFilter::default()
     };
     let name = name(&filter);
     let name: Vec<&str> = name.iter().map(String::as_str).collect();
     let after = query.get(AFTER.name).map(|after| place(&name, after)).transpose()?;
+    sight.check(filter.store.as_ref())?;
     let found = state.inventory()?.reservations(filter, after, limit).await?;
+    let next = resume(&found, sight.scope());
     let page = Page {
-        next: found
-            .resume
-            .map(|place| cursor::encode(&name, &format!("{}:{}", place.seq, place.id))),
+        next: next.map(|place| cursor::encode(&name, &place)),
         rows: found.reservations,
     };
     page.answer(&request, &query, |(_, reservation)| forms::reservation(reservation))
@@ -310,6 +339,23 @@ fn name(filter: &ReservationFilter) -> [String; 5] {
         filter.reference.clone().unwrap_or_default(),
     ]
 }
+
+/// Where the list goes on, as its cursor says it. Whoever looks into a cursor that is given to one who does not see all
+/// finds no reservation there that the page has not: where the search has stopped at another, the cursor stands before all
+/// that its event has made, or behind the last of them that was shown. What lies between is looked at again in vain.
+fn resume(found: &FoundReservations, scope: &Scope) -> Option<String> {
+    let stopped = found.resume.as_ref()?;
+    let text = |seq: u64, id: &str| format!("{seq}:{id}");
+    let last_shown = found.reservations.last().map(|(place, _)| place);
+    Some(match last_shown.filter(|last| last.seq == stopped.seq) {
+        _ if scope.is_all() => text(stopped.seq, stopped.id.as_str()),
+        Some(last) => text(last.seq, last.id.as_str()),
+        None => text(stopped.seq.saturating_add(1), LEAST_ID),
+    })
+}
+
+/// No id comes before it.
+const LEAST_ID: &str = "!";
 
 fn place(name: &[&str], after: &str) -> Result<ReservationPlace, Problem> {
     let place = cursor::decode(name, after)?;

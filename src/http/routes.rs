@@ -69,6 +69,27 @@ pub enum Right {
 }
 
 impl Right {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Move => "move",
+            Self::Operate => "operate",
+            Self::Administer => "administer",
+        }
+    }
+
+    /// Who has it, for the OpenAPI document.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Open => "Anybody may ask this.",
+            Self::Read => "Every role may ask this, and is answered from the stores that it sees.",
+            Self::Move => "This takes a clerk of every store that it touches, an operator or an admin.",
+            Self::Operate => "This takes an operator or an admin.",
+            Self::Administer => "This takes an admin.",
+        }
+    }
+
     /// The least role that has it.
     pub fn role(self) -> Option<Role> {
         match self {

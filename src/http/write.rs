@@ -7,11 +7,11 @@ use serde::de::DeserializeOwned;
 
 use super::bodies::{Asked, StockBody};
 use super::caller::Caller;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::query::Query;
 use super::{State, body, forms, idempotency, precondition};
 use crate::actors::{Options, Outcome};
-use crate::domain::{Event, Request, Resource, Sku, StoreId};
+use crate::domain::{Event, Request, Resource, Scope, Sku, StoreId};
 
 pub type Answer = Result<HttpResponse, Problem>;
 
@@ -80,8 +80,7 @@ pub async fn carry_out(
     status: fn(&Event) -> u16,
 ) -> Result<Outcome, Problem> {
     let caller = Caller::of(request);
-    caller.may_move(&target.store_id)?;
-    let origin = caller.origin;
+    let origin = caller.origin.clone();
     let keyed = idempotency::keyed(request, bound, asked.key.as_deref(), &origin.by, status)?;
     let expected = precondition::expected(request, asked.version)?;
     let options = Options {
@@ -97,7 +96,20 @@ pub async fn carry_out(
         expected,
         origin,
     };
-    Ok(state.inventory()?.execute(command, options).await?)
+    caller.may_do(&command)?;
+    let outcome = state.inventory()?.execute(command, options).await?;
+    seen(outcome, caller.rights.seen())
+}
+
+/// What was done is answered as far as the caller sees it: of an item, the levels in their stores.
+pub fn seen(outcome: Outcome, scope: &Scope) -> Result<Outcome, Problem> {
+    let hidden = || {
+        Problem::new(
+            Code::Forbidden,
+            "What this was answered is about stores that you do not see.",
+        )
+    };
+    outcome.within(scope).ok_or_else(hidden)
 }
 
 /// What changes no resource that has a version must not seem to heed one.

@@ -11,12 +11,14 @@ use std::time::Duration;
 use self::reservations::*;
 use super::file::{FaultyFolder, Options};
 use super::memory::MemoryJournal;
-use super::{Append, Appended, EntryKind, Fingerprint, HistoryFilter, Journal, JournalError, Receipt, Record};
+use super::{
+    Append, Appended, EntryKind, Fingerprint, HistoryFilter, ItemFilter, Journal, JournalError, Receipt, Record,
+};
 use crate::domain::catalogue::Store;
-use crate::domain::command::{Reserve, Resource, Set};
+use crate::domain::command::{ReorderPoint, Reserve, Resource, Set};
 use crate::domain::{
     Action, Details, Entry, EntryChange, EntryKey, Event, EventKind, Movement, Origin, Principal, Request, RequestId,
-    ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp, decide, expire,
+    ReservationId, ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp, decide, expire,
 };
 
 /// Wrong orders of steps that an engine can be told to take.
@@ -152,6 +154,7 @@ macro_rules! suites {
             history_is_found_newest_first_by_all_that_a_filter_names,
             a_record_is_read_with_its_receipt,
             levels_of_a_store_are_listed_in_order_behind_a_sku,
+            items_are_listed_by_the_stores_that_are_seen,
             deadlines_and_reservations_follow_the_holds,
             whatever_became_of_reservations_is_told_as_the_log_has_it,
             reservations_are_listed_newest_first_by_all_that_a_filter_names,
@@ -176,10 +179,16 @@ fn store(name: &str) -> StoreId {
     StoreId::parse(name).unwrap()
 }
 
+fn scope(names: &[&str]) -> Scope {
+    let stores: Vec<StoreId> = names.iter().map(|name| store(name)).collect();
+    Scope::of(&stores)
+}
+
 fn origin() -> Origin {
     Origin {
         by: Principal::anonymous(),
         request_id: RequestId::parse("r-1").unwrap(),
+        scope: Scope::default(),
     }
 }
 
@@ -544,7 +553,7 @@ fn store_entry(name: &str) -> Entry {
 
 fn entry_append(name: &str, before: u64, entry: Option<Entry>) -> Append {
     let key = EntryKey::Store(store(name));
-    let Origin { by, request_id } = origin();
+    let Origin { by, request_id, .. } = origin();
     let event = Event {
         kind: EventKind::StoreUpdated,
         at: Timestamp::from_millis(1_000_000),
@@ -627,7 +636,38 @@ fn history_filters(events: &[(u64, Event)]) -> Vec<(HistoryFilter, usize)> {
         ..all()
     };
     let within = |from, to| HistoryFilter { from, to, ..all() };
+    let seen = |names: &[&str]| HistoryFilter {
+        scope: scope(names),
+        ..all()
+    };
     vec![
+        (seen(&["s"]), 50),
+        (seen(&["elsewhere"]), 10),
+        (seen(&["elsewhere", "nowhere"]), 10),
+        (seen(&["elsewhere", "s"]), 60),
+        (seen(&["nowhere"]), 0),
+        (seen(&[]), 0),
+        (
+            HistoryFilter {
+                movement: Some(Movement::Return),
+                ..seen(&["elsewhere"])
+            },
+            1,
+        ),
+        (
+            HistoryFilter {
+                store: Some(store("s")),
+                ..seen(&["elsewhere"])
+            },
+            0,
+        ),
+        (
+            HistoryFilter {
+                sku: Some(sku("SKU 5")),
+                ..seen(&["s"])
+            },
+            0,
+        ),
         (all(), 50),
         (of_sku("SKU 3"), 10),
         (of_sku("sku 3"), 0),
@@ -794,6 +834,70 @@ async fn levels_of_a_store_are_listed_in_order_behind_a_sku(rig: Box<dyn Rig>) {
     );
 }
 
+async fn items_are_listed_by_the_stores_that_are_seen(rig: Box<dyn Rig>) {
+    for (name, in_store, reorder_point) in [
+        ("a", "s", 1),
+        ("b", "t", 0),
+        ("c", "u", 1),
+        ("a", "u", 0),
+        ("d", "t", 1),
+    ] {
+        let mut owner = Owner {
+            store: store(in_store),
+            stock: rig.journal().load(&sku(name)).await.unwrap(),
+            ..Owner::new(name)
+        };
+        let counted = Set {
+            quantity: 1,
+            reorder_point: ReorderPoint::At(reorder_point),
+            details: Details {
+                name: Some(format!("heart {name}").into()),
+                ..Details::default()
+            },
+            ..Set::default()
+        };
+        owner.put(&*rig, Action::Set(Box::new(counted))).await.unwrap();
+    }
+    let rig = rig.crash();
+    let found = async |filter: &ItemFilter, limit: usize| {
+        let (mut found, mut after): (String, Option<Sku>) = (String::new(), None);
+        loop {
+            let page = rig.journal().items(filter, after.as_ref(), limit).await.unwrap();
+            page.iter().for_each(|(sku, _)| found.push_str(sku.as_str()));
+            match page.last() {
+                Some((last, _)) => after = Some(last.clone()),
+                None => return found,
+            }
+        }
+    };
+    for q in [None, Some("heart".to_owned())] {
+        let seen = |names: &[&str]| ItemFilter {
+            q: q.clone(),
+            scope: scope(names),
+            ..ItemFilter::default()
+        };
+        let low = |names| ItemFilter {
+            low_stock: true,
+            ..seen(names)
+        };
+        let in_store = |name, names| ItemFilter {
+            store: Some(store(name)),
+            ..seen(names)
+        };
+        for limit in [1, 10] {
+            assert_eq!(found(&seen(&["t"]), limit).await, "bd");
+            assert_eq!(found(&seen(&["s", "t"]), limit).await, "abd");
+            assert_eq!(found(&seen(&["nowhere"]), limit).await, "");
+            assert_eq!(found(&seen(&[]), limit).await, "");
+            // In store u, a is not low.
+            assert_eq!(found(&low(&["u"]), limit).await, "c");
+            assert_eq!(found(&low(&["t", "u"]), limit).await, "cd");
+            assert_eq!(found(&in_store("u", &["s", "u"]), limit).await, "ac");
+            assert_eq!(found(&in_store("u", &["s", "t"]), limit).await, "");
+        }
+    }
+}
+
 async fn status_of(rig: &dyn Rig, id: &ReservationId) -> Option<ReservationStatus> {
     let reservation = rig.journal().reservation(id).await.unwrap();
     reservation.map(|reservation| reservation.status)
@@ -828,6 +932,7 @@ async fn deadlines_and_reservations_follow_the_holds(rig: Box<dyn Rig>) {
             &*rig,
             Action::ReleaseReservation {
                 reservation_id: id.clone(),
+                is_hidden: false,
             },
         )
         .await

@@ -142,13 +142,18 @@ impl Directory {
         let sets = self.sets.read().unwrap_or_else(PoisonError::into_inner);
         let start = after.map_or(Bound::Unbounded, |sku| Bound::Excluded(Listed::sku(sku)));
         let empty = Skus::new();
-        let in_store = filter
-            .store
-            .as_ref()
-            .map(|store| sets.stores.get(store).unwrap_or(&empty));
+        let of_store = |store| sets.stores.get(store).unwrap_or(&empty);
+        let in_store = filter.only_store().map(of_store);
         let low = filter.low_stock.then_some(&sets.low);
-        let fits =
-            |sku: &Listed| in_store.is_none_or(|set| set.contains(sku)) && low.is_none_or(|set| set.contains(sku));
+        let seen = filter.scope.stores().filter(|_| in_store.is_none());
+        let seen: Option<Vec<&Skus>> = seen.map(|stores| stores.iter().map(of_store).collect());
+        let fits = |sku: &Listed| {
+            in_store.is_none_or(|set| set.contains(sku))
+                && low.is_none_or(|set| set.contains(sku))
+                && seen
+                    .as_ref()
+                    .is_none_or(|sets| sets.iter().any(|set| set.contains(sku)))
+        };
         match &filter.q {
             None => {
                 let sets_given = [in_store, low].into_iter().flatten();
@@ -257,6 +262,7 @@ fn starts_with_folded(text: &str, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Scope;
 
     fn sku(text: &str) -> Sku {
         Sku::parse(text).unwrap()
@@ -298,6 +304,32 @@ mod tests {
         assert_eq!(find(&directory, ".", None), ["..."]);
         directory.rename(&sku("c"), Some("heart of ab"), Some("stone"));
         assert_eq!(find(&directory, "heart", None), ["AB/12"]);
+    }
+
+    #[test]
+    fn who_sees_some_stores_finds_what_lies_in_any_of_them() {
+        let directory = Directory::default();
+        for (id, name) in [("a", "s"), ("b", "t"), ("c", "u"), ("d", "t"), ("e", "u")] {
+            directory.add_level(&sku(id), &StoreId::parse(name).unwrap());
+            directory.rename(&sku(id), None, Some("heart"));
+        }
+        let found = |names: &[&str], store: Option<&str>, q: Option<&str>| {
+            let stores: Vec<StoreId> = names.iter().map(|name| StoreId::parse(name).unwrap()).collect();
+            let filter = ItemFilter {
+                q: q.map(str::to_owned),
+                store: store.map(|name| StoreId::parse(name).unwrap()),
+                scope: Scope::of(&stores),
+                ..ItemFilter::default()
+            };
+            let skus = directory.find(&filter, None).skus;
+            skus.iter().map(|sku| sku.to_string()).collect::<String>()
+        };
+        assert_eq!(found(&["t"], None, None), "bd");
+        assert_eq!(found(&["t", "s"], None, None), "abd");
+        assert_eq!(found(&["t", "s"], None, Some("heart")), "abd");
+        assert_eq!(found(&["t", "s"], Some("s"), None), "a");
+        assert_eq!(found(&["nowhere"], None, None), "");
+        assert_eq!(found(&[], None, None), "");
     }
 
     #[test]

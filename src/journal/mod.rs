@@ -31,7 +31,7 @@ use crate::domain::reservation::Line;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
     Change, Entry, EntryKey, Event, EventKind, HoldChange, HoldStep, Item, Level, Movement, Reservation, ReservationId,
-    ReservationStatus, Sku, Stock, StoreId, Timestamp,
+    ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp,
 };
 pub use record::{Fingerprint, KeyHash, Receipt};
 
@@ -142,14 +142,23 @@ pub struct ItemFilter {
     pub store: Option<StoreId>,
     /// With a level (in `store`, if that is given) that has no more available than its reorder point.
     pub low_stock: bool,
+    /// Only levels in these stores count.
+    pub scope: Scope,
 }
 
 impl ItemFilter {
     /// Whether the levels fit; that the SKU or the name does is for the list to see.
     pub fn takes_levels(&self, item: &Item) -> bool {
-        let is_asked = |image: &&LevelImage| self.store.as_ref().is_none_or(|store| *store == image.store_id);
+        let is_asked = |image: &&LevelImage| {
+            self.store.as_ref().is_none_or(|store| *store == image.store_id) && self.scope.has(&image.store_id)
+        };
         let mut levels = item.levels.iter().filter(is_asked);
         levels.any(|image| !self.low_stock || image.level.is_low())
+    }
+
+    /// The one store in which all that is looked for has a level, where it is one.
+    pub fn only_store(&self) -> Option<&StoreId> {
+        self.store.as_ref().or(self.scope.only())
     }
 }
 
@@ -158,6 +167,8 @@ impl ItemFilter {
 pub struct HistoryFilter {
     pub sku: Option<Sku>,
     pub store: Option<StoreId>,
+    /// Only changes in these stores.
+    pub scope: Scope,
     /// Only changes of the on-hand quantity, and counts.
     pub moved: bool,
     /// Only events that set the item's details.
@@ -203,7 +214,7 @@ impl HistoryFilter {
             hold.step == HoldStep::Placed
                 && hold.held == 0
                 && self.sku.as_ref().is_none_or(|sku| *sku == hold.sku)
-                && self.store.as_ref().is_none_or(|store| *store == hold.store_id)
+                && self.takes_store(&hold.store_id)
         };
         self.placed && event.holds.iter().any(is_asked)
     }
@@ -224,11 +235,20 @@ impl HistoryFilter {
 
     pub fn takes_change(&self, change: &Change) -> bool {
         self.sku.as_ref().is_none_or(|sku| *sku == change.sku)
-            && self.store.as_ref().is_none_or(|store| *store == change.store_id)
+            && self.takes_store(&change.store_id)
             && (!self.moved || change.movement.is_some())
             && self
                 .movement
                 .is_none_or(|movement| change.moves().any(|one| one.movement == movement))
+    }
+
+    fn takes_store(&self, store: &StoreId) -> bool {
+        self.store.as_ref().is_none_or(|asked| asked == store) && self.scope.has(store)
+    }
+
+    /// The one store in which all that is looked for has changed something, where it is one.
+    pub fn only_store(&self) -> Option<&StoreId> {
+        self.store.as_ref().or(self.scope.only())
     }
 }
 
@@ -240,6 +260,8 @@ pub struct ReservationFilter {
     pub sku: Option<Sku>,
     pub store: Option<StoreId>,
     pub reference: Option<String>,
+    /// Only those with no line in any other store.
+    pub scope: Scope,
     /// What is held beyond this moment counts as held, and what is over by then as over, recorded or not.
     pub now: Timestamp,
 }
@@ -254,6 +276,7 @@ impl ReservationFilter {
         self.status
             .is_none_or(|status| reservation.status_at(self.now) == status)
             && reservation.lines.iter().any(is_asked)
+            && reservation.is_within(&self.scope)
             && self.reference.as_ref().is_none_or(refers)
     }
 }
@@ -310,8 +333,9 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Items in order of SKU without regard to case, beginning behind `after`.
     ///
-    /// `… WHERE (folded_sku, sku) > ($1, $2) AND (folded_sku LIKE $3 OR words @> $4) AND EXISTS (SELECT FROM levels …)
-    /// ORDER BY folded_sku COLLATE "C", sku COLLATE "C" LIMIT $5`
+    /// `… WHERE (folded_sku, sku) > ($1, $2) AND (folded_sku LIKE $3 OR words @> $4)
+    /// AND EXISTS (SELECT FROM levels … AND ($5 IS NULL OR store_id = ANY ($5)))
+    /// ORDER BY folded_sku COLLATE "C", sku COLLATE "C" LIMIT $6`
     fn items(&self, filter: &ItemFilter, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, ItemView)>>;
 
     /// A reservation, open or over, however long ago that was.
@@ -326,7 +350,8 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Reservations that fit, newest first, made before a place.
     ///
-    /// `SELECT … FROM reservations WHERE (seq, id) < ($1, $2) AND … ORDER BY seq DESC, id DESC LIMIT …`
+    /// `SELECT … FROM reservations WHERE (seq, id) < ($1, $2) AND … AND ($3 IS NULL OR stores <@ $3)
+    /// ORDER BY seq DESC, id DESC LIMIT …`
     fn reservations(
         &self,
         filter: ReservationFilter,
@@ -362,7 +387,8 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Events that fit, newest first, from below `before`; fewer than `limit` only where there are no more.
     ///
-    /// `SELECT DISTINCT seq, body FROM events JOIN changes USING (seq) WHERE seq < $1 AND sku = … ORDER BY seq DESC LIMIT …`
+    /// `SELECT DISTINCT seq, body FROM events JOIN changes USING (seq) WHERE seq < $1 AND sku = …
+    /// AND ($2 IS NULL OR store_id = ANY ($2)) ORDER BY seq DESC LIMIT …`
     fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<(u64, Event)>>;
 
     /// The last sequence that is shown.

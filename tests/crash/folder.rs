@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use holdfast::domain::command::{ReorderPoint, Reserve, Resource, Set};
 use holdfast::domain::{
-    Action, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, Sku, Stock, StoreId, Timestamp,
-    decide,
+    Action, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, Scope, Sku, Stock, StoreId,
+    Timestamp, decide,
 };
 use holdfast::journal::file::{FileJournal, OpenError, Options, Report, verify};
 use holdfast::journal::record::Digest;
@@ -223,6 +223,7 @@ impl Shop {
         let origin = Origin {
             by: Principal::anonymous(),
             request_id: RequestId::parse("r-1").unwrap(),
+            scope: Scope::default(),
         };
         let store_id = StoreId::parse(store).unwrap();
         let request = Request {

@@ -191,7 +191,11 @@ impl Doc {
     }
 
     pub fn refuses(mut self, codes: &[Code]) -> Self {
-        self.codes.extend_from_slice(codes);
+        for code in codes {
+            if !self.codes.contains(code) {
+                self.codes.push(*code);
+            }
+        }
         self
     }
 }

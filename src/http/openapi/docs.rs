@@ -223,6 +223,7 @@ pub fn reservations() -> Doc {
         &["Link"],
         example::page(example::cart()),
     )
+    .refuses(&[NotFound])
 }
 
 pub fn commit_reservation() -> Doc {
@@ -347,6 +348,7 @@ pub fn levels() -> Doc {
     )
     .query(levels::LIST)
     .answers::<PageForm<LevelForm>>(200, "A page of levels.", &["Link"], example::page(example::level()))
+    .refuses(&[NotFound])
 }
 
 pub fn items() -> Doc {
@@ -357,6 +359,7 @@ pub fn items() -> Doc {
     )
     .query(items::LIST)
     .answers::<PageForm<ItemForm>>(200, "A page of items.", &["Link"], example::page(example::item()))
+    .refuses(&[NotFound])
 }
 
 pub fn create_item() -> Doc {
@@ -465,6 +468,7 @@ pub fn events() -> Doc {
         example["end"] = json!(41);
         example
     })
+    .refuses(&[NotFound])
 }
 
 pub fn movements() -> Doc {
@@ -481,6 +485,7 @@ pub fn movements() -> Doc {
         &["Link"],
         example::page(example::movement()),
     )
+    .refuses(&[NotFound])
 }
 
 pub fn operation() -> Doc {

@@ -42,6 +42,16 @@ pub const CHAPTERS: &[Chapter] = &[
                `misdirected_request`.",
     },
     Chapter {
+        id: "rights",
+        title: "Own stores and others",
+        text: "A viewer or clerk with a list of stores sees these and no others. Of another store, reads answer 404 and \
+               writes 403, whether or not there is such a store; lists, totals and the log leave it out. A reservation \
+               is seen by those who see the stores of all its lines: for everybody else it is as if it were not there, \
+               and an event of it tells only what has changed in their stores, without its `reservationId`, `reference` \
+               and `note`. What belongs to a SKU and to no store is the same for everybody: that there is one, its \
+               name and price, and its `version`, which counts the changes in every store.",
+    },
+    Chapter {
         id: "retries",
         title: "Retries",
         text: "Networks lose answers. Give each write an `Idempotency-Key` of its own, such as a UUID, and send the very \

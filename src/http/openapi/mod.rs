@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::problem::{Code, Problem};
 use super::query::Query;
+use super::routes::Entry;
 use super::{State, routes};
 use doc::{Answer, Content, Doc};
 use schemas::Schemas;
@@ -58,7 +59,7 @@ fn make(is_guarded: bool) -> Value {
     for resource in routes::table() {
         let methods = resource.methods.iter().map(|entry| {
             let doc = (entry.doc)().needing(entry.right);
-            let mut operation = operation(&doc, entry.does, resource.path, &mut schemas);
+            let mut operation = operation(&doc, entry, resource.path, &mut schemas);
             operation["security"] = common::security(&doc, entry.right, is_guarded);
             // A resource that is mounted once more is there for those who know it from the Node services.
             if !ids.insert(doc.id) {
@@ -109,7 +110,7 @@ fn names(path: &str) -> impl Iterator<Item = &str> {
         .filter_map(|part| part.split_once('}').map(|(name, _)| name))
 }
 
-fn operation(doc: &Doc, does: &str, path: &str, schemas: &mut Schemas) -> Value {
+fn operation(doc: &Doc, entry: &Entry, path: &str, schemas: &mut Schemas) -> Value {
     let headers = doc
         .headers
         .iter()
@@ -119,8 +120,9 @@ fn operation(doc: &Doc, does: &str, path: &str, schemas: &mut Schemas) -> Value 
     let mut operation = json!({
         "operationId": doc.id,
         "tags": [doc.tag],
-        "summary": sentence(does),
-        "description": doc.about,
+        "summary": sentence(entry.does),
+        "description": format!("{}\n\n{}", doc.about, entry.right.about()),
+        "x-right": entry.right.as_str(),
         "parameters": parameters,
         "responses": responses(doc, path, schemas),
     });

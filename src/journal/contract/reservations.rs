@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Rig, origin, sell, sku, store};
+use super::{Rig, origin, scope, sell, sku, store};
 use crate::domain::command::{Reserve, Resource, Set};
 use crate::domain::joint::{Cart, CartLine, JointAction, JointRequest, Stocks, decide_joint};
 use crate::domain::{
@@ -265,7 +265,12 @@ fn fits(reservation: &Reservation, filter: &ReservationFilter) -> bool {
     let mut lines = reservation.lines.iter().filter(|line| of(&line.sku));
     let is_there = lines.any(|line| filter.store.as_ref().is_none_or(|asked| *asked == line.store_id));
     let is_asked = filter.status.is_none_or(|asked| asked == status);
-    is_there && is_asked && (filter.reference.is_none() || filter.reference == reservation.reference)
+    let stores = reservation.lines.iter().map(|line| &line.store_id);
+    let is_seen = filter
+        .scope
+        .stores()
+        .is_none_or(|seen| stores.clone().all(|store| seen.contains(store)));
+    is_there && is_seen && is_asked && (filter.reference.is_none() || filter.reference == reservation.reference)
 }
 
 /// Numbers that look like chance and are the same in every run.
@@ -392,6 +397,10 @@ impl Shop {
             .map(|status| ReservationFilter { status, ..all.clone() })
             .into();
         filters.push(all);
+        let seen = |filter: &ReservationFilter, names: &[&str]| ReservationFilter {
+            scope: scope(names),
+            ..filter.clone()
+        };
         let in_store = |filter: &ReservationFilter| ReservationFilter {
             store: Some(store("t")),
             ..filter.clone()
@@ -406,6 +415,9 @@ impl Shop {
         };
         for filter in filters.clone() {
             filters.extend([in_store(&filter), referred(&filter)]);
+            filters.extend([seen(&filter, &["t"]), seen(&filter, &["nowhere", "s"])]);
+            filters.extend([seen(&referred(&filter), &["s"]), seen(&in_store(&filter), &["t", "u"])]);
+            filters.push(seen(&filter, &STORES));
             // Those that still hold something, though perhaps no more of the SKU, are looked at by themselves.
             if filter.status != Some(ReservationStatus::Active) {
                 filters.extend([of_sku(&filter), in_store(&of_sku(&referred(&filter)))]);

@@ -9,8 +9,8 @@ use super::{FileJournal, Options, line, verify};
 use crate::domain::command::{Reserve, Resource, Set};
 use crate::domain::joint::{Cart, CartLine, JointAction, JointRequest, Stocks, decide_joint};
 use crate::domain::{
-    Action, Event, Expected, Origin, Principal, Request, RequestId, Reservation, ReservationId, Sku, Stock, StoreId,
-    Timestamp, decide,
+    Action, Event, Expected, Origin, Principal, Request, RequestId, Reservation, ReservationId, Scope, Sku, Stock,
+    StoreId, Timestamp, decide,
 };
 use crate::journal::{Answer, Append, Journal, JournalError, Record};
 
@@ -18,6 +18,7 @@ fn origin() -> Origin {
     Origin {
         by: Principal::anonymous(),
         request_id: RequestId::parse("r").unwrap(),
+        scope: Scope::default(),
     }
 }
 

@@ -39,6 +39,7 @@ impl Shared {
         let events = HistoryFilter {
             sku: filter.sku.clone(),
             store: filter.store.clone(),
+            scope: filter.scope.clone(),
             placed: true,
             reference: filter.reference.clone(),
             ..HistoryFilter::default()

@@ -69,7 +69,7 @@ pub fn keys(event: &Event, receipt: Option<&Receipt>) -> Vec<u64> {
 /// The hashes that every record has which the filter takes.
 pub fn keys_of(filter: &HistoryFilter) -> Vec<u64> {
     let sku = filter.sku.as_ref().map(of_sku);
-    let store = filter.store.as_ref().map(of_store);
+    let store = filter.only_store().map(of_store);
     let details = filter.sku.as_ref().filter(|_| filter.described).map(of_details);
     let expiry = filter.sku.as_ref().filter(|_| filter.expired).map(of_expiry);
     sku.into_iter()
