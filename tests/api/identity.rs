@@ -330,6 +330,7 @@ fn a_new_password_ends_the_tokens_of_the_old_one() {
     let app = TestApp::start_guarded(&[]);
     let admin = first_admin(&app);
     let token = user(&app, &admin, "ben", json!({}));
+    ask(&app, &token, "GET", "/api/events", None).expect(200);
     let new = "battery horse correct";
     ask(&app, &admin, "PUT", "/api/users/ben", Some(json!({"password": new}))).expect(200);
     ask(&app, &token, "GET", "/api/events", None).refused(401, "unauthenticated");
