@@ -3,11 +3,14 @@
 //! `routes.rs` is the table of every URL. A handler parses (by extractors, which refuse what does not
 //! fit), sends, and shapes; every error becomes a [`problem::Problem`] and is written by `edge.rs`.
 
+pub mod address;
 mod advice;
 mod batch;
 mod bodies;
-mod body;
+pub mod body;
 mod caller;
+pub mod connection;
+pub mod cors;
 mod cursor;
 pub mod edge;
 mod events;
@@ -16,6 +19,7 @@ mod health;
 mod idempotency;
 mod items;
 mod levels;
+pub mod limits;
 mod lists;
 mod openapi;
 mod operations;

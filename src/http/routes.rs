@@ -3,10 +3,9 @@
 use actix_web::http::Method;
 use actix_web::http::header::ALLOW;
 use actix_web::middleware::Compress;
-use actix_web::web::{PayloadConfig, ServiceConfig, resource, route, to};
+use actix_web::web::{ServiceConfig, resource, route, to};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route, guard};
 
-use super::body::MAX_BODY;
 use super::openapi::doc::Doc;
 use super::openapi::docs;
 use super::problem::{Code, Problem};
@@ -270,7 +269,6 @@ pub fn table() -> Vec<Resource> {
 }
 
 pub fn configure(config: &mut ServiceConfig) {
-    config.app_data(PayloadConfig::new(MAX_BODY));
     for entry in table() {
         let Resource {
             path,

@@ -17,7 +17,7 @@ use crate::http::operations::OperationForm;
 use crate::http::pages::problems::AdviceForm;
 use crate::http::problem::Code::{
     AlreadyExists, BelowReserved, InsufficientStock, NotFound, NotReserved, OutcomeUnknown, QuantityLimit,
-    ReservationNotActive, VersionMismatch,
+    QuotaExceeded, ReservationNotActive, VersionMismatch,
 };
 use crate::http::reservations::{CartBody, ExtendBody, ResolveBody};
 use crate::http::root::ServiceForm;
@@ -126,7 +126,13 @@ pub fn reserve_level() -> Doc {
             example::rehearsed(example::reserved_level()),
         )
         .answers::<LevelWriteForm>(201, "Held, with the reservation.", CREATED, example::reserved_level())
-        .refuses(&[NotFound, VersionMismatch, InsufficientStock, AlreadyExists])
+        .refuses(&[
+            NotFound,
+            VersionMismatch,
+            InsufficientStock,
+            AlreadyExists,
+            QuotaExceeded,
+        ])
 }
 
 const RELEASE: &str = "Gives back what is held: with `reservationId` all that this reservation holds here, with `quantity` so \
@@ -178,7 +184,13 @@ pub fn create_reservation() -> Doc {
         &["Idempotency-Replayed", "Location"],
         example::written_cart(),
     )
-    .refuses(&[NotFound, InsufficientStock, AlreadyExists, ReservationNotActive])
+    .refuses(&[
+        NotFound,
+        InsufficientStock,
+        AlreadyExists,
+        ReservationNotActive,
+        QuotaExceeded,
+    ])
 }
 
 pub fn reservation() -> Doc {
@@ -299,8 +311,7 @@ pub fn batch() -> Doc {
         NotReserved,
         QuantityLimit,
         AlreadyExists,
-        ReservationNotActive,
-    ])
+        ReservationNotActive, QuotaExceeded])
 }
 
 pub fn transfer() -> Doc {
@@ -407,7 +418,13 @@ pub fn reserve_item() -> Doc {
             example::rehearsed(example::reserved_item()),
         )
         .answers::<ItemWriteForm>(201, "Held, with the reservation.", WRITTEN, example::reserved_item())
-        .refuses(&[NotFound, VersionMismatch, InsufficientStock, AlreadyExists])
+        .refuses(&[
+            NotFound,
+            VersionMismatch,
+            InsufficientStock,
+            AlreadyExists,
+            QuotaExceeded,
+        ])
 }
 
 pub fn release_item() -> Doc {
