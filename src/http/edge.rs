@@ -103,7 +103,8 @@ impl Edge {
         let asked = Asked::of(&request, &self.origins);
         request.extensions_mut().insert(asked.request_id.clone());
         let answer = match self.answer_at_once(&asked, &request) {
-            Some(response) => Either::Left(ready(Ok(request.into_response(response)))),
+            // Not `into_response`, which would lose what was wrong.
+            Some(response) => Either::Left(ready(Ok(ServiceResponse::new(request.into_parts().0, response)))),
             None => Either::Right(service.call(request).map(|answer| Ok(answer?.map_into_boxed_body()))),
         };
         finish(self.clone(), asked, answer)

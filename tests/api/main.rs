@@ -14,6 +14,7 @@ mod counts;
 mod docs;
 mod feed;
 mod history;
+mod hostile;
 mod idempotency;
 mod ids;
 mod items;
