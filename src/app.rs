@@ -18,6 +18,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::Inventory;
 use crate::config::Config;
+use crate::credentials::random;
+use crate::http::access::Access;
 use crate::http::body::Bounds;
 use crate::http::connection::{Connection, Patience, Places};
 use crate::http::edge::{Edge, Gauges};
@@ -37,13 +39,21 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn run(config: &Config) -> anyhow::Result<()> {
-    if let Some(fault) = config.fault() {
+    let keys = config.access.keys()?;
+    if let Some(fault) = config.fault(keys.is_some()) {
         bail!(fault);
     }
+    let is_local = keys.is_none() && !config.access.insecure_open;
+    let access = keys.map(|keys| Access::new(keys, config.access.open_registration));
     let mut stop = Stop::listen()?;
     let listener = listen(config)?;
     let address = listener.local_addr()?;
-    let (state, gauges) = (Data::new(State::recovering()), Arc::new(Gauges::default()));
+    let limiter = Arc::new(Limiter::of(&config.limits));
+    rt::spawn(limits::keep_small(Arc::downgrade(&limiter)));
+    let (state, gauges) = (
+        Data::new(State::recovering(access, is_local, limiter)),
+        Arc::new(Gauges::default()),
+    );
     let server = server(config, listener, state.clone(), gauges.clone())?;
     let handle = server.handle();
     rt::spawn(server);
@@ -55,7 +65,11 @@ async fn run(config: &Config) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    state.serve(Inventory::start(journal.clone(), config.actors()));
+    let inventory = Inventory::start(journal.clone(), config.actors());
+    if let Some(access) = &state.access {
+        offer_setup(access, &inventory).await?;
+    }
+    state.serve(inventory);
     tracing::info!(%address, data = %config.data.data_dir.display(), "Holdfast takes requests at http://{address}");
 
     stop.asked().await;
@@ -84,8 +98,6 @@ fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 
 fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Arc<Gauges>) -> anyhow::Result<Server> {
     let (workers, limits) = (config.workers(), config.limits.clone());
-    let limiter = Arc::new(Limiter::of(&limits));
-    rt::spawn(limits::keep_small(Arc::downgrade(&limiter)));
     let (places, origins, patience) = (
         Places::of(&limits),
         config.allowed_origins.clone(),
@@ -96,7 +108,7 @@ fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Ar
     let per_thread = move || {
         let edge = Rc::new(Edge {
             gauge: gauges.add(),
-            limiter: limiter.clone(),
+            state: state.clone(),
             origins: origins.clone(),
         });
         let bounds = Bounds::of(&limits);
@@ -105,7 +117,7 @@ fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Ar
             .app_data(bounds)
             .app_data(PayloadConfig::new(bounds.size))
             .wrap_fn(move |request, service| edge.handle(request, service))
-            .configure(routes::configure);
+            .configure(|config| routes::configure(config, &state));
         let app = app.into_factory().map_err(|error| error.error_response());
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let stopping = stopping.clone();
@@ -134,6 +146,21 @@ fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Ar
         .disable_signals()
         .listen("holdfast", listener, per_thread)?;
     Ok(server.run())
+}
+
+/// Where there is nobody yet who could make users: prints what makes the first one, to the terminal and not to the log.
+async fn offer_setup(access: &Access, inventory: &Inventory) -> anyhow::Result<()> {
+    if inventory.has_admin().await? {
+        return Ok(());
+    }
+    let token = random::secret()?;
+    eprintln!(
+        "There is no admin yet. To make one: POST /api/auth/register {{\"username\", \"password\", \"setupToken\": \"{}\"}}, \
+         or stop the service and use `holdfast user add`.",
+        token.expose()
+    );
+    access.expect_setup(token).await;
+    Ok(())
 }
 
 /// Off the server's threads, so that health probes are answered meanwhile.

@@ -1,5 +1,7 @@
 //! Every setting: a flag, an environment variable, a default, checked once.
 
+mod access;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use crate::actors;
 use crate::http::address::Network;
 use crate::http::cors::Origin;
 use crate::journal::file;
+pub use access::AccessArgs;
 
 /// The folder of a command that works on data.
 #[derive(clap::Args, Clone, Debug)]
@@ -21,7 +24,7 @@ pub struct DataFolder {
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Config {
-    /// The address to listen on; only a loopback one, as there is no authentication yet
+    /// The address to listen on; only a loopback one, unless callers must log in
     #[arg(long, env = "HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
 
@@ -31,6 +34,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub data: DataFolder,
+
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// What is logged: error, warn, info, debug, trace, or directives such as `holdfast=debug`
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
@@ -143,15 +149,16 @@ const HOUR_MS: i64 = 3_600_000;
 
 impl Config {
     /// Why these settings cannot stand, where they cannot: one sentence that says what to do.
-    pub fn fault(&self) -> Option<String> {
-        if !self.host.is_loopback() {
+    pub fn fault(&self, authenticates: bool) -> Option<String> {
+        if !self.host.is_loopback() && !authenticates && !self.access.insecure_open {
             return Some(format!(
-                "refusing to listen on {}: there is no authentication yet, and anyone who reaches the port could change \
-                 stock; listen on 127.0.0.1 or ::1, behind a proxy that knows its callers",
+                "refusing to listen on {}: nobody must log in, and anyone who reaches the port could change stock; set \
+                 HOLDFAST_JWT_SECRET to 32 random bytes or more so that callers must, listen on 127.0.0.1 or ::1, or say \
+                 --insecure-open where only friends can reach it",
                 self.host
             ));
         }
-        self.allowed_origins.contains(&Origin::Any).then(|| {
+        (self.allowed_origins.contains(&Origin::Any) && !authenticates).then(|| {
             "refusing to allow every origin: nobody has to log in, so any page in a browser here could change stock; \
              name in ALLOWED_ORIGINS the origins that may"
                 .to_owned()

@@ -13,6 +13,7 @@
 //! down: `domain` knows nobody, `journal` knows `domain`, `actors` know both, `http` knows all three.
 
 pub mod actors;
+pub mod credentials;
 pub mod domain;
 pub mod http;
 pub mod journal;

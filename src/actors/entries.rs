@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ExecuteError, Inventory, Keyed, Outcome, Told};
 use crate::domain::{Entry, EntryChange, EntryKey, Event, EventKind, Origin, Timestamp};
-use crate::journal::{Append, Appended, EntryView, JournalError, Receipt, Record};
+use crate::journal::{Append, Appended, EntryKind, EntryView, Journal, JournalError, Receipt, Record};
 
 /// A change of a user, a token or a store.
 pub struct EntryWrite {
@@ -24,6 +24,18 @@ impl Inventory {
         write: EntryWrite,
         decide: impl Fn(Option<&EntryView>, Timestamp) -> Result<EntryDecision, E>,
     ) -> Result<Outcome, E> {
+        self.change_entry_beside(write, None, |found, _, now| decide(found, now))
+            .await
+    }
+
+    /// The same where it matters whether another entry of the kind is as `fits` says. What was found then belongs to the
+    /// grounds: of two changes that each rest on the entry which the other one changes, the later is decided again.
+    pub async fn change_entry_beside<E: From<ExecuteError>>(
+        &self,
+        write: EntryWrite,
+        fits: Option<fn(&Entry) -> bool>,
+        decide: impl Fn(Option<&EntryView>, bool, Timestamp) -> Result<EntryDecision, E>,
+    ) -> Result<Outcome, E> {
         let _claim = match write.keyed {
             Some(keyed) => match self.claim_key(keyed).await? {
                 (claim, None) => Some(claim),
@@ -42,14 +54,22 @@ impl Inventory {
             if found.as_ref().is_some_and(|found| found.version != version) {
                 continue;
             }
+            let other = match fits {
+                Some(fits) => {
+                    let is_other = |key: &EntryKey, entry: &Entry| *key != write.key && fits(entry);
+                    let found = first(&*self.journal, EntryKind::of(&write.key), is_other).await;
+                    found.map_err(ExecuteError::from)?
+                }
+                None => None,
+            };
             let now = self.clock.now();
-            let (kind, entry) = decide(found.as_ref(), now)?;
+            let (kind, entry) = decide(found.as_ref(), other.is_some(), now)?;
             let event = Arc::new(write.event(kind, entry, version + 1, now));
             let receipt = write
                 .keyed
                 .map(|keyed| Receipt::new(keyed.key, keyed.fingerprint, (keyed.status)(&event)));
             let append = Append {
-                entry_grounds: vec![(write.key.clone(), version)],
+                entry_grounds: other.into_iter().chain([(write.key.clone(), version)]).collect(),
                 records: vec![Record {
                     event: event.clone(),
                     receipt,
@@ -76,6 +96,12 @@ impl Inventory {
         }
     }
 
+    /// Whether anybody can log in and make users.
+    pub async fn has_admin(&self) -> Result<bool, JournalError> {
+        let found = first(&*self.journal, EntryKind::User, |_, entry| entry.governs()).await?;
+        Ok(found.is_some())
+    }
+
     async fn done_before(&self, keyed: Option<Keyed>) -> Result<Option<Outcome>, ExecuteError> {
         let Some(Keyed { key, fingerprint, .. }) = keyed else {
             return Ok(None);
@@ -84,6 +110,28 @@ impl Inventory {
             None => Ok(None),
             Some(receipt) if receipt.fingerprint != fingerprint => Err(ExecuteError::KeyReused),
             Some(receipt) => Ok(Some(self.replay(receipt).await?)),
+        }
+    }
+}
+
+/// Entries that are looked at together.
+const PAGE: usize = 1000;
+
+/// The first entry of a kind that fits, with its version.
+pub async fn first(
+    journal: &dyn Journal,
+    kind: EntryKind,
+    fits: impl Fn(&EntryKey, &Entry) -> bool,
+) -> Result<Option<(EntryKey, u64)>, JournalError> {
+    let mut after: Option<EntryKey> = None;
+    loop {
+        let page = journal.entries(kind, after.as_ref(), PAGE).await?;
+        let is_last = page.len() < PAGE;
+        after = page.last().map(|(last, _)| last.clone());
+        match page.into_iter().find(|(key, view)| fits(key, &view.entry)) {
+            Some((key, view)) => return Ok(Some((key, view.version))),
+            None if is_last => return Ok(None),
+            None => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The actors on a journal that waits and fails on demand.
 
+mod quota;
 mod steps;
 
 use std::sync::Arc;

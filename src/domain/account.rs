@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Principal, StoreId, Timestamp};
+use super::{InvalidId, Principal, StoreId, Timestamp};
 
 /// What a caller may do: each role also does what those before it do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -115,6 +115,11 @@ impl AccountName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// As what a user of this name calls.
+    pub fn principal(&self) -> Principal {
+        Principal::named(self)
+    }
 }
 
 impl fmt::Display for AccountName {
@@ -163,7 +168,8 @@ pub struct User {
     pub username: AccountName,
     /// Argon2id, in PHC form.
     pub password: SecretHash,
-    /// Rises with every new password: tokens that were given before it are worth nothing after it.
+    /// Rises with every new password, and is never one that an earlier user of this name has had: tokens that were given
+    /// before it are worth nothing after it.
     pub password_version: u64,
     pub role: Role,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,9 +180,107 @@ pub struct User {
     pub updated_at: Timestamp,
 }
 
+/// What a change of a user sets.
+#[derive(Clone, Debug, Default)]
+pub struct UserChange {
+    pub role: Option<Role>,
+    pub stores: StoresChange,
+    pub disabled: Option<bool>,
+    pub password: Option<SecretHash>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub enum StoresChange {
+    /// A role that works in all stores loses its list.
+    #[default]
+    Keep,
+    All,
+    These(Vec<StoreId>),
+}
+
 impl User {
+    pub fn new(
+        username: AccountName,
+        password: SecretHash,
+        role: Role,
+        stores: Option<Vec<StoreId>>,
+        now: Timestamp,
+    ) -> Result<Self, InvalidStores> {
+        check_stores(role, stores.as_deref())?;
+        Ok(Self {
+            username,
+            password,
+            password_version: version_at(now),
+            role,
+            stores,
+            disabled: false,
+            created_at: now,
+            updated_at: now,
+        })
+    }
+
+    /// The user as the change leaves it.
+    pub fn changed(&self, change: &UserChange, now: Timestamp) -> Result<Self, InvalidStores> {
+        let role = change.role.unwrap_or(self.role);
+        let stores = match &change.stores {
+            StoresChange::Keep => self.stores.clone().filter(|_| role < Role::Operator),
+            StoresChange::All => None,
+            StoresChange::These(stores) => Some(stores.clone()),
+        };
+        check_stores(role, stores.as_deref())?;
+        let (password, password_version) = match &change.password {
+            Some(password) => (password, version_at(now).max(self.password_version + 1)),
+            None => (&self.password, self.password_version),
+        };
+        Ok(Self {
+            username: self.username.clone(),
+            password: password.clone(),
+            password_version,
+            role,
+            stores,
+            disabled: change.disabled.unwrap_or(self.disabled),
+            created_at: self.created_at,
+            updated_at: now,
+        })
+    }
+
     pub fn rights(&self) -> Rights {
         Rights::new(self.role, self.stores.as_deref())
+    }
+
+    /// Whether it can log in and make other users.
+    pub fn governs(&self) -> bool {
+        self.role == Role::Admin && !self.disabled
+    }
+}
+
+/// The first version of a password: the moment at which it was set, which tells it from those of earlier users.
+fn version_at(now: Timestamp) -> u64 {
+    now.as_millis().max(0).unsigned_abs()
+}
+
+/// The most stores that an account may be narrowed to.
+pub const MAX_STORES: usize = 1000;
+
+/// Why a list of stores does not go with a role; reads as the end of a sentence that begins with the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidStores {
+    #[error("must name the stores in which a clerk moves stock")]
+    Missing,
+    #[error("must have 1 to {MAX_STORES} stores")]
+    Count,
+    #[error("must be left out: {} works in all stores", .0.as_str())]
+    Superfluous(Role),
+}
+
+/// A clerk has a list, a viewer may have one, who stands above them has none.
+pub fn check_stores(role: Role, stores: Option<&[StoreId]>) -> Result<(), InvalidStores> {
+    match stores {
+        None if role == Role::Clerk => Err(InvalidStores::Missing),
+        None => Ok(()),
+        Some(_) if role >= Role::Operator => Err(InvalidStores::Superfluous(role)),
+        Some(stores) if (1..=MAX_STORES).contains(&stores.len()) => Ok(()),
+        Some(_) => Err(InvalidStores::Count),
     }
 }
 
@@ -200,5 +304,87 @@ pub struct ServiceToken {
 impl ServiceToken {
     pub fn rights(&self) -> Rights {
         Rights::new(self.role, self.stores.as_deref())
+    }
+
+    /// As what a token of this name calls: with a colon, which no user has in its name.
+    pub fn principal_of(name: &AccountName) -> Result<Principal, InvalidId> {
+        Principal::parse(&format!("token:{name}"))
+    }
+
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stores(names: &[&str]) -> Vec<StoreId> {
+        names.iter().map(|name| StoreId::parse(name).unwrap()).collect()
+    }
+
+    fn user(role: Role, of: Option<&[&str]>) -> User {
+        let (name, password) = (AccountName::parse("anna").unwrap(), SecretHash::new("hash"));
+        User::new(name, password, role, of.map(stores), Timestamp::from_millis(1000)).unwrap()
+    }
+
+    #[test]
+    fn a_list_of_stores_goes_with_some_roles_only() {
+        let one = stores(&["london"]);
+        let check = |role, stores: Option<&[StoreId]>| check_stores(role, stores);
+        assert_eq!(check(Role::Clerk, None), Err(InvalidStores::Missing));
+        assert_eq!(check(Role::Clerk, Some(&[])), Err(InvalidStores::Count));
+        assert_eq!(check(Role::Viewer, Some(&[])), Err(InvalidStores::Count));
+        for role in [Role::Operator, Role::Admin] {
+            assert_eq!(check(role, Some(&one)), Err(InvalidStores::Superfluous(role)));
+            assert_eq!(check(role, None), Ok(()));
+        }
+        for role in [Role::Viewer, Role::Clerk] {
+            assert_eq!(check(role, Some(&one)), Ok(()));
+        }
+        assert_eq!(check(Role::Viewer, None), Ok(()));
+    }
+
+    #[test]
+    fn a_clerk_that_becomes_an_operator_loses_its_list_and_back_again_needs_one() {
+        let to = |role| UserChange {
+            role: Some(role),
+            ..UserChange::default()
+        };
+        let now = Timestamp::from_millis(2000);
+        let operator = user(Role::Clerk, Some(&["london"]))
+            .changed(&to(Role::Operator), now)
+            .unwrap();
+        assert_eq!((operator.role, &operator.stores), (Role::Operator, &None));
+        assert_eq!(operator.changed(&to(Role::Clerk), now), Err(InvalidStores::Missing));
+        let change = UserChange {
+            stores: StoresChange::These(stores(&["paris"])),
+            ..to(Role::Clerk)
+        };
+        assert_eq!(operator.changed(&change, now).unwrap().stores, Some(stores(&["paris"])));
+    }
+
+    #[test]
+    fn a_new_password_raises_its_version_also_where_time_stands_still() {
+        let before = user(Role::Admin, None);
+        let change = UserChange {
+            password: Some(SecretHash::new("other")),
+            ..UserChange::default()
+        };
+        let after = before.changed(&change, before.created_at).unwrap();
+        assert_eq!(after.password_version, before.password_version + 1);
+        let again = after
+            .changed(&UserChange::default(), Timestamp::from_millis(9000))
+            .unwrap();
+        assert_eq!(again.password_version, after.password_version);
+    }
+
+    #[test]
+    fn no_user_calls_as_a_token_does() {
+        let name = AccountName::parse("till").unwrap();
+        let token = ServiceToken::principal_of(&name).unwrap();
+        assert_eq!(token.as_str(), "token:till");
+        assert!(AccountName::parse(token.as_str()).is_err());
     }
 }

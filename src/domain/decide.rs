@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{Counted, ReorderPoint, Reserve, Resource, Set};
+use super::command::{Counted, ReorderPoint, Reserve, Resource, Set, VersionSet};
 use super::{
     Action, Change, Details, Event, EventKind, Expected, Hold, HoldChange, HoldStep, ItemChange, Level, MAX_QUANTITY,
     Movement, Origin, Request, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
@@ -69,6 +69,22 @@ pub enum Reason {
         limit: u64,
     },
     QuantityLimit,
+}
+
+impl Expected {
+    /// `current` is the version of the resource, and 0 where there is none.
+    pub fn check(&self, current: u64) -> Result<(), Reason> {
+        if let Some(expected) = self.version.filter(|expected| *expected != current) {
+            return Err(Reason::VersionMismatch { expected, current });
+        }
+        let fits = |versions: &VersionSet| versions.contains(current);
+        let is_expected = self.if_match.as_ref().is_none_or(fits);
+        if is_expected && !self.if_none_match.as_ref().is_some_and(fits) {
+            Ok(())
+        } else {
+            Err(Reason::PreconditionFailed { current })
+        }
+    }
 }
 
 pub fn decide(stock: &Stock, request: &Request, now: Timestamp) -> Result<Event, Refusal> {
@@ -168,7 +184,7 @@ impl Decision<'_> {
     fn decide(&self) -> Result<Event, Reason> {
         let found = self.stock.level(&self.request.store_id);
         self.check_exists(found.is_some())?;
-        self.check_expected(match self.request.resource {
+        self.request.expected.check(match self.request.resource {
             Resource::Level => self
                 .ground
                 .level(&self.request.store_id)
@@ -203,27 +219,6 @@ impl Decision<'_> {
             (Action::Set(_), _) => Ok(()),
             _ if !has_level => Err(Reason::NoLevel),
             _ => Ok(()),
-        }
-    }
-
-    /// `current` is 0 where there is no level.
-    fn check_expected(&self, current: u64) -> Result<(), Reason> {
-        let Expected {
-            version,
-            if_match,
-            if_none_match,
-        } = &self.request.expected;
-        if let Some(expected) = version.filter(|expected| *expected != current) {
-            return Err(Reason::VersionMismatch { expected, current });
-        }
-        let matches = if_match.as_ref().is_none_or(|versions| versions.contains(current));
-        let is_new = if_none_match
-            .as_ref()
-            .is_none_or(|versions| !versions.contains(current));
-        if matches && is_new {
-            Ok(())
-        } else {
-            Err(Reason::PreconditionFailed { current })
         }
     }
 

@@ -28,6 +28,13 @@ pub enum Entry {
     Store(Arc<Store>),
 }
 
+impl Entry {
+    /// A user that can log in and make other users.
+    pub fn governs(&self) -> bool {
+        matches!(self, Self::User(user) if user.governs())
+    }
+}
+
 /// An entry as it stands after an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use uuid::Uuid;
 
+use super::account::AccountName;
+
 /// The longest id, in Unicode scalar values.
 pub const MAX_ID_CHARS: usize = 64;
 
@@ -130,6 +132,11 @@ impl Principal {
     /// Holdfast itself, for what nobody asked for: expiries.
     pub fn system() -> Self {
         Self("system".into())
+    }
+
+    /// Somebody with a name of their own, which fits every rule of ids.
+    pub(super) fn named(name: &AccountName) -> Self {
+        Self(name.as_str().into())
     }
 }
 

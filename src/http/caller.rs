@@ -6,6 +6,7 @@ use actix_web::dev::Payload;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 
 use super::problem::{Code, Problem};
+use super::routes::Right;
 use crate::actors::new_id;
 use crate::domain::{Origin, Principal, RequestId, Rights, StoreId};
 
@@ -34,6 +35,22 @@ impl Caller {
         Self {
             origin: Origin { by, request_id },
             rights,
+        }
+    }
+
+    /// Refused where it takes another role.
+    pub fn may(&self, right: Right) -> Result<(), Problem> {
+        let role = self.rights.role();
+        match right.role() {
+            Some(needed) if role < needed => {
+                let detail = format!(
+                    "As {} you may not do this: it takes the role {}.",
+                    role.as_str(),
+                    needed.as_str()
+                );
+                Err(Problem::new(Code::Forbidden, detail))
+            }
+            _ => Ok(()),
         }
     }
 

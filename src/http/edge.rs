@@ -13,17 +13,18 @@ use actix_web::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::{Method, StatusCode, Uri};
+use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
 
-use super::caller::Caller;
+use super::caller::Identity;
 use super::connection::{Answering, Progress};
 use super::cors::{self, Ruling};
-use super::limits::{self, Limiter};
 use super::problem::{Code, Problem, shorten};
+use super::{State, access, limits};
 use crate::actors::new_id;
-use crate::domain::RequestId;
+use crate::domain::{Principal, RequestId};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -84,7 +85,7 @@ impl Drop for Running<'_> {
 /// What a thread of the service has at its door.
 pub struct Edge {
     pub gauge: Arc<Gauge>,
-    pub limiter: Arc<Limiter>,
+    pub state: Data<State>,
     /// Whose pages may use the API from a browser.
     pub origins: Vec<cors::Origin>,
 }
@@ -112,12 +113,19 @@ impl Edge {
 
     /// What goes no further than this.
     fn answer_at_once(&self, asked: &Asked, request: &ServiceRequest) -> Option<HttpResponse> {
+        if self.state.is_local && !access::is_local(request) {
+            return Some(HttpResponse::from_error(access::misdirected()));
+        }
         if let Some(response) = asked.ruling.preflight(&asked.method, request.headers()) {
             return Some(response);
         }
         let request = request.request();
-        let admitted = self.limiter.admit_address(request);
-        let admitted = admitted.and_then(|()| self.limiter.admit_principal(request, &Caller::of(request).origin.by));
+        let limiter = &self.state.limiter;
+        let admitted = limiter.admit_address(request).and_then(|()| match self.state.access {
+            // Whoever must say who they are is counted when they have.
+            Some(_) => Ok(()),
+            None => limiter.admit_principal(request, &Principal::anonymous()),
+        });
         admitted.err().map(HttpResponse::from_error)
     }
 }
@@ -188,7 +196,13 @@ async fn finish(
     if response.status().is_client_error() || response.status().is_server_error() {
         response = describe(response, uri.path(), &request_id);
     }
-    tracing::debug!(%method, path = uri.path(), status = response.status().as_u16(), request_id = request_id.as_str());
+    tracing::debug!(
+        %method,
+        path = uri.path(),
+        status = response.status().as_u16(),
+        by = principal(&response),
+        request_id = request_id.as_str()
+    );
     let (request, response) = response.into_parts();
     let mut response = response;
     let headers = response.headers_mut();
@@ -197,6 +211,14 @@ async fn finish(
     add_headers(headers, &request_id, edge.gauge.draining.load(Ordering::Acquire));
     drop(answering);
     Ok(ServiceResponse::new(request, response))
+}
+
+/// Who called, where that was proved.
+fn principal(response: &ServiceResponse) -> Option<String> {
+    let extensions = response.request().extensions();
+    extensions
+        .get::<Identity>()
+        .map(|identity| identity.principal.to_string())
 }
 
 /// The client's own id where it can stand in headers and logs, else a new one.
@@ -322,7 +344,7 @@ mod tests {
         rt::System::new().block_on(async {
             let edge = Rc::new(Edge {
                 gauge: Arc::default(),
-                limiter: Arc::default(),
+                state: Data::new(State::recovering(None, false, Arc::default())),
                 origins: Vec::new(),
             });
             let app = App::new()

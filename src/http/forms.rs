@@ -1,20 +1,22 @@
 //! How stock is shown. The answer to a write is made from its event (and, on item routes, from the item that
 //! its receipt keeps), so that a repeat under the same key gets the same answer years of changes later.
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ETAG, LOCATION};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::path::{ItemPath, LevelPath};
 use super::precondition::etag;
 use super::reservations;
+use super::tokens::{self, TokenForm};
+use super::users::{self, UserForm};
 use crate::actors::{Outcome, Told};
 use crate::domain::reservation::Line;
 use crate::domain::{
-    Change, Event, EventKind, HoldStep, Item, Level, Move, Movement, Price, Principal, RequestId, Reservation,
-    ReservationId, ReservationStatus, Resource, Sku, StoreId, Timestamp,
+    Change, Entry, EntryChange, EntryKey, Event, EventKind, HoldStep, Item, Level, Move, Movement, Price, Principal,
+    RequestId, Reservation, ReservationId, ReservationStatus, Resource, Sku, StoreId, Timestamp,
 };
 
 /// The stock of one SKU in one store.
@@ -347,6 +349,8 @@ pub fn status(resource: Resource) -> fn(&Event) -> u16 {
 pub fn status_of_kind(resource: Resource, kind: EventKind) -> u16 {
     match (kind, resource) {
         (EventKind::ItemCreated | EventKind::ReservationCreated, _) => 201,
+        (EventKind::UserCreated | EventKind::TokenCreated, _) => 201,
+        (EventKind::UserDeleted | EventKind::TokenRevoked, _) => 204,
         // On an item route, a level that a count makes is a part of its item, and nothing new by itself.
         (EventKind::LevelCreated, Resource::Level) => 201,
         _ => 200,
@@ -375,11 +379,25 @@ pub enum Body<'a> {
     Item(ItemWriteForm<'a>),
     Transfer(TransferForm<'a>),
     Reservation(ReservationWriteForm<'a>),
+    User(UserForm<'a>),
+    Token(TokenForm<'a>),
+}
+
+/// The body that shows an entry after its event.
+fn entry(change: &EntryChange) -> Option<Body<'_>> {
+    match change.entry.as_ref()? {
+        Entry::User(user) => Some(Body::User(users::form(user, change.version))),
+        Entry::Token(token) => Some(Body::Token(tokens::form(token, change.version))),
+        Entry::Store(_) => None,
+    }
 }
 
 pub fn body(outcome: &Outcome) -> Option<Body<'_>> {
     let event = &*outcome.event;
     let (seq, dry_run) = (outcome.seq, outcome.seq.is_none().then_some(true));
+    if let Some(change) = event.entries.first() {
+        return entry(change);
+    }
     if let Told::Reservation(after) = &outcome.told {
         return Some(Body::Reservation(ReservationWriteForm {
             reservation: reservation(after),
@@ -406,26 +424,46 @@ pub fn body(outcome: &Outcome) -> Option<Body<'_>> {
 
 /// Answers a write; with `minimal`, without what the client would be told, unless it has made something new.
 pub fn written(outcome: &Outcome, minimal: bool) -> HttpResponse {
-    let (is_minimal, status) = match status_of(outcome) {
-        200 if minimal && outcome.seq.is_some() => (true, 204),
-        status => (false, status),
-    };
-    let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK));
+    let mut response = response(outcome);
+    match status_of(outcome) {
+        200 if minimal && outcome.seq.is_some() => response
+            .status(StatusCode::NO_CONTENT)
+            .insert_header(("preference-applied", "return=minimal"))
+            .finish(),
+        204 => response.finish(),
+        _ => response.json(body(outcome)),
+    }
+}
+
+/// The answer to a write, but for its body.
+pub fn response(outcome: &Outcome) -> HttpResponseBuilder {
+    let status = StatusCode::from_u16(status_of(outcome)).unwrap_or(StatusCode::OK);
+    let mut response = HttpResponse::build(status);
     if outcome.seq.is_some() {
         add_resource_headers(&mut response, outcome);
     }
     if outcome.replayed.is_some() {
         response.insert_header(("idempotency-replayed", "true"));
     }
-    if is_minimal {
-        response.insert_header(("preference-applied", "return=minimal"));
-        return response.finish();
-    }
-    response.json(body(outcome))
+    response
 }
 
-fn add_resource_headers(response: &mut actix_web::HttpResponseBuilder, outcome: &Outcome) {
+fn add_entry_headers(response: &mut HttpResponseBuilder, kind: EventKind, change: &EntryChange) {
+    if change.entry.is_some() {
+        response.insert_header((ETAG, etag(change.version)));
+    }
+    match (kind, &change.key) {
+        (EventKind::UserCreated, EntryKey::User(name)) => response.insert_header((LOCATION, users::url(name))),
+        (EventKind::TokenCreated, EntryKey::Token(id)) => response.insert_header((LOCATION, tokens::url(id))),
+        _ => response,
+    };
+}
+
+fn add_resource_headers(response: &mut HttpResponseBuilder, outcome: &Outcome) {
     let event = &*outcome.event;
+    if let Some(change) = event.entries.first() {
+        return add_entry_headers(response, event.kind, change);
+    }
     let Some(change) = event.changes.first() else { return };
     let version = match &outcome.told {
         Told::Item(item) => Some(item.version),

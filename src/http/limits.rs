@@ -84,7 +84,7 @@ impl Limiter {
         let Some(logins) = &self.logins else { return Ok(()) };
         let address = self.client(request);
         logins.by_address.take(request, &address)?;
-        let name = Arc::from(name);
+        let name = name_key(name);
         match logins.is_known(&name, address) {
             true => Ok(()),
             false => logins.by_name.take(request, &name),
@@ -94,7 +94,7 @@ impl Limiter {
     /// Remembers that somebody has proved to be who they say.
     pub fn note_login(&self, request: &HttpRequest, name: &str) {
         if let Some(logins) = &self.logins {
-            logins.note(name.into(), self.client(request));
+            logins.note(name_key(name), self.client(request));
         }
     }
 
@@ -125,6 +125,14 @@ pub async fn keep_small(limiter: Weak<Limiter>) {
         tokio::time::sleep(MINUTE).await;
     }
 }
+
+/// What is longer is nobody's name, and must not fill the memory.
+fn name_key(name: &str) -> Arc<str> {
+    let end = name.char_indices().nth(MAX_NAME).map_or(name.len(), |(end, _)| end);
+    name[..end].into()
+}
+
+const MAX_NAME: usize = 64;
 
 /// Whoever watches the service must see it while others are too many.
 fn is_probe(request: &HttpRequest) -> bool {

@@ -3,8 +3,10 @@
 //! `routes.rs` is the table of every URL. A handler parses (by extractors, which refuse what does not
 //! fit), sends, and shapes; every error becomes a [`problem::Problem`] and is written by `edge.rs`.
 
+pub mod access;
 pub mod address;
 mod advice;
+mod auth;
 mod batch;
 mod bodies;
 pub mod body;
@@ -13,6 +15,7 @@ pub mod connection;
 pub mod cors;
 mod cursor;
 pub mod edge;
+mod entries;
 mod events;
 pub mod forms;
 mod health;
@@ -32,7 +35,9 @@ mod reservations;
 mod root;
 pub mod routes;
 mod schemas;
+mod tokens;
 mod transfers;
+mod users;
 mod write;
 
 use std::sync::{Arc, OnceLock};
@@ -41,20 +46,33 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use crate::actors::Inventory;
+use crate::credentials::password::Hasher;
+use access::Access;
+use limits::Limiter;
 use problem::{Code, Problem};
 
 /// What the handlers share.
 pub struct State {
     inventory: OnceLock<Arc<Inventory>>,
+    /// None where nobody must log in.
+    pub access: Option<Access>,
+    /// Whoever calls must do it by a name that only this machine has.
+    pub is_local: bool,
+    pub limiter: Arc<Limiter>,
+    hasher: Hasher,
     started: Instant,
     stopping: watch::Sender<bool>,
 }
 
 impl State {
     /// Without stock as yet: it answers health probes, and refuses the rest, until [`State::serve`].
-    pub fn recovering() -> Self {
+    pub fn recovering(access: Option<Access>, is_local: bool, limiter: Arc<Limiter>) -> Self {
         Self {
             inventory: OnceLock::new(),
+            access,
+            is_local,
+            limiter,
+            hasher: Hasher::new(),
             started: Instant::now(),
             stopping: watch::Sender::new(false),
         }
@@ -75,6 +93,13 @@ impl State {
         if self.inventory.set(inventory).is_err() {
             tracing::error!("stock was to be served twice; the first is kept");
         }
+    }
+
+    fn access(&self) -> Result<&Access, Problem> {
+        let detail = "Nobody must log in here: send requests without a token. The operator can turn authentication on.";
+        self.access
+            .as_ref()
+            .ok_or_else(|| Problem::new(Code::Forbidden, detail))
     }
 
     fn inventory(&self) -> Result<&Arc<Inventory>, Problem> {

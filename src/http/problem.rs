@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::forms;
 use crate::actors::ExecuteError;
+use crate::credentials::password::HashFailed;
 use crate::domain::joint::{JointRefusal, LineFault, LineRefusal};
 use crate::domain::{
     MAX_QUANTITY, Reason, Refusal, RequestId, Reservation, ReservationId, ReservationStatus, Resource, Timestamp,
@@ -94,7 +95,7 @@ impl Code {
             Self::QuantityLimit => ("quantity_limit", 409, "The quantity would pass 2^53 - 1"),
             Self::AlreadyExists => ("already_exists", 409, "It exists already"),
             Self::ReservationNotActive => ("reservation_not_active", 409, "The reservation does not hold that"),
-            Self::InUse => ("in_use", 409, "It still has stock or holds"),
+            Self::InUse => ("in_use", 409, "It is still in use"),
             Self::QuotaExceeded => ("quota_exceeded", 409, "The caller holds as much as it may"),
             Self::RequestInFlight => (
                 "request_in_flight",
@@ -317,6 +318,12 @@ impl From<ExecuteError> for Problem {
             }
             ExecuteError::Journal(error) => error.into(),
         }
+    }
+}
+
+impl From<HashFailed> for Problem {
+    fn from(error: HashFailed) -> Self {
+        Self::internal(&error)
     }
 }
 

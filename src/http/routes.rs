@@ -1,15 +1,23 @@
 //! Every URL that the service answers: start here.
 
+use std::rc::Rc;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::ALLOW;
-use actix_web::middleware::Compress;
-use actix_web::web::{ServiceConfig, resource, route, to};
-use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route, guard};
+use actix_web::middleware::{Compress, Next, from_fn};
+use actix_web::web::{Data, ServiceConfig, resource, route, to};
+use actix_web::{Error, FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route, guard};
 
 use super::openapi::doc::Doc;
 use super::openapi::docs;
 use super::problem::{Code, Problem};
-use super::{batch, edge, events, health, items, levels, openapi, operations, pages, reservations, root, transfers};
+use super::{
+    State, access, auth, batch, edge, events, health, items, levels, openapi, operations, pages, reservations, root,
+    tokens, transfers, users,
+};
+use crate::domain::Role;
 
 const LEVELS: &str = "/api/inventory/stores/{storeId}/inventory";
 const LEVEL: &str = "/api/inventory/stores/{storeId}/inventory/{sku}";
@@ -55,6 +63,19 @@ pub enum Right {
     Operate,
     /// To change who may do what, and what there is to be sold.
     Administer,
+}
+
+impl Right {
+    /// The least role that has it.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Self::Open => None,
+            Self::Read => Some(Role::Viewer),
+            Self::Move => Some(Role::Clerk),
+            Self::Operate => Some(Role::Operator),
+            Self::Administer => Some(Role::Admin),
+        }
+    }
 }
 
 fn at(path: &'static str) -> Resource {
@@ -127,6 +148,15 @@ impl Resource {
         F::Output: Responder + 'static,
     {
         self.on(Method::POST, does, handler, doc)
+    }
+
+    fn delete<F, A>(self, does: &'static str, handler: F, doc: fn() -> Doc) -> Self
+    where
+        F: Handler<A>,
+        A: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::DELETE, does, handler, doc)
     }
 
     fn put<F, A>(self, does: &'static str, handler: F, doc: fn() -> Doc) -> Self
@@ -235,6 +265,38 @@ pub fn table() -> Vec<Resource> {
             operations::get,
             docs::operation,
         ),
+        at("/api/auth/login")
+            .post("logs in: a token for a password", auth::login, docs::login)
+            .needs(Right::Open),
+        at("/api/auth/register")
+            .post("makes a user", auth::register, docs::register)
+            .needs(Right::Open),
+        at("/api/users")
+            .get("users, paged", users::list, docs::users)
+            .needs(Right::Administer)
+            .compressed(),
+        at("/api/users/{username}")
+            .get("one user, with its ETag", users::get, docs::user)
+            .needs(Right::Administer)
+            .put("changes a user", users::change, docs::change_user)
+            .needs(Right::Administer)
+            .delete("deletes a user", users::delete, docs::delete_user)
+            .needs(Right::Administer),
+        at("/api/tokens")
+            .get("service tokens, oldest first, paged", tokens::list, docs::tokens)
+            .needs(Right::Administer)
+            .post(
+                "makes a service token, and shows it once",
+                tokens::create,
+                docs::create_token,
+            )
+            .needs(Right::Administer)
+            .compressed_reads(),
+        at("/api/tokens/{id}")
+            .get("one service token, with its ETag", tokens::get, docs::token)
+            .needs(Right::Administer)
+            .delete("revokes a service token", tokens::revoke, docs::revoke_token)
+            .needs(Right::Administer),
         at("/api/health")
             .get("that it is there, and since when", health::live, docs::health)
             .needs(Right::Open),
@@ -268,7 +330,7 @@ pub fn table() -> Vec<Resource> {
     ]
 }
 
-pub fn configure(config: &mut ServiceConfig) {
+pub fn configure(config: &mut ServiceConfig, state: &Data<State>) {
     for entry in table() {
         let Resource {
             path,
@@ -276,6 +338,14 @@ pub fn configure(config: &mut ServiceConfig) {
             routes,
             compressed,
         } = entry;
+        let needs: Rc<[(Method, Right)]> = methods
+            .iter()
+            .map(|entry| (entry.method.clone(), entry.right))
+            .collect();
+        let gate = Gate {
+            state: state.clone(),
+            needs,
+        };
         let mut allowed: Vec<&str> = methods.iter().map(|entry| entry.method.as_str()).collect();
         if allowed.contains(&"GET") {
             allowed.push("HEAD");
@@ -287,13 +357,40 @@ pub fn configure(config: &mut ServiceConfig) {
         let (reads, others): (Vec<_>, Vec<_>) = routes.into_iter().partition(|(method, _)| is_apart(method));
         if !reads.is_empty() {
             let reads = serving(path, reads).guard(guard::fn_guard(move |context| is_read(&context.head().method)));
-            config.service(reads.wrap_fn(edge::spare_small).wrap(Compress::default()));
+            gate.guard(config, reads.wrap_fn(edge::spare_small).wrap(Compress::default()));
         }
         let resource = serving(path, others).default_service(refused(allowed));
         match compressed {
-            Compressed::All => config.service(resource.wrap_fn(edge::spare_small).wrap(Compress::default())),
-            Compressed::None | Compressed::Reads => config.service(resource),
+            Compressed::All => gate.guard(config, resource.wrap_fn(edge::spare_small).wrap(Compress::default())),
+            Compressed::None | Compressed::Reads => gate.guard(config, resource),
+        }
+    }
+}
+
+/// What stands before a resource: nothing where nobody must log in, or everybody may ask.
+struct Gate {
+    state: Data<State>,
+    needs: Rc<[(Method, Right)]>,
+}
+
+impl Gate {
+    fn guard<T, B>(&self, config: &mut ServiceConfig, resource: actix_web::Resource<T>)
+    where
+        T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<B>, Error = Error, InitError = ()>
+            + 'static,
+        B: MessageBody + 'static,
+    {
+        let is_open = self.needs.iter().all(|(_, right)| *right == Right::Open);
+        if self.state.access.is_none() || is_open {
+            config.service(resource);
+            return;
+        }
+        let (state, needs) = (self.state.clone(), self.needs.clone());
+        let admit = move |request: ServiceRequest, next: Next<B>| {
+            let (state, needs) = (state.clone(), needs.clone());
+            async move { access::admit(&state, &needs, request, next).await }
         };
+        config.service(resource.wrap(from_fn(admit)));
     }
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
+use crate::domain::account::{AccountName, Role};
 use crate::domain::item::Currency;
 use crate::domain::{
     EventKind, Movement, Price, Principal, RequestId, ReservationId, ReservationStatus, Sku, StoreId, Timestamp,
@@ -28,7 +29,23 @@ schemas! {
     Sku => id("What is stocked", "85123A"),
     StoreId => id("Where it is stocked", "london"),
     ReservationId => id("A reservation", "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a"),
-    Principal => id("Who called; `anonymous` without authentication, `system` for expiries", "anonymous"),
+    Principal => id(
+        "Who called: a username, `token:NAME` of a service token, `anonymous` where nobody must log in, `system` for expiries",
+        "anna",
+    ),
+    AccountName => json!({
+        "type": "string",
+        "description": "1 to 64 ASCII letters, digits, `.`, `_`, `-`, `@` and `+`, case-sensitive.",
+        "minLength": 1,
+        "maxLength": 64,
+        "pattern": "^[A-Za-z0-9._@+-]+$",
+        "examples": ["anna"],
+    }),
+    Role => json!({
+        "type": "string",
+        "enum": Role::ALL,
+        "description": "Each may do what those before it may: a `viewer` reads; a `clerk` moves stock in its stores; an `operator` in all stores, and runs sync and imports; an `admin` also keeps users, service tokens, stores and products.",
+    }),
     RequestId => json!({
         "type": "string",
         "description": "Ties an event to its request: the client's `X-Request-Id`, or one that the service made.",

@@ -23,6 +23,7 @@ mod lifecycle;
 mod lists;
 mod log;
 mod movements;
+mod quotas;
 mod replies;
 mod reservation_lists;
 mod reservations;

@@ -2,13 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
+use super::doc::Doc;
 use super::problems;
 use super::schemas::Schemas;
+use crate::domain::account::AccountName;
 use crate::domain::{Movement, ReservationId, ReservationStatus, Sku, StoreId, Timestamp};
 use crate::http::forms::ReservationForm;
 use crate::http::idempotency::KEY_PATTERN;
 use crate::http::problem::{Code, Form};
 use crate::http::query::{Kind, Parameter};
+use crate::http::routes::Right;
 
 /// What stands in a path, by its name there.
 pub fn path(name: &str, schemas: &mut Schemas) -> Value {
@@ -27,6 +30,12 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
             "The reservation, percent-encoded.",
             schemas.form::<ReservationId>(),
             "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a",
+        ),
+        "username" => ("The user.", schemas.form::<AccountName>(), "anna"),
+        "id" => (
+            "The id of the service token.",
+            json!({"type": "string"}),
+            "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c",
         ),
         "code" => {
             let codes = Code::ALL.map(Code::as_str);
@@ -48,6 +57,31 @@ pub fn example_path(path: &str) -> String {
         .replace("{reservationId}", "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a")
         .replace("{code}", "insufficient_stock")
         .replace("{key}", "cart-7")
+        .replace("{username}", "anna")
+        .replace("{id}", "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c")
+}
+
+const BEARER: &str = "bearer";
+
+pub fn security_schemes() -> Value {
+    json!({BEARER: {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of `POST /api/auth/login`, or a service token of `POST /api/tokens`. The role that an operation \
+                        needs stands beside its scheme; roles above it will do as well.",
+    }})
+}
+
+/// What an operation asks of its caller: the least role, or nothing. An empty object says that it also goes without.
+pub fn security(doc: &Doc, right: Right, is_guarded: bool) -> Value {
+    match right.role() {
+        Some(role) if is_guarded => json!([{BEARER: [role]}]),
+        Some(role) => json!([{}, {BEARER: [role]}]),
+        // Open to anybody, but not the same to everybody.
+        None if doc.codes.contains(&Code::Unauthenticated) && doc.id != "login" => json!([{}, {BEARER: []}]),
+        None => json!([]),
+    }
 }
 
 fn key() -> Value {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::schemas::Schemas;
 use crate::http::problem::Code;
 use crate::http::query::Parameter;
+use crate::http::routes::Right;
 
 /// Makes a reference to a schema, which is thereby in the document.
 type Reference = fn(&mut Schemas) -> Value;
@@ -160,6 +161,15 @@ impl Doc {
         self.headers.push("If-None-Match");
         let about = "You have this version already.";
         self.answers_with(304, about, &["ETag"], Vec::new())
+    }
+
+    /// What every operation refuses that asks who calls. Reads show each caller what it may see, and nothing of the rest.
+    pub fn needing(self, right: Right) -> Self {
+        match right {
+            Right::Open => self,
+            Right::Read => self.refuses(&[Code::Unauthenticated]),
+            Right::Move | Right::Operate | Right::Administer => self.refuses(&[Code::Unauthenticated, Code::Forbidden]),
+        }
     }
 
     pub fn refuses(mut self, codes: &[Code]) -> Self {

@@ -196,6 +196,35 @@ pub fn operation() -> Value {
     })
 }
 
+pub fn login() -> Value {
+    json!({
+        "token": "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.…",
+        "expiresAt": AT,
+        "user": {"username": "anna", "role": "clerk", "stores": ["london"]},
+    })
+}
+
+pub fn user() -> Value {
+    json!({
+        "username": "ben", "role": "clerk", "stores": ["london"], "disabled": false, "version": 1, "createdAt": AT,
+        "updatedAt": AT,
+    })
+}
+
+pub fn service_token() -> Value {
+    json!({
+        "id": "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c", "name": "till-7", "role": "clerk", "stores": ["london"],
+        "version": 1, "createdAt": AT, "createdBy": "anna",
+    })
+}
+
+pub fn new_service_token() -> Value {
+    with(
+        service_token(),
+        json!({"token": "hf_01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c_…"}),
+    )
+}
+
 pub fn health() -> Value {
     json!({"status": "ok", "uptimeSeconds": 3600, "timestamp": AT, "version": env!("CARGO_PKG_VERSION")})
 }

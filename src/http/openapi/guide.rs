@@ -19,8 +19,27 @@ pub const CHAPTERS: &[Chapter] = &[
                else can take that stock meanwhile: nothing is ever sold twice. To sell what you hold, release it and \
                take it with an adjust of type `SALE` (a batch does both in one request, one after the other; a single \
                step for it is not there yet).\n\n\
-               There is no authentication yet, so all callers are one: \"your own\" reservations are those of everybody \
-               who can reach the service. Release by `reservationId` rather than by quantity.",
+               Reservations and idempotency keys belong to who made them: a user, or a service token by its name. Where \
+               nobody must log in, all callers are one, and \"your own\" reservations are those of everybody who can reach \
+               the service: release by `reservationId` rather than by quantity.",
+    },
+    Chapter {
+        id: "access",
+        title: "Logging in",
+        text: "Where the operator has turned authentication on, every request needs a token but those that are marked as \
+               open. Ask for one: `POST /api/auth/login` with `{\"username\": \"anna\", \"password\": \"…\"}`. The answer has \
+               `token` and `expiresAt`; send the token with each request, as `Authorization: Bearer TOKEN`, and log in \
+               again when it is over. Machines take a service token instead, which an admin makes at `POST /api/tokens` and \
+               revokes when it is no longer wanted.\n\n\
+               A `viewer` reads; a `clerk` also moves stock in its `stores`; an `operator` does in all stores, and runs sync and \
+               imports; an `admin` also keeps users, service tokens, stores and products. A viewer or clerk with a list \
+               of `stores` neither sees nor changes anything of others. A change of a user counts from its next request \
+               on. 401 `unauthenticated` is the same for every token that is not good, 403 `forbidden` says that the role or the store \
+               is not the caller's.\n\n\
+               The first admin is made with `holdfast user add`, or with the setup token that a start without any admin \
+               prints to the terminal: `POST /api/auth/register` with `username`, `password` and `setupToken`. Without \
+               authentication the service answers only to `localhost`, `127.0.0.1` and `[::1]`; by other names it is 421 \
+               `misdirected_request`.",
     },
     Chapter {
         id: "retries",

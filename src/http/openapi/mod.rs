@@ -13,37 +13,52 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use actix_web::http::header::ContentType;
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 use super::problem::{Code, Problem};
 use super::query::Query;
-use super::routes;
+use super::{State, routes};
 use doc::{Answer, Content, Doc};
 use schemas::Schemas;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(make);
-static BYTES: LazyLock<Bytes> = LazyLock::new(|| DOCUMENT.to_string().into());
+/// Where callers must log in, and where they need not.
+static GUARDED: LazyLock<Document> = LazyLock::new(|| Document::new(make(true)));
+static OPEN: LazyLock<Document> = LazyLock::new(|| Document::new(make(false)));
+
+pub struct Document {
+    pub value: Value,
+    bytes: Bytes,
+}
+
+impl Document {
+    fn new(value: Value) -> Self {
+        let bytes = value.to_string().into();
+        Self { value, bytes }
+    }
+}
 
 /// `GET /api/openapi.json`
-pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn get(state: Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     Query::none(&request)?;
     Ok(HttpResponse::Ok()
         .insert_header(ContentType::json())
-        .body(BYTES.clone()))
+        .body(document(&state).bytes.clone()))
 }
 
-pub fn document() -> &'static Value {
-    &DOCUMENT
+pub fn document(state: &State) -> &'static Document {
+    if state.access.is_some() { &GUARDED } else { &OPEN }
 }
 
-fn make() -> Value {
+fn make(is_guarded: bool) -> Value {
     let mut schemas = Schemas::new();
     let mut paths = Map::new();
     for resource in routes::table() {
         let methods = resource.methods.iter().map(|entry| {
-            let operation = operation(&(entry.doc)(), entry.does, resource.path, &mut schemas);
+            let doc = (entry.doc)().needing(entry.right);
+            let mut operation = operation(&doc, entry.does, resource.path, &mut schemas);
+            operation["security"] = common::security(&doc, entry.right, is_guarded);
             (entry.method.as_str().to_lowercase(), operation)
         });
         let mut item: Map<String, Value> = methods.collect();
@@ -76,6 +91,7 @@ fn make() -> Value {
             "parameters": common::parameters(),
             "headers": common::headers(),
             "schemas": schemas.into_components(),
+            "securitySchemes": common::security_schemes(),
         },
     })
 }

@@ -1,24 +1,27 @@
 //! The OpenAPI document as a page: each operation with its parameters, body, answers and problems.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value};
 
 use super::html::{code, escape, inline, page, paragraphs, table};
 use super::start;
+use crate::http::State;
 use crate::http::openapi::doc::HTML;
 use crate::http::openapi::{document, guide};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 
-static PAGE: LazyLock<Bytes> = LazyLock::new(|| render(document()).into());
+/// It says the same whether or not callers must log in.
+static PAGE: OnceLock<Bytes> = OnceLock::new();
 
 /// `GET /api/docs`
-pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn get(state: Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     Query::none(&request)?;
-    Ok(super::guarded().content_type(HTML).body(PAGE.clone()))
+    let page = PAGE.get_or_init(|| render(&document(&state).value).into());
+    Ok(super::guarded().content_type(HTML).body(page.clone()))
 }
 
 /// An operation and where it is found.
@@ -128,16 +131,30 @@ fn route(document: &Value, operation: &Operation) -> String {
     let about = operation.about;
     format!(
         "<article aria-labelledby=\"{id}\">\n<h3 id=\"{id}\"><span class=\"method\">{method}</span> \
-         <code>{path}</code></h3>\n<p><strong>{summary}.</strong></p>\n{description}{parameters}{body}{answers}</article>\n",
+         <code>{path}</code></h3>\n<p><strong>{summary}.</strong> {access}</p>\n{description}{parameters}{body}{answers}</article>\n",
         id = escape(text(&about["operationId"])),
         method = escape(&operation.method),
         path = escape(operation.path),
         summary = inline(text(&about["summary"])),
+        access = access(about),
         description = paragraphs(text(&about["description"])),
         parameters = parameters(operation),
         body = body(document, about),
         answers = answers(about),
     )
+}
+
+/// Whose token an operation needs, where callers must log in.
+fn access(about: &Value) -> String {
+    let roles = entries(&about["security"]).flat_map(|scheme| entries(&scheme["bearer"]));
+    match roles.map(text).next() {
+        Some("viewer") => "With authentication: any token.".to_owned(),
+        Some(role) => format!(
+            "With authentication: a token with the role <code>{}</code>, or one above it.",
+            escape(role)
+        ),
+        None => "Open to everybody.".to_owned(),
+    }
 }
 
 fn parameters(operation: &Operation) -> String {

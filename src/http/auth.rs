@@ -1,0 +1,233 @@
+//! Logging in, and how users come to be.
+
+use actix_web::http::header::USER_AGENT;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::MutexGuard;
+use validator::Validate;
+
+use super::access::{self, Access, unauthenticated};
+use super::bodies::present;
+use super::caller::Caller;
+use super::entries::{self, Hidden};
+use super::idempotency::KEY_PATTERN;
+use super::problem::{Code, Problem, shorten};
+use super::routes::Right;
+use super::users::{self, check_password, check_stores};
+use super::write::{self, Answer};
+use super::{State, body, forms};
+use crate::credentials::Secret;
+use crate::credentials::password::{MAX_BYTES, MIN_CHARS};
+use crate::domain::account::{AccountName, Role, User};
+use crate::domain::{Entry, EntryKey, EventKind, StoreId, Timestamp};
+use crate::journal::EntryView;
+
+/// Who wants to log in.
+#[derive(Deserialize, JsonSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoginBody {
+    pub username: String,
+    #[schemars(with = "String")]
+    pub password: Hidden,
+}
+
+/// A login.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Login")]
+pub struct LoginForm<'a> {
+    /// To be sent with every request: `Authorization: Bearer TOKEN`.
+    token: &'a str,
+    /// From then on it is worth nothing: log in again.
+    expires_at: Timestamp,
+    user: WhoForm<'a>,
+}
+
+/// Who has logged in.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LoggedIn")]
+struct WhoForm<'a> {
+    username: &'a AccountName,
+    role: Role,
+    /// The stores to which it is narrowed; left out where it works in all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stores: Option<&'a [StoreId]>,
+}
+
+/// A user that is to be made.
+#[derive(Deserialize, JsonSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RegisterBody {
+    pub username: AccountName,
+    /// 12 characters or more.
+    #[schemars(with = "String", length(min = MIN_CHARS, max = MAX_BYTES))]
+    pub password: Hidden,
+    /// What a first start printed to its terminal: makes the first admin, once.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<String>")]
+    pub setup_token: Option<Hidden>,
+    /// An admin's to give; a viewer where it is left out.
+    #[serde(default, deserialize_with = "present")]
+    pub role: Option<Role>,
+    /// 1 to 1000 stores. A clerk must have a list, an operator or admin has none.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub stores: Option<Vec<StoreId>>,
+    /// As the `Idempotency-Key` header.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
+    pub idempotency_key: Option<String>,
+}
+
+impl RegisterBody {
+    /// The first admin has its role from the setup token.
+    fn role(&self) -> Role {
+        let default = if self.setup_token.is_some() {
+            Role::Admin
+        } else {
+            Role::Viewer
+        };
+        self.role.unwrap_or(default)
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        check_password(&self.password)?;
+        if self.setup_token.is_some() && self.role() != Role::Admin {
+            return Err(Problem::invalid(
+                "role",
+                "must be admin, or left out, with a setupToken",
+            ));
+        }
+        check_stores(self.role(), self.stores.as_deref())
+    }
+}
+
+/// `POST /api/auth/login`
+pub async fn login(state: Data<State>, request: HttpRequest, payload: Payload) -> Answer {
+    let bytes = write::read(&request, payload).await?;
+    let asked: LoginBody = body::parse(&request, &bytes)?;
+    let access = state.access()?;
+    state.limiter.admit_login(&request, &asked.username)?;
+    let user = find(&state, &asked.username).await?;
+    let kept = user.as_ref().map(|user| user.password.clone());
+    let is_right = state.hasher.verify(asked.password.secret(), kept).await?;
+    let Some(user) = user.filter(|user| is_right && !user.disabled) else {
+        let agent = request
+            .headers()
+            .get(USER_AGENT)
+            .map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+        let agent = shorten(agent.as_deref().unwrap_or_default());
+        tracing::info!(username = shorten(&asked.username), agent, "a login was refused");
+        return Err(unauthenticated());
+    };
+    state.limiter.note_login(&request, &asked.username);
+    let signed = access.keys.sign(&user, state.inventory()?.now());
+    let (token, expires_at) = signed.map_err(|error| Problem::internal(&error))?;
+    tracing::info!(user = user.username.as_str(), "a user has logged in");
+    Ok(HttpResponse::Ok().json(LoginForm {
+        token: token.expose(),
+        expires_at,
+        user: WhoForm {
+            username: &user.username,
+            role: user.role,
+            stores: user.stores.as_deref(),
+        },
+    }))
+}
+
+/// The user of this name, which need not be one at all: that would be told by how long the answer takes.
+async fn find(state: &State, username: &str) -> Result<Option<User>, Problem> {
+    let Ok(name) = AccountName::parse(username) else {
+        return Ok(None);
+    };
+    let found = state.inventory()?.journal().entry(&EntryKey::User(name)).await?;
+    Ok(found.as_ref().and_then(users::user_of).cloned())
+}
+
+/// `POST /api/auth/register`
+pub async fn register(state: Data<State>, request: HttpRequest, payload: Payload) -> Answer {
+    let caller = registrant(&state, &request).await?;
+    let bytes = write::read(&request, payload).await?;
+    write::refuse_preconditions(&request)?;
+    let asked: RegisterBody = body::parse(&request, &bytes)?;
+    asked.check()?;
+    if caller.is_none() {
+        state.limiter.admit_login(&request, asked.username.as_str())?;
+    }
+    let mut setup = permit(&state, caller.as_ref(), &asked).await?;
+    let caller = caller.unwrap_or_else(|| Caller::of(&request));
+    let (name, by) = (asked.username.clone(), caller.origin.by.clone());
+    let key = EntryKey::User(name.clone());
+    let write = entries::write(&request, &bytes, asked.idempotency_key.as_deref(), caller, key)?;
+    let password = state.hasher.hash(asked.password.secret()).await?;
+    let (role, stores) = (asked.role(), &asked.stores);
+    let decide = |found: Option<&EntryView>, now| {
+        if found.is_some() {
+            let detail = format!("There is a user {name:?} already.");
+            return Err(Problem::new(Code::AlreadyExists, detail));
+        }
+        let user = User::new(name.clone(), password.clone(), role, stores.clone(), now);
+        let user = user.map_err(users::of_stores)?;
+        Ok::<_, Problem>((EventKind::UserCreated, Some(Entry::User(user.into()))))
+    };
+    let outcome = state.inventory()?.change_entry(write, decide).await?;
+    if let Some(setup) = &mut setup {
+        **setup = None;
+    }
+    state.check_replay(&outcome, asked.password.secret()).await?;
+    if outcome.replayed.is_none() {
+        tracing::info!(
+            user = name.as_str(),
+            role = role.as_str(),
+            by = by.as_str(),
+            "a user was made"
+        );
+    }
+    Ok(forms::written(&outcome, false))
+}
+
+/// Who makes the user, where it is known; everybody may do everything where nobody must log in.
+async fn registrant(state: &State, request: &HttpRequest) -> Result<Option<Caller>, Problem> {
+    if state.access.is_some() && !access::is_given(request.headers()) {
+        return Ok(None);
+    }
+    if let Some(identity) = state.identify(request.headers()).await? {
+        request.extensions_mut().insert(identity);
+    }
+    Ok(Some(Caller::of(request)))
+}
+
+type Setup<'a> = MutexGuard<'a, Option<Secret>>;
+
+/// Whether the user may be made: with the setup token, which is then held until that is done; by an admin; or by anyone,
+/// as a viewer, where registration is open.
+async fn permit<'a>(
+    state: &'a State,
+    caller: Option<&Caller>,
+    asked: &RegisterBody,
+) -> Result<Option<Setup<'a>>, Problem> {
+    match (&state.access, &asked.setup_token, caller) {
+        (Some(access), Some(given), _) => Ok(Some(first(state, access, given).await?)),
+        (None, Some(_), _) => Err(unauthenticated()),
+        (_, None, Some(caller)) => caller.may(Right::Administer).map(|()| None),
+        (Some(access), None, None) if access.open_registration => {
+            let is_plain = asked.role() == Role::Viewer && asked.stores.is_none();
+            let detail =
+                "Whoever registers becomes a viewer of all stores: only an admin gives another role, or stores.";
+            let refused = || Problem::new(Code::Forbidden, detail);
+            is_plain.then_some(None).ok_or_else(refused)
+        }
+        (_, None, None) => Err(unauthenticated()),
+    }
+}
+
+/// A setup token is worth nothing any more as soon as there is an admin, however that was made.
+async fn first<'a>(state: &State, access: &'a Access, given: &Hidden) -> Result<Setup<'a>, Problem> {
+    let setup = access.setup(given.expose()).await?;
+    match state.inventory()?.has_admin().await? {
+        true => Err(unauthenticated()),
+        false => Ok(setup),
+    }
+}
