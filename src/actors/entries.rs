@@ -137,7 +137,7 @@ pub async fn first(
 }
 
 impl EntryWrite {
-    fn event(&self, kind: EventKind, entry: Option<Entry>, version: u64, now: Timestamp) -> Event {
+    pub fn event(&self, kind: EventKind, entry: Option<Entry>, version: u64, now: Timestamp) -> Event {
         Event {
             kind,
             at: now,

@@ -15,7 +15,7 @@ use anyhow::{Context, bail, ensure};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -36,6 +36,8 @@ pub struct Service {
     host: String,
     port: u16,
     authority: HeaderValue,
+    /// Who asks, where one must log in.
+    authorization: Option<HeaderValue>,
     /// The path in front of `/api`, for a service behind a proxy; without a slash at its end.
     prefix: String,
 }
@@ -101,6 +103,7 @@ impl Service {
                 .to_owned(),
             port: authority.port_u16().unwrap_or(80),
             authority: HeaderValue::from_str(authority.as_str())?,
+            authorization: authorization()?,
             prefix: uri.path().trim_end_matches('/').to_owned(),
         })
     }
@@ -163,11 +166,29 @@ impl Service {
         if !call.body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
         if let Some(key) = &call.key {
             headers.insert(IDEMPOTENCY_KEY, key.clone());
         }
         request
     }
+}
+
+/// The token comes by the environment: arguments are seen by everybody on the machine.
+fn authorization() -> anyhow::Result<Option<HeaderValue>> {
+    let Some(token) = std::env::var_os("HOLDFAST_TOKEN") else {
+        return Ok(None);
+    };
+    let value = token
+        .to_str()
+        .map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
+    let Some(Ok(mut value)) = value else {
+        bail!("what HOLDFAST_TOKEN holds is no token");
+    };
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 impl Call {

@@ -8,6 +8,7 @@ mod folder;
 mod import;
 mod retry;
 mod serve;
+mod user;
 mod verify;
 
 use std::process::ExitCode;
@@ -28,13 +29,15 @@ pub struct Cli {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     /// Runs the service (also without a command)
-    Serve(Config),
+    Serve(Box<Config>),
     /// Proves a data folder whole
     Verify(verify::VerifyArgs),
     /// Brings stock in from CSV, NDJSON, or the JSON files of older Node services
     Import(import::ImportArgs),
     /// Writes stock, events or movements to a file of CSV or NDJSON
     Export(export::ExportArgs),
+    /// Makes, shows and changes users
+    User(user::UserArgs),
     /// Measures a running service, or replays invoices against it and checks its books
     Bench(bench::BenchArgs),
 }
@@ -47,6 +50,7 @@ impl Cli {
             Some(Command::Verify(args)) => verify::run(&args),
             Some(Command::Import(args)) => import::run(&args),
             Some(Command::Export(args)) => export::run(&args),
+            Some(Command::User(args)) => user::run(args),
             Some(Command::Bench(args)) => bench::run(args),
         };
         result.unwrap_or_else(|error| {

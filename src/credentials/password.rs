@@ -113,14 +113,16 @@ pub struct Hasher {
     places: Semaphore,
 }
 
-impl Hasher {
-    pub fn new() -> Self {
+impl Default for Hasher {
+    fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             places: Semaphore::new(cores),
         }
     }
+}
 
+impl Hasher {
     pub async fn hash(&self, password: Secret) -> Result<SecretHash, HashFailed> {
         self.run(move || hash(&password)).await
     }

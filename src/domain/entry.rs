@@ -29,6 +29,13 @@ pub enum Entry {
 }
 
 impl Entry {
+    pub fn as_user(&self) -> Option<&User> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Token(_) | Self::Store(_) => None,
+        }
+    }
+
     /// A user that can log in and make other users.
     pub fn governs(&self) -> bool {
         matches!(self, Self::User(user) if user.governs())

@@ -79,7 +79,7 @@ impl Access {
         let now = inventory.now();
         let known = self.known.get(&digest).map(|known| known.clone());
         if let Some(known) = known
-            && !known.expires_at.is_some_and(|at| at <= now)
+            && known.expires_at.is_none_or(|at| at > now)
             && let Some(view) = inventory.journal().entry(&known.key).await?
             && view.version == known.version
         {

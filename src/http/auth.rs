@@ -143,7 +143,7 @@ async fn find(state: &State, username: &str) -> Result<Option<User>, Problem> {
         return Ok(None);
     };
     let found = state.inventory()?.journal().entry(&EntryKey::User(name)).await?;
-    Ok(found.as_ref().and_then(users::user_of).cloned())
+    Ok(found.and_then(|view| view.entry.as_user().cloned()))
 }
 
 /// `POST /api/auth/register`

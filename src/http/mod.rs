@@ -72,7 +72,7 @@ impl State {
             access,
             is_local,
             limiter,
-            hasher: Hasher::new(),
+            hasher: Hasher::default(),
             started: Instant::now(),
             stopping: watch::Sender::new(false),
         }

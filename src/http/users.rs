@@ -123,7 +123,7 @@ pub async fn list(state: Data<State>, request: HttpRequest, caller: Caller) -> A
     let found = journal.entries(EntryKind::User, after.as_ref(), limit + 1).await?;
     let users = found
         .into_iter()
-        .filter_map(|(_, view)| Some((user_of(&view)?.clone(), view.version)));
+        .filter_map(|(_, view)| Some((view.entry.as_user()?.clone(), view.version)));
     let page = Page::of(users.collect(), limit, &["users"], |(user, _)| {
         user.username.to_string()
     });
@@ -140,7 +140,9 @@ pub async fn get(state: Data<State>, request: HttpRequest, caller: Caller) -> An
         .journal()
         .entry(&EntryKey::User(name.clone()))
         .await?;
-    let user = found.as_ref().and_then(|view| Some((user_of(view)?, view.version)));
+    let user = found
+        .as_ref()
+        .and_then(|view| Some((view.entry.as_user()?, view.version)));
     let (user, version) = user.ok_or_else(|| entries::not_found(&told(&name)))?;
     precondition::show(&request, version, form(user, version))
 }
@@ -208,7 +210,7 @@ async fn alter(
     let by = write.origin.by.clone();
     let decide = |found: Option<&EntryView>, has_other: bool, now| {
         let found = entries::found(found, expected, &|| told(name))?;
-        let user = user_of(found).ok_or_else(|| entries::not_found(&told(name)))?;
+        let user = found.entry.as_user().ok_or_else(|| entries::not_found(&told(name)))?;
         let (kind, after) = decide(user, now)?;
         let governed = after.as_ref().is_some_and(User::governs);
         if user.governs() && !governed && !has_other {
@@ -247,13 +249,6 @@ impl State {
             true => Ok(()),
             false => Err(ExecuteError::KeyReused.into()),
         }
-    }
-}
-
-pub fn user_of(view: &EntryView) -> Option<&User> {
-    match &view.entry {
-        Entry::User(user) => Some(user),
-        Entry::Token(_) | Entry::Store(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@ mod lost;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;
+mod users;
 
 use std::collections::BTreeSet;
 use std::io::Read;

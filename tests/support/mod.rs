@@ -11,6 +11,9 @@ use std::time::Duration;
 
 pub const HOLDFAST: &str = env!("CARGO_BIN_EXE_holdfast");
 
+/// What signs tokens, where callers must log in.
+pub const SECRET: &str = "b7Vq0s1y4mXk9Zt2Lw8NfRc6HjPd3GeA";
+
 pub struct TestApp {
     child: Child,
     pub port: u16,
@@ -27,8 +30,17 @@ impl TestApp {
 
     /// On a new folder, with further arguments.
     pub fn start_with(args: &[&str]) -> Self {
+        Self::start_new(args, &[])
+    }
+
+    /// On a new folder, where callers must log in.
+    pub fn start_guarded(args: &[&str]) -> Self {
+        Self::start_new(args, &[("HOLDFAST_JWT_SECRET", SECRET)])
+    }
+
+    fn start_new(args: &[&str], environment: &[(&str, &str)]) -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let mut app = Self::start_in(temporary.path(), 0, args);
+        let mut app = Self::start_under(temporary.path(), 0, args, environment);
         app._temporary = Some(temporary);
         app
     }

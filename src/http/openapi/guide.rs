@@ -24,7 +24,7 @@ pub const CHAPTERS: &[Chapter] = &[
                the service: release by `reservationId` rather than by quantity.",
     },
     Chapter {
-        id: "access",
+        id: "callers",
         title: "Logging in",
         text: "Where the operator has turned authentication on, every request needs a token but those that are marked as \
                open. Ask for one: `POST /api/auth/login` with `{\"username\": \"anna\", \"password\": \"…\"}`. The answer has \
