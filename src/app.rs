@@ -1,12 +1,18 @@
 //! The one place that knows every part: build, run, stop in order.
 
+use std::future::ready;
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::web::Data;
-use actix_web::{App, HttpServer, rt};
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::{AppConfig, Server, ServerHandle};
+use actix_web::rt::net::TcpStream;
+use actix_web::web::{Data, PayloadConfig};
+use actix_web::{App, rt};
 use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,16 +20,18 @@ use crate::actors::Inventory;
 use crate::config::Config;
 use crate::credentials::random;
 use crate::http::access::Access;
-use crate::http::edge::{self, Gauges};
+use crate::http::body::Bounds;
+use crate::http::connection::{Connection, Patience, Places};
+use crate::http::edge::{Edge, Gauges};
+use crate::http::limits::{self, Limiter};
 use crate::http::{State, routes};
 use crate::journal::Journal;
 use crate::journal::file::{FileJournal, Recovered};
 
-/// A client has so long to send its request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// For what comes in on an idle connection at the very moment of a stop.
 const LAST_REQUESTS_SECONDS: u64 = 1;
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// A client that has not sent all of a body which was refused may send on for so long, so that it reads its answer.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves until it is told to stop; returns when all that was accepted is answered and on disk.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
@@ -40,8 +48,10 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let listener = listen(config)?;
     let address = listener.local_addr()?;
+    let limiter = Arc::new(Limiter::of(&config.limits));
+    rt::spawn(limits::keep_small(Arc::downgrade(&limiter)));
     let (state, gauges) = (
-        Data::new(State::recovering(access, is_local)),
+        Data::new(State::recovering(access, is_local, limiter)),
         Arc::new(Gauges::default()),
     );
     let server = server(config, listener, state.clone(), gauges.clone())?;
@@ -87,22 +97,54 @@ fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 }
 
 fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Arc<Gauges>) -> anyhow::Result<Server> {
-    let (workers, is_local) = (config.workers(), state.is_local);
-    let app = move || {
-        let gauge = gauges.add();
-        App::new()
+    let (workers, limits) = (config.workers(), config.limits.clone());
+    let (places, origins, patience) = (
+        Places::of(&limits),
+        config.allowed_origins.clone(),
+        Patience::of(&limits),
+    );
+    let builder = Server::build();
+    let stopping = builder.graceful_shutdown_signal();
+    let per_thread = move || {
+        let edge = Rc::new(Edge {
+            gauge: gauges.add(),
+            state: state.clone(),
+            origins: origins.clone(),
+        });
+        let bounds = Bounds::of(&limits);
+        let app = App::new()
             .app_data(state.clone())
-            .wrap_fn(move |request, service| edge::handle(gauge.clone(), is_local, request, service))
-            .configure(|config| routes::configure(config, &state))
+            .app_data(bounds)
+            .app_data(PayloadConfig::new(bounds.size))
+            .wrap_fn(move |request, service| edge.handle(request, service))
+            .configure(|config| routes::configure(config, &state));
+        let app = app.into_factory().map_err(|error| error.error_response());
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let stopping = stopping.clone();
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(seconds(limits.keep_alive_seconds))
+            .client_request_timeout(seconds(limits.head_seconds))
+            .client_disconnect_timeout(LINGER)
+            .on_connect_ext(|connection: &Connection, data| drop(data.insert(connection.progress())))
+            .h1(map_config(app, |()| AppConfig::default()));
+        let places = places.clone();
+        let accept = move |stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            let place = places.take(peer).map_err(DispatchError::from);
+            ready(place.map(|place| (Connection::new(stream, patience, place), peer)))
+        };
+        fn_service(accept).and_then(http)
     };
-    let server = HttpServer::new(app)
+    let server = builder
         .workers(workers)
-        .max_connections((config.max_connections as usize).div_ceil(workers))
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_TIMEOUT)
+        .max_concurrent_connections((config.limits.max_connections as usize).div_ceil(workers))
         .shutdown_timeout(LAST_REQUESTS_SECONDS)
         .disable_signals()
-        .listen(listener)?;
+        .listen("holdfast", listener, per_thread)?;
     Ok(server.run())
 }
 

@@ -6,7 +6,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::actors;
+use crate::http::address::Network;
+use crate::http::cors::Origin;
 use crate::journal::file;
 pub use access::AccessArgs;
 
@@ -42,10 +46,6 @@ pub struct Config {
     #[arg(long, env = "HOLDFAST_WORKERS", default_value_t = 0)]
     pub workers: usize,
 
-    /// Connections at the same time, over all threads
-    #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_connections: u32,
-
     /// Commands that may wait for one SKU; more are answered 503
     #[arg(long, env = "HOLDFAST_QUEUE_LIMIT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     pub queue_limit: u32,
@@ -77,6 +77,71 @@ pub struct Config {
     /// Seconds that a stop waits for requests under way
     #[arg(long, env = "HOLDFAST_SHUTDOWN_SECONDS", default_value_t = 30)]
     pub shutdown_seconds: u32,
+
+    /// Origins whose pages may use the API from a browser, separated by commas, such as `https://shop.example`
+    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_name = "ORIGINS")]
+    pub allowed_origins: Vec<Origin>,
+
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// How much of the service anybody may take; requests a minute may come all at once.
+#[derive(clap::Args, Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Connections at the same time, over all threads
+    #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+
+    /// Connections at the same time from one address but a trusted proxy; 0: as many as there are
+    #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 0)]
+    pub max_connections_per_address: u32,
+
+    /// Seconds in which the head of a request must have come
+    #[arg(long, env = "HOLDFAST_HEAD_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub head_seconds: u32,
+
+    /// Seconds in which its body must have come
+    #[arg(long, env = "HOLDFAST_BODY_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub body_seconds: u32,
+
+    /// Seconds that a client may leave its answer unread, but for the time in which it takes 1 KiB a second
+    #[arg(long, env = "HOLDFAST_ANSWER_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub answer_seconds: u32,
+
+    /// Seconds for which a connection is kept that nothing is asked on
+    #[arg(long, env = "HOLDFAST_KEEP_ALIVE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_alive_seconds: u32,
+
+    /// Bytes in a body
+    #[arg(long, env = "HOLDFAST_MAX_BODY_BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(1024..))]
+    pub max_body_bytes: u32,
+
+    /// Lines that the open reservations of a principal may hold; 0: as many as there are; never of callers without a name
+    #[arg(long, env = "HOLDFAST_MAX_OPEN_HOLDS", default_value_t = 100_000)]
+    pub max_open_holds: u64,
+
+    /// Requests a minute of one principal; 0: any number
+    #[arg(long, env = "HOLDFAST_RATE_PER_PRINCIPAL", default_value_t = 0)]
+    pub rate_per_principal: u32,
+
+    /// Requests a minute from one address, health probes apart; 0: any number
+    #[arg(long, env = "HOLDFAST_RATE_PER_ADDRESS", default_value_t = 0)]
+    pub rate_per_address: u32,
+
+    /// Logins and registrations a minute from one address, and for one name; 0: any number
+    #[arg(long, env = "HOLDFAST_LOGIN_RATE", default_value_t = 10)]
+    pub login_rate: u32,
+
+    /// Proxies whose X-Forwarded-For is believed: addresses or networks such as 10.0.0.0/8, separated by commas
+    #[arg(
+        long,
+        env = "HOLDFAST_TRUSTED_PROXIES",
+        value_delimiter = ',',
+        value_name = "NETWORKS"
+    )]
+    pub trusted_proxies: Vec<Network>,
 }
 
 const MEGABYTE: u64 = 1 << 20;
@@ -85,14 +150,18 @@ const HOUR_MS: i64 = 3_600_000;
 impl Config {
     /// Why these settings cannot stand, where they cannot: one sentence that says what to do.
     pub fn fault(&self, authenticates: bool) -> Option<String> {
-        let is_exposed = !self.host.is_loopback() && !authenticates && !self.access.insecure_open;
-        is_exposed.then(|| {
-            format!(
+        if !self.host.is_loopback() && !authenticates && !self.access.insecure_open {
+            return Some(format!(
                 "refusing to listen on {}: nobody must log in, and anyone who reaches the port could change stock; set \
                  HOLDFAST_JWT_SECRET to 32 random bytes or more so that callers must, listen on 127.0.0.1 or ::1, or say \
                  --insecure-open where only friends can reach it",
                 self.host
-            )
+            ));
+        }
+        (self.allowed_origins.contains(&Origin::Any) && !authenticates).then(|| {
+            "refusing to allow every origin: nobody has to log in, so any page in a browser here could change stock; \
+             name in ALLOWED_ORIGINS the origins that may"
+                .to_owned()
         })
     }
 
@@ -118,6 +187,7 @@ impl Config {
             idle_after: Duration::from_secs(self.idle_seconds.into()),
             snapshot_interval: Duration::from_secs(self.snapshot_seconds.into()),
             snapshots_per_second: self.snapshots_per_second,
+            open_holds: self.limits.max_open_holds,
         }
     }
 }

@@ -8,7 +8,9 @@ use foldhash::fast::RandomState;
 
 use super::gathering::Gathering;
 use super::order::{Moved, Order, Reply, Task, Write};
+use super::quota::{Full, Pledge};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, actor_is_gone};
+use crate::domain::command::Reserve;
 use crate::domain::{Action, Request, ReservationId, Sku};
 use crate::journal::{JournalError, KeyHash};
 
@@ -35,6 +37,17 @@ impl Operation {
     }
 }
 
+/// Those of the operations that are to hold something.
+pub fn reserves(operations: &mut [Operation]) -> Vec<&mut Reserve> {
+    let reserves = operations
+        .iter_mut()
+        .filter_map(|operation| match &mut operation.request.action {
+            Action::Reserve(reserve) => Some(reserve),
+            _ => None,
+        });
+    reserves.collect()
+}
+
 type Shares = HashMap<Sku, Share, RandomState>;
 
 /// The operations on one SKU, on their way to its actor.
@@ -42,6 +55,7 @@ type Shares = HashMap<Sku, Share, RandomState>;
 struct Share {
     writes: Vec<Write>,
     id_claims: Vec<Claim>,
+    pledges: Vec<Pledge>,
 }
 
 impl Inventory {
@@ -87,8 +101,9 @@ impl Inventory {
             .map(|operation| operation.request.origin.scope.clone());
         let scope = scope.unwrap_or_default();
         let mut left = operations;
+        let pledge = self.pledge_all(&mut left).await?;
         while !left.is_empty() {
-            let (shares, later) = self.share_out(left, keyed, &mut outcomes).await;
+            let (shares, later) = self.share_out(left, pledge.is_some(), keyed, &mut outcomes).await;
             for (place, answer) in self.run_shares(shares, dry_run).await {
                 outcomes.push((place, self.explained(answer, &scope).await));
             }
@@ -126,24 +141,78 @@ impl Inventory {
         Ok(rest)
     }
 
+    /// Pledges the lines of all its reserves in one go. Where that cannot be, each has to ask for its own.
+    async fn pledge_all(&self, operations: &mut [Operation]) -> Result<Option<Option<Pledge>>, ExecuteError> {
+        let Some(by) = operations.first().map(|operation| operation.request.origin.by.clone()) else {
+            return Ok(None);
+        };
+        let lines = reserves(operations).len() as u64;
+        let asked = self
+            .quotas
+            .ask_now(&*self.journal, &by, lines)
+            .await?
+            .and_then(Result::ok);
+        if asked.is_none() {
+            self.deadlines.settle().await;
+        }
+        Ok(asked)
+    }
+
+    /// Pledges the line of one of its reserves. `None`: those before it may leave one or not.
+    async fn pledge_next(&self, request: &mut Request, is_first: bool) -> Result<Option<Option<Pledge>>, ExecuteError> {
+        if is_first {
+            return Ok(Some(self.pledge_reserve(request).await?));
+        }
+        let Action::Reserve(reserve) = &mut request.action else {
+            return Ok(Some(None));
+        };
+        let asked = self.quotas.ask_now(&*self.journal, &request.origin.by, 1).await?;
+        Ok(asked.map(|asked| {
+            asked.unwrap_or_else(|Full { limit, .. }| {
+                reserve.over_quota = Some(limit);
+                None
+            })
+        }))
+    }
+
     /// The operations by SKU, and those that must wait for others: what makes a reservation of the same id as an
-    /// earlier one is to see what came of that, and what follows it on its SKU keeps behind it.
+    /// earlier one, or may not be left a line by those before it, is to see what came of them, and what follows it on
+    /// its SKU keeps behind it.
     async fn share_out(
         self: &Arc<Self>,
         operations: Vec<Operation>,
+        are_pledged: bool,
         keyed: Option<Keyed>,
         outcomes: &mut Outcomes,
     ) -> (Shares, Vec<Operation>) {
         let mut shares = Shares::with_capacity_and_hasher(operations.len(), RandomState::default());
         let mut later = Vec::new();
         let (mut chosen, mut held_back) = (HashSet::new(), HashSet::new());
-        for operation in operations {
+        let mut has_pledged = false;
+        for mut operation in operations {
             let is_chosen_again = operation.chosen_id().is_some_and(|id| !chosen.insert(id.clone()));
             if is_chosen_again || held_back.contains(&operation.request.sku) {
                 held_back.insert(operation.request.sku.clone());
                 later.push(operation);
                 continue;
             }
+            let pledged = match are_pledged {
+                true => Ok(Some(None)),
+                false => self.pledge_next(&mut operation.request, !has_pledged).await,
+            };
+            let pledge = match pledged {
+                Ok(Some(pledge)) => pledge,
+                Ok(None) => {
+                    held_back.insert(operation.request.sku.clone());
+                    later.push(operation);
+                    continue;
+                }
+                Err(refused) => {
+                    outcomes.push((operation.index, Err(refused)));
+                    continue;
+                }
+            };
+            has_pledged |= pledge.is_some();
             let Operation {
                 index,
                 mut request,
@@ -170,6 +239,7 @@ impl Inventory {
             };
             let share = shares.entry(request.sku.clone()).or_default();
             share.id_claims.extend(id_claim);
+            share.pledges.extend(pledge);
             share.writes.push(Write {
                 request,
                 keyed,
@@ -191,6 +261,7 @@ impl Inventory {
                 dry_run,
                 key_claim: None,
                 id_claims: share.id_claims,
+                pledges: share.pledges,
                 reply: Reply::Batch(gathering.slot()),
             };
             let sent = self.registry.send(self, &sku, Task::Write(Box::new(order)));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use super::Inventory;
 use crate::domain::{Sku, Timestamp};
@@ -21,9 +22,16 @@ const AT_ONCE: usize = 256;
 /// Where actors say when the first of their holds is over. Unbounded, as each of them speaks only
 /// when that moment changes.
 #[derive(Clone)]
-pub struct Deadlines(UnboundedSender<(Timestamp, Sku)>);
+pub struct Deadlines(UnboundedSender<Wakeup>);
 
-pub type Wakeups = UnboundedReceiver<(Timestamp, Sku)>;
+pub type Wakeups = UnboundedReceiver<Wakeup>;
+
+pub enum Wakeup {
+    /// When the first of a SKU's holds is over.
+    At(Timestamp, Sku),
+    /// Now, for somebody who waits until what is over is recorded.
+    Now(oneshot::Sender<()>),
+}
 
 pub fn channel() -> (Deadlines, Wakeups) {
     let (sender, receiver) = unbounded_channel();
@@ -33,13 +41,22 @@ pub fn channel() -> (Deadlines, Wakeups) {
 impl Deadlines {
     pub fn add(&self, at: Timestamp, sku: Sku) {
         // Nobody listens once the service has stopped; then the next start finds the deadline.
-        let _ = self.0.send((at, sku));
+        let _ = self.0.send(Wakeup::At(at, sku));
+    }
+
+    /// Waits until all that is over by now is recorded, or could not be.
+    pub async fn settle(&self) {
+        let (settled, is_settled) = oneshot::channel();
+        if self.0.send(Wakeup::Now(settled)).is_ok() {
+            // It fails only when the service stops.
+            let _ = is_settled.await;
+        }
     }
 }
 
 /// Runs until the inventory is gone.
 pub async fn run(inventory: Weak<Inventory>, mut wakeups: Wakeups) {
-    let mut queue = BinaryHeap::new();
+    let (mut queue, mut waiting) = (BinaryHeap::new(), Vec::new());
     let found = match inventory.upgrade() {
         Some(inventory) => inventory.journal.deadlines().await,
         None => return,
@@ -54,17 +71,24 @@ pub async fn run(inventory: Weak<Inventory>, mut wakeups: Wakeups) {
         futures_util::stream::iter(due)
             .for_each_concurrent(AT_ONCE, |sku| wake(&inventory, sku))
             .await;
+        for settled in waiting.drain(..) {
+            let _: Result<(), ()> = oneshot::Sender::send(settled, ());
+        }
         let sleep = time_to_next(&queue, inventory.clock.now());
         drop(inventory);
+        let mut take = |wakeup| match wakeup {
+            Wakeup::At(at, sku) => queue.push(Reverse((at, sku))),
+            Wakeup::Now(settled) => waiting.push(settled),
+        };
         tokio::select! {
-            added = wakeups.recv() => match added {
-                Some(added) => queue.push(Reverse(added)),
+            wakeup = wakeups.recv() => match wakeup {
+                Some(wakeup) => take(wakeup),
                 None => return,
             },
             () = tokio::time::sleep(sleep) => {}
         }
-        while let Ok(added) = wakeups.try_recv() {
-            queue.push(Reverse(added));
+        while let Ok(wakeup) = wakeups.try_recv() {
+            take(wakeup);
         }
     }
 }

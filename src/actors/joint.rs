@@ -14,9 +14,10 @@ use actix::{Addr, Message};
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 
-use super::batch::Operation;
+use super::batch::{self, Operation};
 use super::debt::{Debt, Outstanding, Returned};
 use super::order::Moved;
+use super::quota::Pledge;
 use super::registry::Place;
 use super::sku::{SkuActor, State, expire_due};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, Told, actor_is_gone};
@@ -282,6 +283,14 @@ impl Borrowed {
     }
 }
 
+/// What a step has been granted of its caller's quota.
+#[derive(Default)]
+struct Pledged {
+    _pledge: Option<Pledge>,
+    /// Lines of a reservation that it replaces, which were counted as free.
+    given_back: u64,
+}
+
 /// What became of one attempt.
 enum Attempt {
     Done(Outcome),
@@ -327,7 +336,11 @@ impl Inventory {
         let _id_claims = self.claim_ids(&mut ask).await?;
         let looked_back = self.look_back_each(&ask).await?;
         loop {
-            match self.attempt(&ask, &looked_back, &origin, keyed, dry_run).await {
+            let pledged = self.pledge_lines(&mut ask, &origin).await?;
+            match self
+                .attempt(&ask, &looked_back, &pledged, &origin, keyed, dry_run)
+                .await
+            {
                 Ok(Attempt::Done(outcome)) => return Ok(outcome),
                 Ok(Attempt::Again) => {}
                 Err(error) => {
@@ -349,6 +362,7 @@ impl Inventory {
         self: &Arc<Self>,
         ask: &Ask,
         looked_back: &[Moved],
+        pledged: &Pledged,
         origin: &Origin,
         keyed: Option<Keyed>,
         dry_run: bool,
@@ -381,6 +395,13 @@ impl Inventory {
                 let fault = "a reservation and the levels that it holds do not agree; `holdfast verify` tells which";
                 return Err(JournalError::Damaged(fault.to_owned()).into());
             }
+        }
+        // It was to give back more lines than it has left, and fewer were pledged therefore.
+        if request
+            .reservation_mut()
+            .is_some_and(|reservation| reservation.open_lines() < pledged.given_back)
+        {
+            return Ok(self.again(borrowed));
         }
         if let JointAction::Batch(requests) = &mut request.action
             && requests.iter().any(|request| request.counted().is_some())
@@ -529,6 +550,51 @@ impl Inventory {
             _ => {}
         }
         Ok(claims)
+    }
+
+    /// Pledges the lines that the step may come to hold, or has it know which of them cannot be had.
+    async fn pledge_lines(&self, ask: &mut Ask, origin: &Origin) -> Result<Pledged, ExecuteError> {
+        match ask {
+            Ask::Reserve { cart, replaces, .. } => {
+                let given_back = match replaces {
+                    Some(id) => self.open_lines(id, origin).await?,
+                    None => 0,
+                };
+                let more = cart.line_count().saturating_sub(given_back);
+                let asked = self.ask_quota(&origin.by, more).await?;
+                cart.over_quota = asked.as_ref().err().map(|full| full.limit);
+                let pledge = asked.unwrap_or(None);
+                Ok(Pledged {
+                    _pledge: pledge,
+                    given_back,
+                })
+            }
+            Ask::Batch(operations) => {
+                let mut reserves = batch::reserves(operations);
+                let asked = self.ask_quota(&origin.by, reserves.len() as u64).await?;
+                let (limit, free) = match &asked {
+                    Ok(_) => (None, reserves.len()),
+                    Err(full) => (Some(full.limit), full.free as usize),
+                };
+                for (place, reserve) in reserves.iter_mut().enumerate() {
+                    reserve.over_quota = limit.filter(|_| place >= free);
+                }
+                let pledge = asked.unwrap_or(None);
+                Ok(Pledged {
+                    _pledge: pledge,
+                    given_back: 0,
+                })
+            }
+            Ask::Commit { .. } | Ask::Release { .. } | Ask::Extend { .. } => Ok(Pledged::default()),
+        }
+    }
+
+    /// In how many lines the caller's own reservation holds something.
+    async fn open_lines(&self, id: &ReservationId, origin: &Origin) -> Result<u64, JournalError> {
+        let now = self.clock.now();
+        let found = self.journal.reservation(id).await?;
+        let own = found.filter(|reservation| reservation.by == origin.by && !reservation.is_due(now));
+        Ok(own.map_or(0, |reservation| reservation.open_lines()))
     }
 
     /// What the log says of the movements since each count of the past, before anybody waits for this step.

@@ -14,6 +14,7 @@ mod gathering;
 mod history;
 pub mod joint;
 mod order;
+mod quota;
 mod registry;
 mod sku;
 #[cfg(test)]
@@ -30,12 +31,14 @@ use self::claims::{Claim, Claims};
 use self::clock::Clock;
 use self::expiry::Deadlines;
 use self::order::{Moved, Order, Reply, Task, Write};
+use self::quota::{Asked, Full, Pledge, Quotas};
 use self::registry::Registry;
 use self::sku::KeepHouse;
 use crate::domain::command::Counted;
 use crate::domain::joint::{JointRefusal, Touched};
 use crate::domain::{
-    Action, Event, Item, Level, Reason, Refusal, Request, Reservation, ReservationId, Scope, Sku, StoreId, Timestamp,
+    Action, Event, Item, Level, Principal, Reason, Refusal, Request, Reservation, ReservationId, Scope, Sku, StoreId,
+    Timestamp,
 };
 use crate::journal::record::Digest;
 use crate::journal::{
@@ -52,6 +55,8 @@ pub struct Settings {
     /// A changed SKU's snapshot is written so often, at most.
     pub snapshot_interval: Duration,
     pub snapshots_per_second: u32,
+    /// Lines that a principal may hold at once; 0: as many as there are.
+    pub open_holds: u64,
 }
 
 /// All stock. Cheap to share; lives as long as the process.
@@ -61,6 +66,7 @@ pub struct Inventory {
     clock: Clock,
     registry: Registry,
     claims: Claims,
+    quotas: Quotas,
     deadlines: Deadlines,
     /// Held by a joint step while it takes its places.
     enlisting: Mutex<()>,
@@ -202,6 +208,7 @@ impl Inventory {
         let inventory = Arc::new(Self {
             clock: Clock::starting_at(journal.last_time()),
             journal,
+            quotas: Quotas::of(settings.open_holds),
             settings,
             registry: Registry::default(),
             claims: Claims::default(),
@@ -236,6 +243,7 @@ impl Inventory {
         self.hide_reservation(&mut request, false).await?;
         self.check_reservation_exists(&request).await?;
         let id_claim = self.claim_reservation(&mut request, options.chose_reservation).await?;
+        let pledge = self.pledge_reserve(&mut request).await?;
         let moved = self.look_back(&request).await?;
         let (reply, answer) = oneshot::channel();
         let (sku, scope) = (request.sku.clone(), request.origin.scope.clone());
@@ -249,6 +257,7 @@ impl Inventory {
             dry_run: options.dry_run,
             key_claim,
             id_claims: id_claim.into_iter().collect(),
+            pledges: pledge.into_iter().collect(),
             reply: Reply::One(reply),
         };
         let sent = self.registry.send(self, &sku, Task::Write(Box::new(order)));
@@ -569,6 +578,22 @@ impl Inventory {
         let (claim, is_taken) = self.claim_id(&reserve.reservation_id).await?;
         reserve.is_taken = is_taken;
         Ok(Some(claim))
+    }
+
+    /// What it would hold is pledged, or the request told that it cannot be had.
+    async fn pledge_reserve(&self, request: &mut Request) -> Result<Option<Pledge>, ExecuteError> {
+        let Action::Reserve(reserve) = &mut request.action else {
+            return Ok(None);
+        };
+        let asked = self.ask_quota(&request.origin.by, 1).await?;
+        Ok(asked.unwrap_or_else(|Full { limit, .. }| {
+            reserve.over_quota = Some(limit);
+            None
+        }))
+    }
+
+    async fn ask_quota(&self, by: &Principal, lines: u64) -> Result<Asked, JournalError> {
+        self.quotas.ask(&*self.journal, &self.deadlines, by, lines).await
     }
 
     /// With the claim comes whether there is or was a reservation of this id.

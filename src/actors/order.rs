@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::claims::Claim;
 use super::gathering::Slot;
+use super::quota::Pledge;
 use super::registry::Place;
 use super::{ExecuteError, Keyed, Outcome, Told};
 use crate::domain::command::Counted;
@@ -38,6 +39,7 @@ pub struct Order {
     pub dry_run: bool,
     pub key_claim: Option<Claim>,
     pub id_claims: Vec<Claim>,
+    pub pledges: Vec<Pledge>,
     pub reply: Reply,
 }
 
@@ -178,7 +180,7 @@ impl Order {
 
     /// The key is free again before the answer leaves: its receipt is there by now.
     fn answer(self, mut answers: impl Iterator<Item = Result<Outcome, ExecuteError>>) {
-        drop((self.key_claim, self.id_claims));
+        drop((self.key_claim, self.id_claims, self.pledges));
         match self.reply {
             Reply::One(reply) => {
                 // A client that is gone finds the outcome under its key.

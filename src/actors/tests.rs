@@ -1,5 +1,6 @@
 //! The actors on a journal that waits and fails on demand.
 
+mod quota;
 mod scope;
 mod steps;
 
@@ -22,6 +23,7 @@ fn settings() -> Settings {
         idle_after: Duration::from_millis(50),
         snapshot_interval: Duration::from_millis(20),
         snapshots_per_second: 1000,
+        open_holds: 0,
     }
 }
 
@@ -72,6 +74,7 @@ fn reserve(ttl_seconds: u64) -> Request {
         quantity: 1,
         reservation_id,
         is_taken: false,
+        over_quota: None,
         ttl_seconds,
         reference: None,
     }))

@@ -29,7 +29,7 @@ pub struct Cli {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     /// Runs the service (also without a command)
-    Serve(Config),
+    Serve(Box<Config>),
     /// Proves a data folder whole
     Verify(verify::VerifyArgs),
     /// Brings stock in from CSV, NDJSON, or the JSON files of older Node services

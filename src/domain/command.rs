@@ -122,6 +122,8 @@ pub struct Reserve {
     pub reservation_id: ReservationId,
     /// A reservation of this id is or was somewhere; what a single SKU knows is not enough to tell.
     pub is_taken: bool,
+    /// The caller may hold so many lines, and would hold more.
+    pub over_quota: Option<u64>,
     pub ttl_seconds: Option<u64>,
     pub reference: Option<String>,
 }

@@ -64,6 +64,10 @@ pub enum Reason {
     ReservationExists {
         reservation_id: ReservationId,
     },
+    /// The caller's open reservations may hold so many lines.
+    QuotaExceeded {
+        limit: u64,
+    },
     QuantityLimit,
 }
 
@@ -327,6 +331,7 @@ impl Decision<'_> {
             quantity,
             reservation_id,
             is_taken,
+            over_quota,
             ttl_seconds,
             reference,
         } = reserve;
@@ -334,6 +339,9 @@ impl Decision<'_> {
             return Err(Reason::ReservationExists {
                 reservation_id: reservation_id.clone(),
             });
+        }
+        if let Some(limit) = *over_quota {
+            return Err(Reason::QuotaExceeded { limit });
         }
         self.check_available(level, *quantity)?;
         let after = Level {

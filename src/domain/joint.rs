@@ -74,6 +74,8 @@ pub struct Cart {
     pub reservation_id: ReservationId,
     /// A reservation of this id is or was somewhere.
     pub is_taken: bool,
+    /// The caller may hold so many lines, and would hold more.
+    pub over_quota: Option<u64>,
     pub lines: Vec<CartLine>,
     pub ttl_seconds: Option<u64>,
     pub reference: Option<String>,
@@ -81,6 +83,13 @@ pub struct Cart {
     pub replaces: Option<Reservation>,
     /// Holds what there is.
     pub allow_partial: bool,
+}
+
+impl Cart {
+    /// What it would hold, with lines of the same SKU and store as one.
+    pub fn line_count(&self) -> u64 {
+        summed(&self.lines).len() as u64
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +136,10 @@ pub enum JointRefusal {
     /// It holds nothing any more.
     ReservationNotActive {
         reservation: Box<Reservation>,
+    },
+    /// The caller's open reservations may hold so many lines.
+    QuotaExceeded {
+        limit: u64,
     },
     /// It holds less than what was asked of it in these lines.
     MoreThanHeld {
@@ -286,6 +299,9 @@ impl<'a> Draft<'a> {
         if cart.is_taken && !is_unknown {
             let reservation_id = cart.reservation_id.clone();
             return Err(JointRefusal::ReservationExists { reservation_id });
+        }
+        if let Some(limit) = cart.over_quota.filter(|_| !is_unknown) {
+            return Err(JointRefusal::QuotaExceeded { limit });
         }
         if is_refused {
             return Err(JointRefusal::Lines(failed));
@@ -529,6 +545,7 @@ fn batch(stocks: &Stocks, requests: &[Request], origin: &Origin, now: Timestamp)
 fn taken(request: &Request, reserve: &Reserve) -> Request {
     let action = Action::Reserve(Reserve {
         is_taken: true,
+        over_quota: None,
         ..reserve.clone()
     });
     Request {

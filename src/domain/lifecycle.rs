@@ -720,6 +720,7 @@ impl Named {
                 quantity,
                 reservation_id: reservation_id(&id),
                 is_taken: is_known(&id),
+                over_quota: None,
                 ttl_seconds,
                 reference: reference(number),
             }),
@@ -897,6 +898,7 @@ impl House {
         let cart = Cart {
             reservation_id: reservation_id(&id),
             is_taken: self.told(&id).is_some(),
+            over_quota: None,
             lines: cart_lines(&wish.lines),
             ttl_seconds: wish.ttl_seconds,
             reference: reference(wish.reference),
@@ -1259,6 +1261,7 @@ fn cart_of(caller: usize, quantity: u64, replaces: Option<Reservation>) -> Joint
     let cart = Cart {
         reservation_id: reservation_id("new"),
         is_taken: false,
+        over_quota: None,
         lines: cart_lines(&[((0, 0), quantity)]),
         ttl_seconds: None,
         reference: None,

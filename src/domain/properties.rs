@@ -299,6 +299,7 @@ fn request(call: &Call, version: Option<u64>, is_taken: bool) -> Request {
                 quantity,
                 reservation_id,
                 is_taken,
+                over_quota: None,
                 ttl_seconds,
                 reference: None,
             })

@@ -172,6 +172,11 @@ impl Reservation {
         self.lines.iter().any(|line| line.held > 0)
     }
 
+    /// The lines in which it holds something.
+    pub fn open_lines(&self) -> u64 {
+        self.lines.iter().filter(|line| line.held > 0).count() as u64
+    }
+
     /// What is still held is over at `now`, whether or not that has been recorded.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.is_active() && self.expires_at.is_some_and(|at| at <= now)

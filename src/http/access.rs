@@ -187,7 +187,13 @@ pub async fn admit<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     if !is_open(needs, request.method()) {
         match state.identify(request.headers()).await {
-            Ok(Some(identity)) => drop(request.extensions_mut().insert(identity)),
+            Ok(Some(identity)) => {
+                let principal = identity.principal.clone();
+                request.extensions_mut().insert(identity);
+                if let Err(problem) = state.limiter.admit_principal(request.request(), &principal) {
+                    return Ok(request.error_response(problem));
+                }
+            }
             Ok(None) => {}
             Err(problem) => return Ok(request.error_response(problem)),
         }

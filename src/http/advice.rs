@@ -113,7 +113,7 @@ impl Code {
                          be held at once.",
                 retry: Retry::Later,
                 always: &["limit"],
-                sometimes: &[],
+                sometimes: &["sku", "storeId"],
             },
             _ => Advice {
                 cause: "The caller, or its address, has sent more requests than it may in this time. Nothing was \

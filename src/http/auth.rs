@@ -109,6 +109,7 @@ pub async fn login(state: Data<State>, request: HttpRequest, payload: Payload) -
     let bytes = write::read(&request, payload).await?;
     let asked: LoginBody = body::parse(&request, &bytes)?;
     let access = state.access()?;
+    state.limiter.admit_login(&request, &asked.username)?;
     let user = find(&state, &asked.username).await?;
     let kept = user.as_ref().map(|user| user.password.clone());
     let is_right = state.hasher.verify(asked.password.secret(), kept).await?;
@@ -121,6 +122,7 @@ pub async fn login(state: Data<State>, request: HttpRequest, payload: Payload) -
         tracing::info!(username = shorten(&asked.username), agent, "a login was refused");
         return Err(unauthenticated());
     };
+    state.limiter.note_login(&request, &asked.username);
     let signed = access.keys.sign(&user, state.inventory()?.now());
     let (token, expires_at) = signed.map_err(|error| Problem::internal(&error))?;
     tracing::info!(user = user.username.as_str(), "a user has logged in");
@@ -151,6 +153,9 @@ pub async fn register(state: Data<State>, request: HttpRequest, payload: Payload
     write::refuse_preconditions(&request)?;
     let asked: RegisterBody = body::parse(&request, &bytes)?;
     asked.check()?;
+    if caller.is_none() {
+        state.limiter.admit_login(&request, asked.username.as_str())?;
+    }
     let mut setup = permit(&state, caller.as_ref(), &asked).await?;
     let caller = caller.unwrap_or_else(|| Caller::of(&request));
     let (name, by) = (asked.username.clone(), caller.origin.by.clone());

@@ -251,6 +251,7 @@ impl StockBody for ReserveBody {
             quantity: self.quantity,
             reservation_id: self.reservation_id.unwrap_or_else(|| new_id().into()),
             is_taken: false,
+            over_quota: None,
             ttl_seconds: self.ttl_seconds,
             reference: self.reference,
         };

@@ -4,36 +4,60 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, dev::Payload};
 use serde::Deserialize;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
 use super::problem::{Code, Problem, shorten};
+use crate::config::Limits;
 
-/// The largest body, in bytes.
-pub const MAX_BODY: usize = 4 << 20;
+/// What bodies are held to.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    /// The largest, in bytes.
+    pub size: usize,
+    /// A client has so long to send it.
+    pub time: Duration,
+}
 
-/// A client has so long to send its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+impl Bounds {
+    pub fn of(limits: &Limits) -> Self {
+        Self {
+            size: limits.max_body_bytes as usize,
+            time: Duration::from_secs(limits.body_seconds.into()),
+        }
+    }
+}
 
 pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
-    let read = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, payload)).await;
-    let too_slow = || {
-        Problem::new(
-            Code::RequestTimeout,
-            format!("The body took longer than {BODY_TIMEOUT:?}."),
-        )
+    let Some(Bounds { size, time }) = request.app_data::<Bounds>().copied() else {
+        return Err(Problem::internal(&"nobody has said how large a body may be"));
     };
+    refuse_encoding(request)?;
+    let read = tokio::time::timeout(time, Bytes::from_request(request, payload)).await;
+    let too_slow = || Problem::new(Code::RequestTimeout, format!("The body took longer than {time:?}."));
     read.map_err(|_| too_slow())?
         .map_err(|error| match error.as_error::<PayloadError>() {
-            Some(PayloadError::Overflow) => Problem::new(
-                Code::PayloadTooLarge,
-                format!("The body has more than {MAX_BODY} bytes."),
-            ),
+            Some(PayloadError::Overflow) => {
+                Problem::new(Code::PayloadTooLarge, format!("The body has more than {size} bytes."))
+            }
             _ => Problem::invalid("body", format!("it could not be read: {error}")),
         })
+}
+
+/// A small body that unpacks to a large one must not be unpacked.
+fn refuse_encoding(request: &HttpRequest) -> Result<(), Problem> {
+    let encoding = request.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    match encoding {
+        None | Some(b"" | b"identity") => Ok(()),
+        Some(encoding) => {
+            let encoding = shorten(&String::from_utf8_lossy(encoding));
+            let detail = format!("The body must come as it is, without a Content-Encoding, not as {encoding:?}.");
+            Err(Problem::new(Code::UnsupportedMediaType, detail))
+        }
+    }
 }
 
 pub fn parse<'a, T: Deserialize<'a> + Validate>(request: &HttpRequest, body: &'a [u8]) -> Result<T, Problem> {

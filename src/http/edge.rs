@@ -1,8 +1,9 @@
-//! What every request passes: its id, the headers of every reply, and the one place where errors,
-//! panics included, become problem documents.
+//! What every request passes: its id, the limits that it counts towards, the headers of every reply, and the one place
+//! where errors, panics included, become problem documents.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,15 +13,19 @@ use actix_web::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::{Method, StatusCode, Uri};
+use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
 
-use super::access;
 use super::caller::Identity;
+use super::connection::{Answering, Progress};
+use super::cors::{self, Ruling};
 use super::legacy::refusal;
 use super::problem::{Code, Problem, shorten};
+use super::{State, access, limits};
 use crate::actors::new_id;
-use crate::domain::RequestId;
+use crate::domain::{Principal, RequestId};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -78,26 +83,73 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Wraps the whole service, which answers `only_local` requests where nobody must log in.
-pub fn handle<S, B>(
-    gauge: Arc<Gauge>,
-    only_local: bool,
-    request: ServiceRequest,
-    service: &S,
-) -> impl Future<Output = Result<ServiceResponse, Error>> + use<S, B>
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
-    B: MessageBody + 'static,
-{
-    let request_id = request_id(request.headers());
-    request.extensions_mut().insert(request_id.clone());
-    // Only parts of the request are kept: routing needs to be its sole holder.
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    let answer = match only_local && !access::is_local(&request) {
-        true => Err(request),
-        false => Ok(service.call(request)),
-    };
-    finish(gauge, method, uri, request_id, answer)
+/// What a thread of the service has at its door.
+pub struct Edge {
+    pub gauge: Arc<Gauge>,
+    pub state: Data<State>,
+    /// Whose pages may use the API from a browser.
+    pub origins: Vec<cors::Origin>,
+}
+
+impl Edge {
+    /// Wraps the whole service.
+    pub fn handle<S, B>(
+        self: &Rc<Self>,
+        request: ServiceRequest,
+        service: &S,
+    ) -> impl Future<Output = Result<ServiceResponse, Error>> + use<S, B>
+    where
+        S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+        B: MessageBody + 'static,
+    {
+        let asked = Asked::of(&request, &self.origins);
+        request.extensions_mut().insert(asked.request_id.clone());
+        let answer = match self.answer_at_once(&asked, &request) {
+            // Not `into_response`, which would lose what was wrong.
+            Some(response) => Either::Left(ready(Ok(ServiceResponse::new(request.into_parts().0, response)))),
+            None => Either::Right(service.call(request).map(|answer| Ok(answer?.map_into_boxed_body()))),
+        };
+        finish(self.clone(), asked, answer)
+    }
+
+    /// What goes no further than this.
+    fn answer_at_once(&self, asked: &Asked, request: &ServiceRequest) -> Option<HttpResponse> {
+        if self.state.is_local && !access::is_local(request) {
+            return Some(HttpResponse::from_error(access::misdirected()));
+        }
+        if let Some(response) = asked.ruling.preflight(&asked.method, request.headers()) {
+            return Some(response);
+        }
+        let request = request.request();
+        let limiter = &self.state.limiter;
+        let admitted = limiter.admit_address(request).and_then(|()| match self.state.access {
+            // Whoever must say who they are is counted when they have.
+            Some(_) => Ok(()),
+            None => limiter.admit_principal(request, &Principal::anonymous()),
+        });
+        admitted.err().map(HttpResponse::from_error)
+    }
+}
+
+/// The parts of a request that its reply needs: routing needs to be the sole holder of the request itself.
+struct Asked {
+    method: Method,
+    uri: Uri,
+    request_id: RequestId,
+    ruling: Ruling,
+    answering: Option<Answering>,
+}
+
+impl Asked {
+    fn of(request: &ServiceRequest, origins: &[cors::Origin]) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            request_id: request_id(request.headers()),
+            ruling: Ruling::of(request.headers(), origins),
+            answering: request.conn_data::<Rc<Progress>>().cloned().map(Answering::on),
+        }
+    }
 }
 
 /// An answer with fewer bytes is not worth compressing.
@@ -124,22 +176,24 @@ where
 
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-async fn finish<B: MessageBody + 'static>(
-    gauge: Arc<Gauge>,
-    method: Method,
-    uri: Uri,
-    request_id: RequestId,
-    answer: Result<impl Future<Output = Result<ServiceResponse<B>, Error>>, ServiceRequest>,
+async fn finish(
+    edge: Rc<Edge>,
+    asked: Asked,
+    answer: impl Future<Output = Result<ServiceResponse, Error>>,
 ) -> Result<ServiceResponse, Error> {
-    let _running = gauge.enter();
-    let mut response = match answer {
-        Err(request) => request.error_response(access::misdirected()),
-        Ok(answer) => match AssertUnwindSafe(answer).catch_unwind().await {
-            Ok(Ok(response)) => response.map_into_boxed_body(),
-            Ok(Err(error)) => return Err(Unanswered::new(Problem::internal(&error), uri.path(), request_id).into()),
-            Err(panic) => return Err(Unanswered::new(panicked(panic.as_ref()), uri.path(), request_id).into()),
-        },
+    let _running = edge.gauge.enter();
+    let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(Unanswered::new(Problem::internal(&error), asked).into()),
+        Err(panic) => return Err(Unanswered::new(panicked(panic.as_ref()), asked).into()),
     };
+    let Asked {
+        method,
+        uri,
+        request_id,
+        ruling,
+        answering,
+    } = asked;
     if response.status().is_client_error() || response.status().is_server_error() {
         response = describe(response, uri.path(), &request_id);
     }
@@ -150,12 +204,14 @@ async fn finish<B: MessageBody + 'static>(
         by = principal(&response),
         request_id = request_id.as_str()
     );
-    add_headers(
-        response.headers_mut(),
-        &request_id,
-        gauge.draining.load(Ordering::Acquire),
-    );
-    Ok(response)
+    let (request, response) = response.into_parts();
+    let mut response = response;
+    let headers = response.headers_mut();
+    limits::tell(&request, headers);
+    ruling.tell(headers);
+    add_headers(headers, &request_id, edge.gauge.draining.load(Ordering::Acquire));
+    drop(answering);
+    Ok(ServiceResponse::new(request, response))
 }
 
 /// Who called, where that was proved.
@@ -247,14 +303,16 @@ struct Unanswered {
     problem: Problem,
     path: String,
     request_id: RequestId,
+    ruling: Ruling,
 }
 
 impl Unanswered {
-    fn new(problem: Problem, path: &str, request_id: RequestId) -> Self {
+    fn new(problem: Problem, asked: Asked) -> Self {
         Self {
             problem,
-            path: path.to_owned(),
-            request_id,
+            path: asked.uri.path().to_owned(),
+            request_id: asked.request_id,
+            ruling: asked.ruling,
         }
     }
 }
@@ -272,6 +330,7 @@ impl ResponseError for Unanswered {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = answer(self.problem.clone(), &self.path, &self.request_id);
+        self.ruling.tell(response.headers_mut());
         add_headers(response.headers_mut(), &self.request_id, false);
         response
     }
@@ -292,9 +351,13 @@ mod tests {
     #[test]
     fn a_panic_is_a_problem_that_leaks_nothing() {
         rt::System::new().block_on(async {
-            let gauge = Arc::new(Gauge::default());
+            let edge = Rc::new(Edge {
+                gauge: Arc::default(),
+                state: Data::new(State::recovering(None, false, Arc::default())),
+                origins: Vec::new(),
+            });
             let app = App::new()
-                .wrap_fn(move |request, service| handle(gauge.clone(), false, request, service))
+                .wrap_fn(move |request, service| edge.handle(request, service))
                 .route("/defect", web::get().to(defect));
             let service = init_service(app).await;
             let request = TestRequest::get().uri("/defect").to_request();

@@ -4,12 +4,15 @@
 //! fit), sends, and shapes; every error becomes a [`problem::Problem`] and is written by `edge.rs`.
 
 pub mod access;
+pub mod address;
 mod advice;
 mod auth;
 mod batch;
 mod bodies;
-mod body;
+pub mod body;
 mod caller;
+pub mod connection;
+pub mod cors;
 mod cursor;
 pub mod edge;
 mod entries;
@@ -20,6 +23,7 @@ mod idempotency;
 mod items;
 pub mod legacy;
 mod levels;
+pub mod limits;
 mod lists;
 mod openapi;
 mod operations;
@@ -46,6 +50,7 @@ use tokio::sync::watch;
 use crate::actors::Inventory;
 use crate::credentials::password::Hasher;
 use access::Access;
+use limits::Limiter;
 use problem::{Code, Problem};
 
 /// What the handlers share.
@@ -55,6 +60,7 @@ pub struct State {
     pub access: Option<Access>,
     /// Whoever calls must do it by a name that only this machine has.
     pub is_local: bool,
+    pub limiter: Arc<Limiter>,
     hasher: Hasher,
     started: Instant,
     stopping: watch::Sender<bool>,
@@ -62,11 +68,12 @@ pub struct State {
 
 impl State {
     /// Without stock as yet: it answers health probes, and refuses the rest, until [`State::serve`].
-    pub fn recovering(access: Option<Access>, is_local: bool) -> Self {
+    pub fn recovering(access: Option<Access>, is_local: bool, limiter: Arc<Limiter>) -> Self {
         Self {
             inventory: OnceLock::new(),
             access,
             is_local,
+            limiter,
             hasher: Hasher::default(),
             started: Instant::now(),
             stopping: watch::Sender::new(false),

@@ -126,7 +126,7 @@ impl Code {
     }
 
     pub fn has_retry_after(self) -> bool {
-        self.status() == StatusCode::SERVICE_UNAVAILABLE || self == Self::RequestInFlight
+        self.status() == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::RequestInFlight | Self::RateLimited)
     }
 
     /// For what the framework refuses by itself, which has a status only.
@@ -388,6 +388,7 @@ impl From<JointRefusal> for Problem {
             JointRefusal::Lines(lines) => Self::of_lines(&lines),
             JointRefusal::ReservationExists { reservation_id: id } => Self::of_taken(&id),
             JointRefusal::NoReservation { reservation_id: id } => Self::of_no_reservation(&id),
+            JointRefusal::QuotaExceeded { limit } => Self::of_quota(limit),
             JointRefusal::ReservationNotActive { reservation } => {
                 Self::of_over(&reservation.reservation_id, reservation.status).with_reservation(&reservation)
             }
@@ -499,6 +500,11 @@ impl Problem {
         Self::of_reservation(Code::AlreadyExists, detail, id)
     }
 
+    pub fn of_quota(limit: u64) -> Self {
+        let detail = format!("Your open reservations may hold {limit} lines at once, and would hold more.");
+        Self::new(Code::QuotaExceeded, detail).with("limit", limit)
+    }
+
     fn of_no_reservation(id: &ReservationId) -> Self {
         Self::of_reservation(Code::NotFound, format!("There is no reservation {id:?}."), id)
     }
@@ -544,6 +550,7 @@ impl Problem {
                     .with("requested", requested)
                     .with("reserved", held)
             }
+            Reason::QuotaExceeded { limit } => Self::of_quota(limit),
             Reason::QuantityLimit => {
                 let detail =
                     format!("The quantity of {level}, or of the SKU over all stores, would pass what you may set.");

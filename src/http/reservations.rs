@@ -150,6 +150,7 @@ impl CartBody {
             cart: Cart {
                 reservation_id: self.reservation_id.unwrap_or_else(|| new_id().into()),
                 is_taken: false,
+                over_quota: None,
                 lines: cart_lines(self.lines)?,
                 ttl_seconds: self.ttl_seconds,
                 reference: self.reference,

@@ -7,10 +7,9 @@ use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::ALLOW;
 use actix_web::middleware::{Compress, Next, from_fn};
-use actix_web::web::{Data, PayloadConfig, ServiceConfig, resource, route, to};
+use actix_web::web::{Data, ServiceConfig, resource, route, to};
 use actix_web::{Error, FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route, guard};
 
-use super::body::MAX_BODY;
 use super::legacy::{self, inventory, push, refusal, stock};
 use super::openapi::doc::Doc;
 use super::openapi::docs;
@@ -385,7 +384,6 @@ pub fn table() -> Vec<Resource> {
 }
 
 pub fn configure(config: &mut ServiceConfig, state: &Data<State>) {
-    config.app_data(PayloadConfig::new(MAX_BODY));
     for entry in table() {
         let Resource {
             path,

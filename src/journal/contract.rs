@@ -515,6 +515,7 @@ async fn write_history(rig: &dyn Rig, owners: &mut [Owner]) {
             quantity: 1,
             reservation_id: ReservationId::parse(&format!("{i} {}", owner.stock.version())).unwrap(),
             is_taken: false,
+            over_quota: None,
             ttl_seconds: Some(1),
             reference: None,
         };
@@ -912,6 +913,7 @@ async fn deadlines_and_reservations_follow_the_holds(rig: Box<dyn Rig>) {
             quantity: 2,
             reservation_id,
             is_taken: false,
+            over_quota: None,
             ttl_seconds,
             reference: None,
         })

@@ -15,7 +15,7 @@ use super::{
     Answer, Append, Appended, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal,
     JournalError, KeyHash, LevelView, ReceiptView, Record, ReservationFilter, ReservationPlace,
 };
-use crate::domain::{EntryKey, Event, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
+use crate::domain::{EntryKey, Event, Principal, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
 
 pub struct MemoryJournal {
     tables: Tables,
@@ -232,6 +232,10 @@ impl Journal for MemoryJournal {
             resume: last.map(|(place, _)| place.clone()),
             reservations,
         })
+    }
+
+    fn open_lines(&self, by: &Principal) -> Answer<u64> {
+        ready(self.tables.open_lines(by))
     }
 
     fn entry(&self, key: &EntryKey) -> Answer<Option<EntryView>> {

@@ -30,8 +30,8 @@ use futures_util::future::BoxFuture;
 use crate::domain::reservation::Line;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
-    Change, Entry, EntryKey, Event, EventKind, HoldChange, HoldStep, Item, Level, Movement, Reservation, ReservationId,
-    ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp,
+    Change, Entry, EntryKey, Event, EventKind, HoldChange, HoldStep, Item, Level, Movement, Principal, Reservation,
+    ReservationId, ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp,
 };
 pub use record::{Fingerprint, KeyHash, Receipt};
 
@@ -358,6 +358,11 @@ pub trait Journal: Send + Sync + 'static {
         before: Option<ReservationPlace>,
         limit: usize,
     ) -> Answer<FoundReservations>;
+
+    /// In how many lines a principal's reservations hold something. What was answered is in it.
+    ///
+    /// `SELECT open_lines FROM principals WHERE name = $1`
+    fn open_lines(&self, by: &Principal) -> Answer<u64>;
 
     /// `SELECT version, body FROM entries WHERE key = $1`
     fn entry(&self, key: &EntryKey) -> Answer<Option<EntryView>>;

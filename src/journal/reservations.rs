@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 
 use super::tables::Published;
 use super::{FoundReservations, ReservationFilter, ReservationPlace};
-use crate::domain::{HoldChange, Reservation, ReservationId};
+use crate::domain::{HoldChange, Principal, Reservation, ReservationId};
 
 /// Entries that are looked at in one go.
 const PART: usize = 512;
@@ -21,6 +21,8 @@ pub struct OpenReservations {
     entries: DashMap<ReservationId, Open, RandomState>,
     /// In the order in which they were made.
     places: RwLock<BTreeSet<ReservationPlace>>,
+    /// In how many lines each principal holds something.
+    lines: DashMap<Principal, u64, RandomState>,
 }
 
 struct Open {
@@ -70,7 +72,9 @@ impl OpenReservations {
                     open.before = Some(open.now.clone());
                 }
                 open.seq = *seq;
+                let before = open.now.open_lines();
                 Arc::make_mut(&mut open.now).take(own, event.at);
+                self.count(&open.now, before);
             }
             None => {
                 // Otherwise it was open before what is known here, and is over since.
@@ -82,6 +86,7 @@ impl OpenReservations {
     }
 
     fn add(&self, reservation: Arc<Reservation>, created: u64, seq: u64) {
+        self.count(&reservation, 0);
         let id = reservation.reservation_id.clone();
         let place = ReservationPlace::new(created, id.clone());
         let open = Open {
@@ -92,6 +97,20 @@ impl OpenReservations {
         };
         self.entries.insert(id, open);
         self.places().insert(place);
+    }
+
+    /// Of a reservation that held something in `before` lines so far.
+    fn count(&self, reservation: &Reservation, before: u64) {
+        let after = reservation.open_lines();
+        if after != before {
+            let mut lines = self.lines.entry(reservation.by.clone()).or_default();
+            *lines = (*lines + after).saturating_sub(before);
+        }
+    }
+
+    /// In how many lines a principal holds something.
+    pub fn lines_of(&self, by: &Principal) -> u64 {
+        self.lines.get(by).map_or(0, |lines| *lines)
     }
 
     fn places(&self) -> RwLockWriteGuard<'_, BTreeSet<ReservationPlace>> {

@@ -25,7 +25,8 @@ use super::{
 use crate::domain::event::Part;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
-    Details, EntryKey, Event, Item, Level, Reservation, ReservationId, Sku, Stock, StockImage, StoreId, Timestamp,
+    Details, EntryKey, Event, Item, Level, Principal, Reservation, ReservationId, Sku, Stock, StockImage, StoreId,
+    Timestamp,
 };
 
 /// An event with its place in the log.
@@ -215,6 +216,11 @@ impl Tables {
         limit: usize,
     ) -> FoundReservations {
         self.reservations.find(filter, before, limit, self.visible())
+    }
+
+    /// In how many lines a principal's reservations hold something.
+    pub fn open_lines(&self, by: &Principal) -> u64 {
+        self.reservations.lines_of(by)
     }
 
     /// Every open reservation, with the place where it was made and its last event.

@@ -252,6 +252,13 @@ impl Answer {
         self
     }
 
+    /// The same of an answer that was read from a connection, and does not know what was asked.
+    #[track_caller]
+    pub fn refused_at(mut self, path: &str, status: u16, code: &str) -> Self {
+        self.path = path.to_owned();
+        self.refused(status, code)
+    }
+
     #[track_caller]
     pub fn is_a_problem(&self) {
         let text = self.text();

@@ -259,9 +259,12 @@ fn without_a_token_only_open_routes_answer_and_nothing_else_is_looked_at() {
             "get /api/health/live",
             "get /api/health/ready",
             "get /api/openapi.json",
+            "get /health",
             "get /problems/{code}",
             "post /api/auth/login",
             "post /api/auth/register",
+            "post /auth/login",
+            "post /auth/register",
         ]
     );
     assert!(guarded > 20, "{guarded}");

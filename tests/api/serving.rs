@@ -112,6 +112,10 @@ fn a_setting_that_cannot_stand_is_refused() {
         ["--key-hours", "0"],
         ["--log-level", "a=b=c"],
         ["--host", "nowhere"],
+        ["--head-seconds", "0"],
+        ["--max-body-bytes", "10"],
+        ["--trusted-proxies", "10.0.0.0/33"],
+        ["--max-open-holds", "-1"],
         ["--no-such-setting", "1"],
     ] {
         refused_start(&[&data[..], &wrong].concat(), &[]);

@@ -198,6 +198,7 @@ impl Shop {
                 quantity: 2,
                 reservation_id: reservation(n),
                 is_taken: false,
+                over_quota: None,
                 ttl_seconds: (n % 4 == 1).then_some(3600),
                 reference: Some(format!("cart {n}")),
             }),

@@ -33,9 +33,9 @@ impl TestApp {
         Self::start_new(args, &[])
     }
 
-    /// On a new folder, where callers must log in.
+    /// On a new folder, where callers must log in, as often as a test likes: how often they may, `quotas.rs` tests.
     pub fn start_guarded(args: &[&str]) -> Self {
-        Self::start_new(args, &[("HOLDFAST_JWT_SECRET", SECRET)])
+        Self::start_new(args, &[("HOLDFAST_JWT_SECRET", SECRET), ("HOLDFAST_LOGIN_RATE", "0")])
     }
 
     fn start_new(args: &[&str], environment: &[(&str, &str)]) -> Self {

@@ -41,6 +41,7 @@ fn reserve_as(name: &str) -> Request {
         quantity: 1,
         reservation_id: id(name),
         is_taken: false,
+        over_quota: None,
         ttl_seconds: None,
         reference: None,
     })))
@@ -61,6 +62,7 @@ fn run(test: impl AsyncFnOnce(Arc<Inventory>)) {
                 cart: Cart {
                     reservation_id: id(name),
                     is_taken: false,
+                    over_quota: None,
                     lines: lines.collect(),
                     ttl_seconds: None,
                     reference: None,

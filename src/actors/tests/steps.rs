@@ -56,6 +56,7 @@ fn cart_for(name: &str, of: &[(&str, u64)], ttl_seconds: Option<u64>) -> Ask {
         cart: Cart {
             reservation_id: id(name),
             is_taken: false,
+            over_quota: None,
             lines: lines(of),
             ttl_seconds,
             reference: None,

@@ -34,6 +34,3 @@ pub async fn health() -> Result<HttpResponse, Problem> {
         now: chrono::Utc::now().into(),
     }))
 }
-
-#[cfg(test)]
-mod tests;

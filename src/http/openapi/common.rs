@@ -198,6 +198,15 @@ pub fn headers() -> Value {
             "schema": {"type": "integer", "minimum": 0},
             "example": 1,
         },
+        "RateLimit": header(
+            "How many requests are left of a limit (`r`), and in how many seconds all of them are again (`t`), where \
+             there is one.",
+            "\"principal\";r=50;t=30",
+        ),
+        "RateLimit-Policy": header(
+            "The limits that the request counted towards: `q` requests in `w` seconds.",
+            "\"principal\";q=100;w=60",
+        ),
         "Content-Security-Policy": always("The page loads nothing from elsewhere.", "default-src 'none'"),
         "Vary": always("The answer depends on this header of the request.", "Accept"),
     })
@@ -262,7 +271,7 @@ fn members() -> Value {
             "$ref": "#/components/schemas/Timestamp",
             "description": "When the next hold ends.",
         },
-        "limit": number("How many operations a batch may have."),
+        "limit": number("How many operations a batch may have; of `quota_exceeded`, how many lines you may hold."),
     })
 }
 
@@ -333,6 +342,11 @@ pub fn refusal(codes: &[Code], path: &str) -> Value {
     let mut headers = header_references(&[]);
     if codes.iter().any(|code| code.has_retry_after()) {
         headers["Retry-After"] = json!({"$ref": "#/components/headers/Retry-After"});
+    }
+    if codes.contains(&Code::RateLimited) {
+        for name in ["RateLimit", "RateLimit-Policy"] {
+            headers[name] = json!({"$ref": format!("#/components/headers/{name}")});
+        }
     }
     let examples: Map<String, Value> = codes
         .iter()

@@ -65,7 +65,7 @@ impl Doc {
 
     /// One that reads stock.
     pub fn read(id: &'static str, tag: &'static str, about: &'static str) -> Self {
-        Self::new(id, tag, about).refuses(&[Code::StorageUnavailable])
+        Self::new(id, tag, about).refuses(&[Code::RateLimited, Code::StorageUnavailable])
     }
 
     /// One that changes stock.
@@ -76,6 +76,7 @@ impl Doc {
             Code::PayloadTooLarge,
             Code::UnsupportedMediaType,
             Code::IdempotencyKeyReused,
+            Code::RateLimited,
             Code::Overloaded,
             Code::StorageUnavailable,
             Code::OutcomeUnknown,

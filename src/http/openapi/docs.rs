@@ -19,8 +19,8 @@ use crate::http::operations::OperationForm;
 use crate::http::pages::problems::AdviceForm;
 use crate::http::problem::Code::{
     AlreadyExists, BelowReserved, Forbidden, InUse, InsufficientStock, NotFound, NotReserved, OutcomeUnknown,
-    PayloadTooLarge, QuantityLimit, RequestTimeout, ReservationNotActive, StorageUnavailable, Unauthenticated,
-    UnsupportedMediaType, VersionMismatch,
+    PayloadTooLarge, QuantityLimit, QuotaExceeded, RateLimited, RequestTimeout, ReservationNotActive,
+    StorageUnavailable, Unauthenticated, UnsupportedMediaType, VersionMismatch,
 };
 use crate::http::reservations::{CartBody, ExtendBody, ResolveBody};
 use crate::http::root::ServiceForm;
@@ -142,7 +142,13 @@ pub fn reserve_level() -> Doc {
             example::rehearsed(example::reserved_level()),
         )
         .answers::<LevelWriteForm>(201, "Held, with the reservation.", CREATED, example::reserved_level())
-        .refuses(&[NotFound, VersionMismatch, InsufficientStock, AlreadyExists])
+        .refuses(&[
+            NotFound,
+            VersionMismatch,
+            InsufficientStock,
+            AlreadyExists,
+            QuotaExceeded,
+        ])
 }
 
 const RELEASE: &str = "Gives back what is held: with `reservationId` all that this reservation holds here, with `quantity` so \
@@ -194,7 +200,13 @@ pub fn create_reservation() -> Doc {
         &["Idempotency-Replayed", "Location"],
         example::written_cart(),
     )
-    .refuses(&[NotFound, InsufficientStock, AlreadyExists, ReservationNotActive])
+    .refuses(&[
+        NotFound,
+        InsufficientStock,
+        AlreadyExists,
+        ReservationNotActive,
+        QuotaExceeded,
+    ])
 }
 
 pub fn reservation() -> Doc {
@@ -316,8 +328,7 @@ pub fn batch() -> Doc {
         NotReserved,
         QuantityLimit,
         AlreadyExists,
-        ReservationNotActive,
-    ])
+        ReservationNotActive, QuotaExceeded])
 }
 
 pub fn transfer() -> Doc {
@@ -426,7 +437,13 @@ pub fn reserve_item() -> Doc {
             example::rehearsed(example::reserved_item()),
         )
         .answers::<ItemWriteForm>(201, "Held, with the reservation.", WRITTEN, example::reserved_item())
-        .refuses(&[NotFound, VersionMismatch, InsufficientStock, AlreadyExists])
+        .refuses(&[
+            NotFound,
+            VersionMismatch,
+            InsufficientStock,
+            AlreadyExists,
+            QuotaExceeded,
+        ])
 }
 
 pub fn release_item() -> Doc {
@@ -513,6 +530,7 @@ pub fn login() -> Doc {
     .refuses(&[
         Unauthenticated,
         Forbidden,
+        RateLimited,
         RequestTimeout,
         PayloadTooLarge,
         UnsupportedMediaType,

@@ -83,10 +83,7 @@ fn problem(code: Code) -> Option<Problem> {
                     .with("sku", sku.as_str()),
             )
         }
-        Code::QuotaExceeded => {
-            let detail = "Your open reservations hold 100000 lines, and may hold no more.";
-            Some(Problem::new(code, detail).with("limit", 100_000))
-        }
+        Code::QuotaExceeded => Some(Problem::of_quota(100_000)),
         Code::RequestInFlight => Some(ExecuteError::KeyInFlight.into()),
         Code::PayloadTooLarge => {
             let detail = format!(

@@ -5,7 +5,7 @@ pub mod problems;
 pub mod reference;
 mod start;
 
-use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_FRAME_OPTIONS};
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_FRAME_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::problem::Problem;
@@ -22,11 +22,12 @@ pub async fn stylesheet(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Ok(response.body(include_str!("style.css")))
 }
 
-/// An answer that no other site may frame, and that loads nothing from elsewhere.
+/// An answer that no other site may frame, that loads nothing from elsewhere, and tells nobody where a link was.
 fn guarded() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))
-        .insert_header((X_FRAME_OPTIONS, "DENY"));
+        .insert_header((X_FRAME_OPTIONS, "DENY"))
+        .insert_header((REFERRER_POLICY, "no-referrer"));
     response
 }

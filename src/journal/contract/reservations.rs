@@ -31,6 +31,7 @@ fn cart(id: &str, lines: Vec<CartLine>) -> Cart {
     Cart {
         reservation_id: reservation_id(id),
         is_taken: false,
+        over_quota: None,
         lines,
         ttl_seconds: None,
         reference: None,
@@ -44,6 +45,7 @@ fn reserve(id: &str, quantity: u64, ttl_seconds: Option<u64>, reference: Option<
         quantity,
         reservation_id: reservation_id(id),
         is_taken: false,
+        over_quota: None,
         ttl_seconds,
         reference: reference.map(str::to_owned),
     })
@@ -222,6 +224,12 @@ impl Shop {
             assert_eq!(found.as_deref(), Some(&reservation));
         }
         assert_eq!(rig.journal().reservation(&reservation_id("none")).await.unwrap(), None);
+        let held = self.made().into_iter().map(|(_, reservation)| {
+            let lines = reservation.lines.iter().filter(|line| line.held > 0);
+            lines.count() as u64
+        });
+        let open_lines = rig.journal().open_lines(&origin().by).await.unwrap();
+        assert_eq!(open_lines, held.sum::<u64>());
     }
 
     /// Holds the list to what fits of all that were made, in one page and by small ones.

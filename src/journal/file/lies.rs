@@ -120,6 +120,7 @@ impl Shop {
         let cart = Cart {
             reservation_id: id(name),
             is_taken: false,
+            over_quota: None,
             lines: lines.into(),
             ttl_seconds: None,
             reference: Some("order".to_owned()),
@@ -232,6 +233,7 @@ fn a_hold_that_no_reservation_knows_is_noticed() {
         quantity: 3,
         reservation_id: id("one name"),
         is_taken: false,
+        over_quota: None,
         ttl_seconds: None,
         reference: None,
     };

@@ -47,7 +47,9 @@ use super::{
     Answer, Append, Appended, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal,
     JournalError, KeyHash, LevelView, ReceiptView, Record, ReservationFilter, ReservationPlace,
 };
-use crate::domain::{EntryKey, Event, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp};
+use crate::domain::{
+    EntryKey, Event, Principal, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
+};
 
 #[cfg(test)]
 pub use self::faulty::FaultyFolder;
@@ -342,6 +344,10 @@ impl Journal for FileJournal {
             Some(ReservationStatus::Active) => Ok(shared.tables.open_reservations(&filter, before.as_ref(), limit)),
             _ => shared.reservations(&filter, before, limit),
         })
+    }
+
+    fn open_lines(&self, by: &Principal) -> Answer<u64> {
+        ready(self.shared.tables.open_lines(by))
     }
 
     fn entry(&self, key: &EntryKey) -> Answer<Option<EntryView>> {

@@ -13,12 +13,14 @@ use crate::staff::{Employee, FOREIGN, House, OWN};
 /// How the requests of an operation that reads or moves stock name the stores that they touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
-    /// In their path, or in members of their body.
+    /// In their path, in members of their body, or in `X-Store-Id`.
     Named,
     /// By the lines of the reservation in their path.
     Cart,
     /// By the levels of the SKU in their path.
     Item,
+    /// The same; but where nothing of it is seen, it is an item of nothing.
+    NodeItem,
     /// Not at all, or in the query: they show what the caller sees.
     Feed,
     /// By the write whose key is in their path.
@@ -58,6 +60,15 @@ const RULES: &[(&str, Rule)] = &[
     ("runBatch", Rule::Batch),
     ("login", Rule::Door),
     ("register", Rule::Door),
+    ("loginAsBefore", Rule::Door),
+    ("registerAsBefore", Rule::Door),
+    ("getNodeItem", Rule::NodeItem),
+    ("countNodeItem", Rule::Named),
+    ("adjustNodeItem", Rule::Named),
+    ("pushNodeCounts", Rule::Named),
+    ("receiveNodeStock", Rule::Named),
+    ("listNodeStock", Rule::Named),
+    ("countNodeStock", Rule::Named),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +182,9 @@ struct Operation<'a> {
     path: &'a str,
     right: &'a str,
     has_store_filter: bool,
+    has_store_header: bool,
+    /// Its refusals have the form of the Node services.
+    is_of_node: bool,
     needs_time: bool,
     /// The example of its body.
     body: Option<&'a Value>,
@@ -215,6 +229,8 @@ fn operations(document: &Value) -> Vec<Operation<'_>> {
                 path,
                 right: about["x-right"].as_str().unwrap(),
                 has_store_filter: parameters().any(|one| one["in"] == "query" && one["name"] == "storeId"),
+                has_store_header: parameters().any(|one| one["$ref"] == "#/components/parameters/X-Store-Id"),
+                is_of_node: about["operationId"].as_str().unwrap().contains("Node"),
                 needs_time: parameters().any(|one| one["in"] == "query" && one["required"] == true),
                 body: about["requestBody"]["content"]
                     .get("application/json")
@@ -232,6 +248,7 @@ struct Case<'a> {
     body: Option<Value>,
     /// The stores that it names, in the order of the places.
     named: Vec<&'static str>,
+    header: Option<&'static str>,
     place: Where,
     number: usize,
 }
@@ -247,10 +264,24 @@ impl<'a> Case<'a> {
             path: String::new(),
             body: operation.body.cloned(),
             named: Vec::new(),
+            header: None,
             place,
             number,
         };
         case.path = operation.path.to_owned();
+        if operation.has_store_header {
+            case.header = Some(case.next_store());
+        }
+        if operation.path == "/stock/{id}" {
+            let store = case.next_store();
+            let entry = format!("{}:{store}{}", store.len(), case.sku(SKUS[0]));
+            let id = if operation.is_read() {
+                store.replace(' ', "%20")
+            } else {
+                URL_SAFE_NO_PAD.encode(entry)
+            };
+            case.path = format!("/stock/{id}");
+        }
         if case.path.contains("{storeId}") {
             let store = case.next_store();
             case.path = case.path.replace("{storeId}", &store.replace(' ', "%20"));
@@ -262,7 +293,7 @@ impl<'a> Case<'a> {
             .replace("{key}", &format!("{KEY}-{number}"))
             .replace("{code}", "forbidden")
             .replace("{username}", "nobody-of-this-name")
-            .replace("{id}", RESERVATION);
+            .replace("{tokenId}", RESERVATION);
         if let Some(mut body) = case.body.take() {
             case.fill(&mut body);
             case.body = Some(body);
@@ -292,7 +323,10 @@ impl<'a> Case<'a> {
         match value {
             Value::Array(entries) => entries.iter_mut().for_each(|entry| self.fill(entry)),
             Value::Object(members) => {
-                for name in ["storeId", "fromStoreId", "toStoreId"] {
+                if self.operation.id == "pushNodeCounts" {
+                    members.insert("store_id".to_owned(), Value::Null);
+                }
+                for name in ["storeId", "fromStoreId", "toStoreId", "store_id"] {
                     if let Some(member) = members.get_mut(name) {
                         *member = self.next_store().into();
                     }
@@ -317,7 +351,7 @@ impl<'a> Case<'a> {
     /// Stock, a reservation and a hold of the caller's own for it.
     fn prepare(&self, house: &House, caller: &Employee, rule: Rule) {
         let places: Vec<&str> = match rule {
-            Rule::Item => self.place.stores().to_vec(),
+            Rule::Item | Rule::NodeItem => self.place.stores().to_vec(),
             _ => OWN.into_iter().chain(FOREIGN).collect(),
         };
         let skus = SKUS.iter().filter(|_| self.operation.id != "createItem");
@@ -376,7 +410,7 @@ impl<'a> Case<'a> {
         let moves_all = touched.iter().all(|store| who.moves(store));
         let allowed_if = |is_allowed: bool, otherwise| if is_allowed { Expected::Allowed } else { otherwise };
         match rule {
-            Some(Rule::Feed) => Expected::Allowed,
+            Some(Rule::Feed | Rule::NodeItem) => Expected::Allowed,
             Some(Rule::Item) => allowed_if(sees_any, Expected::NotFound),
             // What was not done cannot be found.
             Some(Rule::Key) => allowed_if(who.moves(touched[0]), Expected::NotFound),
@@ -393,9 +427,27 @@ impl<'a> Case<'a> {
     }
 
     fn send_to(&self, caller: &Employee, path: &str, body: Option<&Value>) -> Answer {
-        match body {
-            Some(body) => caller.send(&self.operation.method, path, &[JSON], Some(body.to_string().as_bytes())),
-            None => caller.send(&self.operation.method, path, &[], None),
+        let body = body.map(Value::to_string);
+        let json = body.as_ref().map(|_| JSON);
+        let store = self.header.map(|store| ("x-store-id", store));
+        let headers: Vec<(&str, &str)> = json.into_iter().chain(store).collect();
+        caller.send(
+            &self.operation.method,
+            path,
+            &headers,
+            body.as_deref().map(str::as_bytes),
+        )
+    }
+
+    #[track_caller]
+    fn is_refused(&self, answer: &Answer) {
+        match self.operation.is_of_node {
+            true => assert!(
+                answer["error"].is_string() && answer["type"].is_null(),
+                "{}",
+                answer.text()
+            ),
+            false => answer.is_a_problem(),
         }
     }
 }
@@ -457,11 +509,12 @@ fn every_operation_lets_in_whom_it_should_and_nobody_else() {
                 answer.text()
             );
             if expected.is_refusal() {
-                answer.is_a_problem();
+                case.is_refused(&answer);
                 assert_eq!(house.end(), end, "{told} was refused and has changed something");
             }
             if who.is_narrow() {
-                tells_nothing(&answer, &case.path, case.body.as_ref(), &told);
+                let asked = format!("{} in {:?}", case.path, case.named);
+                tells_nothing(&answer, &asked, case.body.as_ref(), &told);
             }
             match rule {
                 Some(Rule::Feed) if *who != Who::Nobody => check_filter(&case, *who, caller, &told),
@@ -560,10 +613,11 @@ fn a_body_that_does_not_fit_is_refused_before_anybody_is_told_what_they_may() {
         }
         let case = Case::new(&operation, Where::Foreign, 1);
         let unfit = json!({"nonsense": 1});
-        case.send_to(&viewer, &case.path, Some(&unfit))
-            .refused(400, "invalid_request");
-        let answer = case.send_to(&house.nobody(), &case.path, Some(&unfit));
-        answer.refused(401, "unauthenticated");
+        for (caller, status) in [(&viewer, 400), (&house.nobody(), 401)] {
+            let answer = case.send_to(caller, &case.path, Some(&unfit));
+            assert_eq!(answer.status, status, "{}: {}", operation.id, answer.text());
+            case.is_refused(&answer);
+        }
         checked += 1;
     }
     assert!(checked >= 15, "{checked}");
