@@ -24,7 +24,7 @@ impl Inventory {
         write: EntryWrite,
         decide: impl Fn(Option<&EntryView>, Timestamp) -> Result<EntryDecision, E>,
     ) -> Result<Outcome, E> {
-        let _claim = match write.keyed {
+        let claim = match write.keyed {
             Some(keyed) => match self.claim_key(keyed).await? {
                 (claim, None) => Some(claim),
                 (_, Some(receipt)) => return Ok(self.replay(receipt).await.map_err(ExecuteError::from)?),
@@ -63,7 +63,12 @@ impl Inventory {
                         return Ok(done);
                     }
                 }
-                Err(error) => return Err(ExecuteError::from(error).into()),
+                Err(error) => {
+                    if let (JournalError::Unknown(_), Some(claim)) = (&error, claim) {
+                        claim.becomes_unknown();
+                    }
+                    return Err(ExecuteError::from(error).into());
+                }
                 Ok(Appended { first_seq }) => {
                     return Ok(Outcome {
                         event,
@@ -89,7 +94,7 @@ impl Inventory {
 }
 
 impl EntryWrite {
-    fn event(&self, kind: EventKind, entry: Option<Entry>, version: u64, now: Timestamp) -> Event {
+    pub(super) fn event(&self, kind: EventKind, entry: Option<Entry>, version: u64, now: Timestamp) -> Event {
         Event {
             kind,
             at: now,

@@ -280,12 +280,14 @@ impl SkuActor {
         let mut records = Vec::with_capacity(self.waiting.len());
         expire_due(&self.sku, stock, now, &mut records);
         let mut moved = MovedNow::kept_if(self.waiting.looks_back());
+        let stores = self.inventory.stores();
         let decided: Vec<Decided> = self
             .waiting
             .take(count)
             .into_iter()
-            .map(|message| message.decide(&self.sku, stock, now, &mut records, &mut moved))
+            .map(|message| message.decide(&self.sku, stock, &stores, now, &mut records, &mut moved))
             .collect();
+        let entry_grounds = stores.into_grounds();
         // With nothing in flight, what was decided rests on what is durable.
         if records.is_empty() && self.in_flight() == 0 {
             self.tell_deadline();
@@ -301,11 +303,15 @@ impl SkuActor {
             return gathering.take_in(Part {
                 debt: Debt::new(context.address(), self.outstanding.clone()),
                 ground,
+                entry_grounds,
                 records,
                 decided,
             });
         }
-        let append = Append::of_stock(vec![ground], records);
+        let append = Append {
+            entry_grounds,
+            ..Append::of_stock(vec![ground], records)
+        };
         self.is_appending = true;
         let appended = self.inventory.journal.append(append).into_actor(self);
         context.spawn(appended.map(|result, actor, context| actor.settle(result, decided, context)));
@@ -452,7 +458,7 @@ async fn save_in_turn(inventory: Arc<Inventory>, sku: Sku, saving: Rc<Cell<bool>
 }
 
 /// Expiries are nobody's request; they get an id all the same, for the log lines that belong to them.
-fn system() -> Origin {
+pub fn system() -> Origin {
     Origin {
         by: Principal::system(),
         request_id: RequestId::from(new_id()),

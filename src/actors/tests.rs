@@ -21,6 +21,7 @@ fn settings() -> Settings {
         idle_after: Duration::from_millis(50),
         snapshot_interval: Duration::from_millis(20),
         snapshots_per_second: 1000,
+        strict_catalogue: false,
     }
 }
 

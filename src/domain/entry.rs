@@ -18,6 +18,9 @@ pub enum EntryKey {
     /// By its id.
     Token(Arc<str>),
     Store(StoreId),
+    /// That nothing more may come to a store, which is to be deleted. By itself, so that the store stays at its version
+    /// where that is not done after all.
+    Closing(StoreId),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +29,7 @@ pub enum Entry {
     User(Arc<User>),
     Token(Arc<ServiceToken>),
     Store(Arc<Store>),
+    Closing,
 }
 
 /// An entry as it stands after an event.

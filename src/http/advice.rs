@@ -131,8 +131,8 @@ impl Code {
     fn of_form(self) -> Advice {
         match self {
             Self::NotFound => Advice {
-                cause: "The path leads nowhere, or the level, item, reservation or key that it names does not exist. \
-                        Ids are case-sensitive, and `/` within one is written `%2F`.",
+                cause: "The path leads nowhere, or the level, item, product, store, reservation or key that it names does \
+                        not exist. Ids are case-sensitive, and `/` within one is written `%2F`.",
                 remedy: "Check the id. A level is made by a count (PUT) or by creating its item; an idempotency key is \
                          found only after its write took effect, and for as long as keys are kept.",
                 retry: Retry::Later,
@@ -188,16 +188,16 @@ impl Code {
                         changed it first. Where there is nothing yet, `currentVersion` is 0.",
                 remedy: "Read the resource again, decide anew on what it says, and send the new version.",
                 retry: Retry::Never,
-                always: &["currentVersion", "sku", "storeId"],
-                sometimes: &[],
+                always: &["currentVersion"],
+                sometimes: &["sku", "storeId"],
             },
             Self::PreconditionFailed => Advice {
                 cause: "`If-Match` or `If-None-Match` does not hold: somebody else changed the resource first, or made \
                         it. Where there is nothing yet, `currentVersion` is 0.",
                 remedy: "Read the resource again, decide anew on what it says, and send its new `ETag`.",
                 retry: Retry::Never,
-                always: &["currentVersion", "sku", "storeId"],
-                sometimes: &[],
+                always: &["currentVersion"],
+                sometimes: &["sku", "storeId"],
             },
             Self::RequestInFlight => Advice {
                 cause: "The first request with this `Idempotency-Key`, or one that makes a reservation of this id, is \
@@ -245,7 +245,7 @@ impl Code {
                 sometimes: &[],
             },
             Self::AlreadyExists => Advice {
-                cause: "There is an item of this SKU already, or there is or was a reservation of this id.",
+                cause: "There is an item or product of this SKU or a store of this id already, or there is or was a reservation of this id.",
                 remedy: "Read what is there; if it is not yours, choose another id.",
                 retry: Retry::Never,
                 always: &[],
@@ -253,8 +253,9 @@ impl Code {
             },
             Self::InUse => Advice {
                 cause: "The product or store that was to be deleted still has stock on hand, or reservations hold some \
-                        of it.",
-                remedy: "Sell, transfer or count to 0 what is left, end the reservations, and delete it then.",
+                        of it. Or something was to come to a store that is just being deleted.",
+                remedy: "Sell, transfer or count to 0 what is left, end the reservations, and delete it then. Of a store \
+                         that is being deleted, try again in a moment.",
                 retry: Retry::Later,
                 always: &[],
                 sometimes: &["sku", "storeId"],

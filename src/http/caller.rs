@@ -7,7 +7,7 @@ use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 
 use super::problem::{Code, Problem};
 use crate::actors::new_id;
-use crate::domain::{Origin, Principal, RequestId, Rights, StoreId};
+use crate::domain::{Origin, Principal, RequestId, Rights, Role, StoreId};
 
 /// Who a request has proved to come from; authentication puts it among the request's extensions.
 #[derive(Clone)]
@@ -45,6 +45,15 @@ impl Caller {
         let role = self.rights.role().as_str();
         let detail = format!("As {role} you may not move stock in store {store:?}.");
         Err(Problem::new(Code::Forbidden, detail).with("storeId", store.as_str()))
+    }
+
+    /// Refused where the caller may not change what there is to be sold, and where.
+    pub fn may_administer(&self, what: &str) -> Result<(), Problem> {
+        if self.rights.role() == Role::Admin {
+            return Ok(());
+        }
+        let role = self.rights.role().as_str();
+        Err(Problem::new(Code::Forbidden, format!("As {role} you may not {what}.")))
     }
 }
 

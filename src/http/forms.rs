@@ -1,12 +1,13 @@
 //! How stock is shown. The answer to a write is made from its event (and, on item routes, from the item that
 //! its receipt keeps), so that a repeat under the same key gets the same answer years of changes later.
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ETAG, LOCATION};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::catalogue::{self, ProductWriteForm, StoreWriteForm};
 use super::path::{ItemPath, LevelPath};
 use super::precondition::etag;
 use super::reservations;
@@ -341,12 +342,15 @@ pub fn status(resource: Resource) -> fn(&Event) -> u16 {
     match resource {
         Resource::Level => |event| status_of_kind(Resource::Level, event.kind),
         Resource::Item => |event| status_of_kind(Resource::Item, event.kind),
+        Resource::Product => |event| status_of_kind(Resource::Product, event.kind),
     }
 }
 
 pub fn status_of_kind(resource: Resource, kind: EventKind) -> u16 {
     match (kind, resource) {
         (EventKind::ItemCreated | EventKind::ReservationCreated, _) => 201,
+        (EventKind::ProductCreated | EventKind::StoreCreated, _) => 201,
+        (EventKind::ProductDeleted | EventKind::StoreDeleted, _) => 204,
         // On an item route, a level that a count makes is a part of its item, and nothing new by itself.
         (EventKind::LevelCreated, Resource::Level) => 201,
         _ => 200,
@@ -375,6 +379,8 @@ pub enum Body<'a> {
     Item(ItemWriteForm<'a>),
     Transfer(TransferForm<'a>),
     Reservation(ReservationWriteForm<'a>),
+    Product(ProductWriteForm<'a>),
+    Store(StoreWriteForm<'a>),
 }
 
 pub fn body(outcome: &Outcome) -> Option<Body<'_>> {
@@ -386,6 +392,9 @@ pub fn body(outcome: &Outcome) -> Option<Body<'_>> {
             seq,
             dry_run,
         }));
+    }
+    if event.kind.is_hidden() {
+        return catalogue::written(outcome);
     }
     let write = WrittenForm {
         reservation: placed(event),
@@ -419,13 +428,18 @@ pub fn written(outcome: &Outcome, minimal: bool) -> HttpResponse {
     }
     if is_minimal {
         response.insert_header(("preference-applied", "return=minimal"));
+    }
+    if status == 204 {
         return response.finish();
     }
     response.json(body(outcome))
 }
 
-fn add_resource_headers(response: &mut actix_web::HttpResponseBuilder, outcome: &Outcome) {
+fn add_resource_headers(response: &mut HttpResponseBuilder, outcome: &Outcome) {
     let event = &*outcome.event;
+    if event.kind.is_hidden() {
+        return catalogue::add_headers(response, outcome);
+    }
     let Some(change) = event.changes.first() else { return };
     let version = match &outcome.told {
         Told::Item(item) => Some(item.version),

@@ -18,6 +18,12 @@ pub const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remov
 /// `/api/inventory/stores/{storeId}`…
 pub struct StorePath(pub StoreId);
 
+/// `/api/products/{sku}`
+pub struct ProductPath(pub Sku);
+
+/// `/api/stores/{storeId}`
+pub struct CatalogueStorePath(pub StoreId);
+
 /// `/api/inventory/stores/{storeId}/inventory/{sku}`…
 #[derive(Clone)]
 pub struct LevelPath {
@@ -58,6 +64,24 @@ impl FromRequest for StorePath {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(id(request, 4, "storeId", StoreId::parse).map(Self))
+    }
+}
+
+impl FromRequest for ProductPath {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(id(request, 3, "sku", Sku::parse).map(Self))
+    }
+}
+
+impl FromRequest for CatalogueStorePath {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(id(request, 3, "storeId", StoreId::parse).map(Self))
     }
 }
 

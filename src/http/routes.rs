@@ -10,7 +10,10 @@ use super::body::MAX_BODY;
 use super::openapi::doc::Doc;
 use super::openapi::docs;
 use super::problem::{Code, Problem};
-use super::{batch, edge, events, health, items, levels, openapi, operations, pages, reservations, root, transfers};
+use super::{
+    batch, edge, events, health, items, levels, openapi, operations, pages, products, reservations, root, stores,
+    transfers,
+};
 
 const LEVELS: &str = "/api/inventory/stores/{storeId}/inventory";
 const LEVEL: &str = "/api/inventory/stores/{storeId}/inventory/{sku}";
@@ -138,6 +141,15 @@ impl Resource {
     {
         self.on(Method::PUT, does, handler, doc)
     }
+
+    fn delete<F, A>(self, does: &'static str, handler: F, doc: fn() -> Doc) -> Self
+    where
+        F: Handler<A>,
+        A: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::DELETE, does, handler, doc)
+    }
 }
 
 /// Every resource. Routing tries them in this order, each by a regular expression: what must be fastest comes first.
@@ -217,6 +229,32 @@ pub fn table() -> Vec<Resource> {
         at("/api/inventory/items/{sku}/reserve").post("reserves in one store", items::reserve, docs::reserve_item),
         at("/api/inventory/items/{sku}/release").post("releases in one store", items::release, docs::release_item),
         at("/api/inventory/items/{sku}/history").get("the item as it stood at a time", items::history, docs::history),
+        at("/api/products")
+            .get("products, paged, searched", products::list, docs::products)
+            .post("creates a product", products::create, docs::create_product)
+            .needs(Right::Administer)
+            .compressed_reads(),
+        at("/api/products/{sku}")
+            .get("a product, with its ETag", products::get, docs::product)
+            .put("sets all that a product has", products::replace, docs::replace_product)
+            .needs(Right::Administer)
+            .delete(
+                "deletes a product that has no stock",
+                products::delete,
+                docs::delete_product,
+            )
+            .needs(Right::Administer),
+        at("/api/stores")
+            .get("stores, paged, searched", stores::list, docs::stores)
+            .post("creates a store", stores::create, docs::create_store)
+            .needs(Right::Administer)
+            .compressed_reads(),
+        at("/api/stores/{storeId}")
+            .get("a store, with its ETag", stores::get, docs::store)
+            .put("sets all that a store has", stores::replace, docs::replace_store)
+            .needs(Right::Administer)
+            .delete("deletes a store that has no stock", stores::delete, docs::delete_store)
+            .needs(Right::Administer),
         at("/api/events")
             .get(
                 "the log in order, paged; waits for news if asked",

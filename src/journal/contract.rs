@@ -12,7 +12,7 @@ use self::reservations::*;
 use super::file::{FaultyFolder, Options};
 use super::memory::MemoryJournal;
 use super::{Append, Appended, EntryKind, Fingerprint, HistoryFilter, Journal, JournalError, Receipt, Record};
-use crate::domain::catalogue::Store;
+use crate::domain::catalogue::{AllOpen, Store};
 use crate::domain::command::{Reserve, Resource, Set};
 use crate::domain::{
     Action, Details, Entry, EntryChange, EntryKey, Event, EventKind, Movement, Origin, Principal, Request, RequestId,
@@ -210,7 +210,7 @@ impl Owner {
             expected: Default::default(),
             origin: origin(),
         };
-        let event = Arc::new(decide(&self.stock, &request, self.now).unwrap());
+        let event = Arc::new(decide(&self.stock, &request, &AllOpen, self.now).unwrap());
         self.stock.evolve(&self.sku, &event);
         event
     }

@@ -22,6 +22,7 @@ mod lifecycle;
 mod lists;
 mod log;
 mod movements;
+mod products;
 mod replies;
 mod reservation_lists;
 mod reservations;

@@ -72,14 +72,7 @@ fn problem(code: Code) -> Option<Problem> {
             reservation_id,
             status: ReservationStatus::Expired,
         }),
-        Code::InUse => {
-            let detail = "Store \"london\" still has stock, of SKU \"85123A\" for one.";
-            Some(
-                Problem::new(code, detail)
-                    .with("storeId", store_id.as_str())
-                    .with("sku", sku.as_str()),
-            )
-        }
+        Code::InUse => Some(ExecuteError::StoreInUse { store_id, sku }.into()),
         Code::QuotaExceeded => {
             let detail = "Your open reservations hold 100000 lines, and may hold no more.";
             Some(Problem::new(code, detail).with("limit", 100_000))
