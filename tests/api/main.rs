@@ -28,5 +28,6 @@ mod reservation_lists;
 mod reservations;
 mod serving;
 mod storage;
+mod stores;
 mod transfers;
 mod versions;
