@@ -15,7 +15,7 @@ use super::registry::Place;
 use super::{ExecuteError, Keyed, Outcome, Told};
 use crate::domain::command::Counted;
 use crate::domain::{Event, Movement, Refusal, Request, Resource, Sku, Stock, StoreId, Stores, Timestamp, decide};
-use crate::journal::{JournalError, Receipt, Record};
+use crate::journal::{JournalError, KeyHash, Receipt, Record};
 
 /// A task, with its place in the queue of the actor.
 #[derive(Message)]
@@ -382,8 +382,13 @@ impl Decided {
         order.answer(answers);
     }
 
-    pub fn has_key(&self) -> bool {
-        self.message.writes().iter().any(|write| write.keyed.is_some())
+    /// Where the receipts of its keyed writes are found.
+    pub fn receipts(&self) -> Vec<KeyHash> {
+        let id = |write: &Write| {
+            let key = write.keyed?.key;
+            Some(write.operation.map_or(key, |index| key.of_operation(index)))
+        };
+        self.message.writes().iter().filter_map(id).collect()
     }
 
     /// Only a write that was under way may have happened; all else certainly did not.

@@ -318,28 +318,48 @@ impl SkuActor {
     }
 
     fn settle(&mut self, result: Result<Appended, JournalError>, decided: Vec<Decided>, context: &mut Context<Self>) {
-        self.is_appending = false;
         match result {
             Ok(Appended { first_seq }) => {
+                self.is_appending = false;
                 decided.into_iter().for_each(|decided| decided.answer(first_seq));
                 self.go_on(context);
             }
-            Err(JournalError::Conflict) => {
-                for decided in decided.into_iter().rev() {
-                    // A key may be what was in the way: its caller is to ask again, and finds the receipt.
-                    match decided.has_key() {
-                        true => decided.fail(&JournalError::Conflict),
-                        false => self.waiting.push_front(decided.message),
-                    }
-                }
-                self.begin_anew(context);
-            }
+            Err(JournalError::Conflict) => self.decide_again(decided, context),
             // What was decided on a state that is no more cannot leave, whatever it was.
             Err(error) => {
+                self.is_appending = false;
                 decided.into_iter().for_each(|decided| decided.fail(&error));
                 self.begin_anew(context);
             }
         }
+    }
+
+    /// The SKU has moved on without this actor, or a store is about to be deleted. Or a key has been used: then its caller
+    /// is to ask again, and finds the receipt.
+    fn decide_again(&mut self, decided: Vec<Decided>, context: &mut Context<Self>) {
+        let inventory = self.inventory.clone();
+        let looked_up = async move {
+            let now = inventory.clock.now();
+            let mut found = Vec::with_capacity(decided.len());
+            for decided in decided {
+                let mut is_used = false;
+                for id in decided.receipts() {
+                    is_used |= !matches!(inventory.journal.receipt(id, now).await, Ok(None));
+                }
+                found.push((decided, is_used));
+            }
+            found
+        };
+        context.spawn(looked_up.into_actor(self).map(|found, actor, context| {
+            actor.is_appending = false;
+            for (decided, is_used) in found.into_iter().rev() {
+                match is_used {
+                    true => decided.fail(&JournalError::Conflict),
+                    false => actor.waiting.push_front(decided.message),
+                }
+            }
+            actor.begin_anew(context);
+        }));
     }
 
     /// What was decided is not recorded, or may not be. What was decided on top of it cannot be either: its append

@@ -189,7 +189,7 @@ impl Model {
             return false;
         }
         self.step(stores);
-        stores.iter().for_each(|store| drop(self.levels.remove(store)));
+        self.levels.retain(|store, _| !stores.contains(store));
         true
     }
 

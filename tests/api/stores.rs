@@ -49,9 +49,15 @@ fn a_new_store_is_answered_whole_with_its_place_and_its_tag() {
     let mut read = app.get(&store("Z%C3%BCrich%201")).expect(200);
     read.json["seq"] = json!(1);
     assert_eq!((read.header("etag"), &read.json), (Some("\"1\""), &expected));
-    app.get_with(&store("Z%C3%BCrich%201"), &[("if-none-match", "\"1\"")]).expect(304);
-    app.post(STORES, json!({"storeId": "Zürich 1", "name": "x"})).refused(409, "already_exists");
-    assert_eq!(app.get("/api/events").expect(200)["items"], json!([]), "the feed is of stock");
+    app.get_with(&store("Z%C3%BCrich%201"), &[("if-none-match", "\"1\"")])
+        .expect(304);
+    app.post(STORES, json!({"storeId": "Zürich 1", "name": "x"}))
+        .refused(409, "already_exists");
+    assert_eq!(
+        app.get("/api/events").expect(200)["items"],
+        json!([]),
+        "the feed is of stock"
+    );
 }
 
 #[test]
@@ -59,47 +65,75 @@ fn stock_makes_a_store_that_is_called_as_its_id_until_it_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let mut app = TestApp::start_in(folder.path(), 0, &[]);
     app.put(&at_in("counted", "A"), json!({"quantity": 5})).expect(201);
-    app.post("/api/inventory/items", json!({"sku": "B", "storeId": "created"})).expect(201);
+    app.post("/api/inventory/items", json!({"sku": "B", "storeId": "created"}))
+        .expect(201);
     let transfer = json!({"sku": "A", "fromStoreId": "counted", "toStoreId": "received", "quantity": 1});
     app.post("/api/transfers", transfer).expect(200);
-    let atomic = json!({"atomic": true, "operations": [{"op": "set", "sku": "C", "storeId": "batched", "quantity": 1}]});
+    let atomic =
+        json!({"atomic": true, "operations": [{"op": "set", "sku": "C", "storeId": "batched", "quantity": 1}]});
     app.post("/api/inventory/batch", atomic).expect(200);
     app.put(&at_in("counted", "B"), json!({"quantity": 5})).expect(201);
     let shown = app.get(STORES).expect(200);
     let rows = shown["items"].as_array().unwrap();
     assert_eq!(column(rows, "storeId"), ["batched", "counted", "created", "received"]);
     assert_eq!(column(rows, "name"), column(rows, "storeId"));
-    assert!(rows.iter().all(|row| row["version"] == 1 && row["createdAt"] == row["updatedAt"]));
+    assert!(
+        rows.iter()
+            .all(|row| row["version"] == 1 && row["createdAt"] == row["updatedAt"])
+    );
     let named = app.put(&store("counted"), json!({"name": "Named"})).expect(200);
-    assert_eq!((&named["version"], &named["createdAt"]), (&json!(2), &rows[1]["createdAt"]));
+    assert_eq!(
+        (&named["version"], &named["createdAt"]),
+        (&json!(2), &rows[1]["createdAt"])
+    );
     let before = app.get(STORES).expect(200).json;
     app.kill();
     let mut app = TestApp::start_in(folder.path(), 0, &[]);
     assert_eq!(app.get(STORES).expect(200).json, before, "after the log was read");
     whole(&mut app);
     let app = TestApp::start_in(folder.path(), 0, &[]);
-    assert_eq!(app.get(STORES).expect(200).json, before, "after the checkpoint was read");
+    assert_eq!(
+        app.get(STORES).expect(200).json,
+        before,
+        "after the checkpoint was read"
+    );
 }
 
 #[test]
 fn a_put_sets_all_that_a_store_has_on_the_version_that_was_expected() {
     let app = TestApp::start();
-    app.post(STORES, json!({"storeId": "s", "name": "S", "location": "here"})).expect(201);
-    let after = app.put(&store("s"), json!({"name": "T", "expectedVersion": 1})).expect(200);
-    assert_eq!((after.header("etag"), after.json.get("location")), (Some("\"2\""), None));
-    let stale = app.put(&store("s"), json!({"name": "x", "expectedVersion": 1})).refused(409, "version_mismatch");
+    app.post(STORES, json!({"storeId": "s", "name": "S", "location": "here"}))
+        .expect(201);
+    let after = app
+        .put(&store("s"), json!({"name": "T", "expectedVersion": 1}))
+        .expect(200);
+    assert_eq!(
+        (after.header("etag"), after.json.get("location")),
+        (Some("\"2\""), None)
+    );
+    let stale = app
+        .put(&store("s"), json!({"name": "x", "expectedVersion": 1}))
+        .refused(409, "version_mismatch");
     assert_eq!((&stale["currentVersion"], &stale["storeId"]), (&json!(2), &json!("s")));
-    app.put_with(&store("s"), &[("if-match", "\"1\"")], json!({"name": "x"})).refused(412, "precondition_failed");
-    app.put_with(&store("s"), &[("if-match", "\"2\"")], json!({"name": "U"})).expect(200);
+    app.put_with(&store("s"), &[("if-match", "\"1\"")], json!({"name": "x"}))
+        .refused(412, "precondition_failed");
+    app.put_with(&store("s"), &[("if-match", "\"2\"")], json!({"name": "U"}))
+        .expect(200);
     app.put(&store("none"), json!({"name": "x"})).refused(404, "not_found");
-    let minimal = app.put_with(&store("s"), &[("prefer", "return=minimal")], json!({"name": "V"})).expect(204);
+    let minimal = app
+        .put_with(&store("s"), &[("prefer", "return=minimal")], json!({"name": "V"}))
+        .expect(204);
     assert_eq!(minimal.header("etag"), Some("\"4\""));
 }
 
 #[test]
 fn stores_are_listed_in_order_and_found_by_the_beginning_of_their_id_or_by_a_word() {
     let app = TestApp::start();
-    for (id, name) in [("north-1", "Leeds"), ("south", "White Cliffs"), ("north-2", "York, north gate")] {
+    for (id, name) in [
+        ("north-1", "Leeds"),
+        ("south", "White Cliffs"),
+        ("north-2", "York, north gate"),
+    ] {
         app.post(STORES, json!({"storeId": id, "name": name})).expect(201);
     }
     let found = |query: &str| column(&all_pages(&app, &format!("{STORES}?{query}"), 1), "storeId");
@@ -128,7 +162,10 @@ fn what_does_not_fit_is_refused_by_the_name_of_its_field() {
         (json!({"name": "x", "timeZone": ""}), "timeZone"),
         (json!({"name": "x", "syncIntervalSeconds": 0}), "syncIntervalSeconds"),
         (json!({"name": "x", "syncIntervalSeconds": 1.5}), "syncIntervalSeconds"),
-        (json!({"name": "x", "syncIntervalSeconds": 31_536_001}), "syncIntervalSeconds"),
+        (
+            json!({"name": "x", "syncIntervalSeconds": 31_536_001}),
+            "syncIntervalSeconds",
+        ),
         (json!({"name": "x", "closing": true}), "closing"),
     ] {
         let refused = app.put(&store("s"), members.clone()).refused(400, "invalid_request");
@@ -137,8 +174,10 @@ fn what_does_not_fit_is_refused_by_the_name_of_its_field() {
         body["storeId"] = json!("t");
         app.post(STORES, body).refused(400, "invalid_request");
     }
-    app.post(STORES, json!({"storeId": " t", "name": "x"})).refused(400, "invalid_request");
-    app.send("DELETE", &store("s"), &[JSON], Some(b"{}")).refused(400, "invalid_request");
+    app.post(STORES, json!({"storeId": " t", "name": "x"}))
+        .refused(400, "invalid_request");
+    app.send("DELETE", &store("s"), &[JSON], Some(b"{}"))
+        .refused(400, "invalid_request");
     app.get(&store("t")).refused(404, "not_found");
     assert_eq!(app.get(&store("s")).expect(200)["version"], 1);
 }
@@ -155,7 +194,9 @@ fn a_store_with_stock_or_holds_is_not_deleted_and_nothing_is_changed() {
     let hold = json!({"quantity": 1, "ttlSeconds": 1});
     app.post(&format!("{}/reserve", at_in("s", "FULL")), hold).expect(201);
     delete(&app, &store("s"), &[]).refused(409, "in_use");
-    assert!(comes_true(Duration::from_secs(5), || adjust(&app, "s", "FULL", -1).status == 200));
+    assert!(comes_true(Duration::from_secs(5), || adjust(&app, "s", "FULL", -1)
+        .status
+        == 200));
     delete(&app, &store("s"), &[("if-match", "\"2\"")]).refused(412, "precondition_failed");
     delete(&app, &store("none"), &[]).refused(404, "not_found");
     let gone = delete(&app, &store("s"), &[("if-match", "\"1\"")]).expect(204);
@@ -167,9 +208,11 @@ fn a_store_with_stock_or_holds_is_not_deleted_and_nothing_is_changed() {
 fn a_deleted_store_is_gone_with_its_levels_and_begins_anew_while_versions_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut app = TestApp::start_in(folder.path(), 0, &[]);
-    app.put(&at_in("s", "A"), json!({"quantity": 3, "reorderPoint": 1})).expect(201);
+    app.put(&at_in("s", "A"), json!({"quantity": 3, "reorderPoint": 1}))
+        .expect(201);
     app.put(&at_in("other", "A"), json!({"quantity": 4})).expect(201);
-    app.put(&store("s"), json!({"name": "S", "location": "here"})).expect(200);
+    app.put(&store("s"), json!({"name": "S", "location": "here"}))
+        .expect(200);
     adjust(&app, "s", "A", -3).expect(200);
     let key = [("idempotency-key", "delete")];
     delete(&app, &store("s"), &key).expect(204);
@@ -180,21 +223,36 @@ fn a_deleted_store_is_gone_with_its_levels_and_begins_anew_while_versions_go_on(
         }
         app.get(&store("s")).refused(404, "not_found");
         app.get(&at_in("s", "A")).refused(404, "not_found");
-        assert_eq!(app.get("/api/inventory/stores/s/inventory").expect(200)["items"], json!([]));
+        assert_eq!(
+            app.get("/api/inventory/stores/s/inventory").expect(200)["items"],
+            json!([])
+        );
         assert_eq!(column(&all_pages(&app, STORES, 10), "storeId"), ["other"]);
         let left = app.get(&item("A")).expect(200);
-        assert_eq!((column(left["levels"].as_array().unwrap(), "storeId"), &left["quantity"]), (vec!["other".to_owned()], &json!(4)));
-        assert_eq!(app.get("/api/inventory/items?lowStock=true").expect(200)["items"], json!([]));
+        assert_eq!(
+            (column(left["levels"].as_array().unwrap(), "storeId"), &left["quantity"]),
+            (vec!["other".to_owned()], &json!(4))
+        );
+        assert_eq!(
+            app.get("/api/inventory/items?lowStock=true").expect(200)["items"],
+            json!([])
+        );
         let again = delete(&app, &store("s"), &key).expect(204);
         assert_eq!(again.header("idempotency-replayed"), Some("true"));
         let told = app.get(&operation("delete")).expect(200);
-        assert_eq!((&told["answer"]["status"], told["answer"].get("body")), (&json!(204), None));
+        assert_eq!(
+            (&told["answer"]["status"], told["answer"].get("body")),
+            (&json!(204), None)
+        );
     }
     let again = app.put(&at_in("s", "A"), json!({"quantity": 7})).expect(201);
     assert_eq!(again.state(), (7, 0, 4));
     assert_eq!(again.json.get("reorderPoint"), None);
     let shown = app.get(&store("s")).expect(200);
-    assert_eq!((&shown["name"], &shown["version"], shown.json.get("location")), (&json!("s"), &json!(4), None));
+    assert_eq!(
+        (&shown["name"], &shown["version"], shown.json.get("location")),
+        (&json!("s"), &json!(4), None)
+    );
     whole(&mut app);
     let mut app = TestApp::start_in(folder.path(), 0, &[]);
     assert_eq!(app.get(&store("s")).expect(200)["version"], 4);
@@ -207,9 +265,13 @@ fn a_store_of_very_many_levels_is_deleted_whole() {
     let app = TestApp::start();
     let count = |i: usize| json!({"op": "set", "sku": format!("A{i}"), "storeId": "s", "quantity": 0});
     let operations: Vec<Value> = (0..1500).map(count).collect();
-    app.post("/api/inventory/batch", json!({"operations": operations})).expect(200);
+    app.post("/api/inventory/batch", json!({"operations": operations}))
+        .expect(200);
     delete(&app, &store("s"), &[]).expect(204);
-    assert_eq!(app.get("/api/inventory/stores/s/inventory").expect(200)["items"], json!([]));
+    assert_eq!(
+        app.get("/api/inventory/stores/s/inventory").expect(200)["items"],
+        json!([])
+    );
     let left = all_pages(&app, "/api/inventory/items", 1000);
     assert!(left.len() == 1500 && left.iter().all(|item| item["levels"] == json!([])));
 }
@@ -220,7 +282,10 @@ fn assert_stores_fit(app: &impl Client, stores: &[&str]) {
     let known = column(&all_pages(app, STORES, 100), "storeId");
     for id in stores {
         let levels = all_pages(app, &format!("/api/inventory/stores/{id}/inventory"), 1000);
-        assert!(levels.is_empty() || known.iter().any(|known| known == id), "{id} is gone and has {levels:?}");
+        assert!(
+            levels.is_empty() || known.iter().any(|known| known == id),
+            "{id} is gone and has {levels:?}"
+        );
     }
 }
 
@@ -246,13 +311,19 @@ fn of_a_deletion_and_sales_and_receipts_at_once_every_one_that_was_answered_took
             _ => {
                 let operations = json!({"operations": [{"op": "set", "sku": format!("N{round}"), "storeId": id, "quantity": 2}],
                     "atomic": true});
-                (0..2).map(|_| port.post("/api/inventory/batch", operations.clone())).collect()
+                (0..2)
+                    .map(|_| port.post("/api/inventory/batch", operations.clone()))
+                    .collect()
             }
         });
         for answer in &answers {
             assert!([200, 204, 404, 409].contains(&answer.status), "{}", answer.text());
             if answer.status == 409 {
-                assert!(["in_use", "insufficient_stock"].contains(&answer["error"].as_str().unwrap()), "{}", answer.text());
+                assert!(
+                    ["in_use", "insufficient_stock"].contains(&answer["error"].as_str().unwrap()),
+                    "{}",
+                    answer.text()
+                );
             }
         }
         deleted += answers.iter().filter(|answer| answer.status == 204).count();
@@ -264,9 +335,22 @@ fn of_a_deletion_and_sales_and_receipts_at_once_every_one_that_was_answered_took
         let rows = all_pages(&app, &format!("/api/movements?storeId={id}&sku=A"), 1000);
         let sum: i64 = rows.iter().map(|row| row["delta"].as_i64().unwrap()).sum();
         let level = app.get(&at_in(&id, "A"));
-        assert_eq!(if level.status == 404 { 0 } else { level["quantity"].as_i64().unwrap() }, sum);
-        let single = rows.iter().filter(|row| row["type"] == "STOCK_IN" || row["type"] == "MANUAL_REMOVE").count();
-        assert_eq!(single as i64, moved, "what was answered is in the log, and nothing else");
+        assert_eq!(
+            if level.status == 404 {
+                0
+            } else {
+                level["quantity"].as_i64().unwrap()
+            },
+            sum
+        );
+        let single = rows
+            .iter()
+            .filter(|row| row["type"] == "STOCK_IN" || row["type"] == "MANUAL_REMOVE")
+            .count();
+        assert_eq!(
+            single as i64, moved,
+            "what was answered is in the log, and nothing else"
+        );
         let after = app.get(&item("A")).expect(200)["quantity"].as_i64().unwrap();
         let received = rows.iter().filter(|row| row["type"] == "STOCK_IN").count() as i64;
         let removed = rows.iter().filter(|row| row["type"] == "MANUAL_REMOVE").count() as i64;
@@ -287,13 +371,19 @@ fn a_kill_in_the_middle_of_deletions_leaves_every_store_whole_or_gone() {
         for id in &ids {
             let count = |i: usize| json!({"op": "set", "sku": format!("A{i}"), "storeId": id, "quantity": 0});
             let operations: Vec<Value> = (0..200).map(count).collect();
-            app.post("/api/inventory/batch", json!({"operations": operations})).expect(200);
+            app.post("/api/inventory/batch", json!({"operations": operations}))
+                .expect(200);
         }
         let port = app.port;
         let deleting: Vec<_> = ids
             .clone()
             .into_iter()
-            .map(|id| std::thread::spawn(move || port.try_send("DELETE", &store(&id), &[], None).is_ok_and(|answer| answer.status == 204)))
+            .map(|id| {
+                std::thread::spawn(move || {
+                    port.try_send("DELETE", &store(&id), &[], None)
+                        .is_ok_and(|answer| answer.status == 204)
+                })
+            })
             .collect();
         std::thread::sleep(Duration::from_millis(5 + 25 * round));
         app.kill();
@@ -308,7 +398,10 @@ fn a_kill_in_the_middle_of_deletions_leaves_every_store_whole_or_gone() {
         // What was left half done is ended by the service itself, and the store can be used again.
         for id in &ids {
             let put = || app.put(&at_in(id, "A0"), json!({"quantity": 1})).status;
-            assert!(comes_true(Duration::from_secs(10), || [200, 201].contains(&put())), "{id} stays closed");
+            assert!(
+                comes_true(Duration::from_secs(10), || [200, 201].contains(&put())),
+                "{id} stays closed"
+            );
             assert_eq!(app.get(&store(id)).expect(200)["storeId"], json!(id));
             app.put(&at_in(id, "A0"), json!({"quantity": 0})).expect(200);
         }
@@ -330,7 +423,12 @@ fn a_store_that_is_made_while_stock_makes_it_is_made_once() {
         });
         let made = answers.iter().any(|answer| answer["name"] == "named");
         let shown = app.get(&store(&id)).expect(200);
-        assert_eq!((&shown["version"], shown["name"] == "named"), (&json!(1), made), "{}", shown.text());
+        assert_eq!(
+            (&shown["version"], shown["name"] == "named"),
+            (&json!(1), made),
+            "{}",
+            shown.text()
+        );
     }
     app.kill();
     let mut app = TestApp::start_in(folder.path(), 0, &[]);
@@ -347,24 +445,47 @@ fn a_strict_catalogue_stocks_only_what_it_has_on_every_route() {
         assert!(refused["detail"].as_str().unwrap().contains(id));
     };
     absent(app.put(&at_in("s", "A"), json!({"quantity": 1})), "sku", "A");
-    absent(app.post("/api/inventory/items", json!({"sku": "A", "storeId": "s"})), "storeId", "s");
+    absent(
+        app.post("/api/inventory/items", json!({"sku": "A", "storeId": "s"})),
+        "storeId",
+        "s",
+    );
     app.post(STORES, json!({"storeId": "s", "name": "S"})).expect(201);
     absent(app.put(&at_in("s", "A"), json!({"quantity": 1})), "sku", "A");
     app.post("/api/products", json!({"sku": "A", "name": "a"})).expect(201);
     absent(app.put(&at_in("t", "A"), json!({"quantity": 1})), "storeId", "t");
-    absent(app.put(&format!("{}/quantity", item("A")), json!({"quantity": 1})), "storeId", "default");
+    absent(
+        app.put(&format!("{}/quantity", item("A")), json!({"quantity": 1})),
+        "storeId",
+        "default",
+    );
     app.put(&at_in("s", "A"), json!({"quantity": 5})).expect(201);
     let transfer = json!({"sku": "A", "fromStoreId": "s", "toStoreId": "t", "quantity": 1});
     absent(app.post("/api/transfers", transfer.clone()), "storeId", "t");
     let set = |sku: &str, store: &str| json!({"op": "set", "sku": sku, "storeId": store, "quantity": 1});
     let operations = json!([set("B", "s"), set("A", "t"), set("A", "s"),
         {"op": "transfer", "sku": "A", "fromStoreId": "s", "toStoreId": "t", "quantity": 1}]);
-    let batch = app.post("/api/inventory/batch", json!({"operations": operations})).expect(200);
-    assert_eq!(column(batch["results"].as_array().unwrap(), "status"), ["404", "404", "200", "404"]);
-    let atomic = app.post("/api/inventory/batch", json!({"operations": operations, "atomic": true}));
+    let batch = app
+        .post("/api/inventory/batch", json!({"operations": operations}))
+        .expect(200);
+    assert_eq!(
+        column(batch["results"].as_array().unwrap(), "status"),
+        ["404", "404", "200", "404"]
+    );
+    let atomic = app.post(
+        "/api/inventory/batch",
+        json!({"operations": operations, "atomic": true}),
+    );
     let refused = atomic.refused(404, "not_found");
-    assert_eq!(column(refused["operations"].as_array().unwrap(), "index"), ["0", "1", "3"]);
-    app.post("/api/inventory/items", json!({"sku": "C", "storeId": "s", "quantity": 2})).expect(201);
+    assert_eq!(
+        column(refused["operations"].as_array().unwrap(), "index"),
+        ["0", "1", "3"]
+    );
+    app.post(
+        "/api/inventory/items",
+        json!({"sku": "C", "storeId": "s", "quantity": 2}),
+    )
+    .expect(201);
     assert_eq!(app.get("/api/products/C").expect(200)["version"], 1);
     app.get("/api/products/B").refused(404, "not_found");
     app.get(&store("t")).refused(404, "not_found");
@@ -378,7 +499,8 @@ fn in_a_strict_catalogue_nothing_comes_to_a_store_that_was_deleted() {
     let app = TestApp::start_with(&["--strict-catalogue"]);
     let port = app.port;
     for i in 0..4 {
-        app.post("/api/products", json!({"sku": format!("A{i}"), "name": "a"})).expect(201);
+        app.post("/api/products", json!({"sku": format!("A{i}"), "name": "a"}))
+            .expect(201);
     }
     for round in 0..15 {
         let id = format!("s{round}");
