@@ -345,7 +345,8 @@ impl Stock {
     /// What is wrong with this state, where something is: `0 <= reserved <= quantity`, and what is
     /// reserved is what the holds say.
     pub fn fault(&self) -> Option<String> {
-        if !self.exists() && !(self.levels.is_empty() && self.holds.is_none()) {
+        let is_bare = self.levels.is_empty() && self.holds.is_none();
+        if !self.exists() && !is_bare {
             return Some("it is deleted, and has levels or holds".to_owned());
         }
         for (store, level) in self.levels() {

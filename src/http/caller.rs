@@ -65,3 +65,26 @@ impl FromRequest for Caller {
         ready(Ok(Self::of(request)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_admin_may_change_the_catalogue() {
+        for role in Role::ALL {
+            let caller = Caller {
+                origin: Origin {
+                    by: Principal::anonymous(),
+                    request_id: new_id().into(),
+                },
+                rights: Rights::new(role, None),
+            };
+            assert_eq!(
+                caller.may_administer("change products").is_ok(),
+                role == Role::Admin,
+                "{role:?}"
+            );
+        }
+    }
+}

@@ -287,3 +287,67 @@ async fn find(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{EntryChange, Event, Principal, RequestId, Role};
+    use crate::journal::memory::MemoryJournal;
+    use crate::journal::{Append, Record};
+
+    fn store(id: &str) -> StoreId {
+        StoreId::parse(id).unwrap()
+    }
+
+    async fn journal_with(ids: &[&str]) -> MemoryJournal {
+        let journal = MemoryJournal::new(60_000);
+        let change = |id: &&str| EntryChange {
+            key: EntryKey::Store(store(id)),
+            version: 1,
+            entry: Some(Entry::Store(Arc::new(Store::of_first_use(
+                &store(id),
+                Timestamp::default(),
+            )))),
+        };
+        let event = Event {
+            kind: EventKind::StoreCreated,
+            at: Timestamp::default(),
+            by: Principal::system(),
+            request_id: RequestId::parse("r").unwrap(),
+            reservation_id: None,
+            reference: None,
+            note: None,
+            changes: Vec::new(),
+            holds: Vec::new(),
+            items: Vec::new(),
+            entries: ids.iter().map(change).collect(),
+        };
+        let record = Record {
+            event: Arc::new(event),
+            receipt: None,
+        };
+        journal
+            .append(Append::of_stock(Vec::new(), vec![record]))
+            .await
+            .unwrap();
+        journal
+    }
+
+    #[tokio::test]
+    async fn whoever_is_narrowed_to_some_stores_is_shown_only_these() {
+        let journal = journal_with(&["a", "b", "c", "d"]).await;
+        let scope = [store("d"), store("b"), store("none")];
+        let shown = async |rights: Rights, limit| {
+            let found = find(&journal, None, &rights, None, limit).await.unwrap();
+            found
+                .iter()
+                .map(|(_, store)| store.store_id.to_string())
+                .collect::<Vec<_>>()
+        };
+        for role in [Role::Viewer, Role::Clerk] {
+            assert_eq!(shown(Rights::new(role, Some(&scope)), 10).await, ["b", "d"]);
+            assert_eq!(shown(Rights::new(role, Some(&scope)), 1).await, ["b"]);
+        }
+        assert_eq!(shown(Rights::all(), 10).await, ["a", "b", "c", "d"]);
+    }
+}
