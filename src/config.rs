@@ -74,6 +74,10 @@ pub struct Config {
     #[arg(long, env = "HOLDFAST_CHECKPOINT_MB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub checkpoint_mb: u32,
 
+    /// Refuses stock of products and in stores that the catalogue does not have; else their first use makes them
+    #[arg(long, env = "HOLDFAST_STRICT_CATALOGUE")]
+    pub strict_catalogue: bool,
+
     /// Seconds that a stop waits for requests under way
     #[arg(long, env = "HOLDFAST_SHUTDOWN_SECONDS", default_value_t = 30)]
     pub shutdown_seconds: u32,
@@ -188,6 +192,7 @@ impl Config {
             snapshot_interval: Duration::from_secs(self.snapshot_seconds.into()),
             snapshots_per_second: self.snapshots_per_second,
             open_holds: self.limits.max_open_holds,
+            strict_catalogue: self.strict_catalogue,
         }
     }
 }

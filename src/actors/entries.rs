@@ -36,7 +36,7 @@ impl Inventory {
         fits: Option<fn(&Entry) -> bool>,
         decide: impl Fn(Option<&EntryView>, bool, Timestamp) -> Result<EntryDecision, E>,
     ) -> Result<Outcome, E> {
-        let _claim = match write.keyed {
+        let claim = match write.keyed {
             Some(keyed) => match self.claim_key(keyed).await? {
                 (claim, None) => Some(claim),
                 (_, Some(receipt)) => return Ok(self.replay(receipt).await.map_err(ExecuteError::from)?),
@@ -83,7 +83,12 @@ impl Inventory {
                         return Ok(done);
                     }
                 }
-                Err(error) => return Err(ExecuteError::from(error).into()),
+                Err(error) => {
+                    if let (JournalError::Unknown(_), Some(claim)) = (&error, claim) {
+                        claim.becomes_unknown();
+                    }
+                    return Err(ExecuteError::from(error).into());
+                }
                 Ok(Appended { first_seq }) => {
                     return Ok(Outcome {
                         event,

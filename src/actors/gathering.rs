@@ -12,7 +12,7 @@ use super::batch::Outcomes;
 use super::debt::Debt;
 use super::order::Decided;
 use super::{ExecuteError, Outcome};
-use crate::domain::Sku;
+use crate::domain::{EntryKey, Sku};
 use crate::journal::{Append, Appended, Journal, Record};
 
 /// So many SKUs are appended without waiting for more: while the log writes them, the next are decided.
@@ -39,6 +39,8 @@ pub struct Part {
     pub debt: Debt,
     /// The item version that it was decided on.
     pub ground: (Sku, u64),
+    /// The versions of stores that it rests on.
+    pub entry_grounds: Vec<(EntryKey, u64)>,
     pub records: Vec<Record>,
     pub decided: Vec<Decided>,
 }
@@ -136,6 +138,7 @@ async fn append(journal: Arc<dyn Journal>, parts: Vec<Part>) {
     for part in parts {
         waiting.push((part.debt, whole.records.len() as u64, part.decided));
         whole.grounds.push(part.ground);
+        whole.entry_grounds.extend(part.entry_grounds);
         whole.records.extend(part.records);
     }
     let appended = journal.append(whole);

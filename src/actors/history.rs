@@ -3,21 +3,26 @@
 use std::collections::BTreeMap;
 
 use crate::domain::stock::LevelImage;
-use crate::domain::{Details, Event, HoldChange, Item, Level, Sku, StoreId, Timestamp};
+use crate::domain::{Details, Event, Fate, HoldChange, Item, Level, Sku, Stock, StoreId, Timestamp};
 use crate::journal::HistoryFilter;
 
 /// What is known of the past so far. The newest event that tells of a level tells how it stood.
 pub struct Past<'a> {
     sku: &'a Sku,
-    now: &'a Item,
+    now: &'a Stock,
     /// The place of the last event.
     seq: u64,
     version: u64,
     updated_at: Timestamp,
     details: Option<Details>,
-    levels: BTreeMap<StoreId, Level>,
-    /// Where the item began.
-    is_complete: bool,
+    /// None where it was taken away.
+    levels: BTreeMap<StoreId, Option<Level>>,
+    /// The item was deleted by its last event.
+    is_gone: bool,
+    /// Its first event was met.
+    has_begun: bool,
+    /// A deletion was met: what is before it is of another item.
+    has_ended: bool,
 }
 
 /// What is to be looked for further back.
@@ -43,31 +48,32 @@ impl Missing {
 }
 
 impl<'a> Past<'a> {
-    pub fn of(sku: &'a Sku, now: &'a Item) -> Self {
+    pub fn of(sku: &'a Sku, now: &'a Stock) -> Self {
         Self {
             sku,
             now,
             seq: 0,
             version: 0,
             updated_at: Timestamp::default(),
-            details: now.details.is_empty().then(Details::default),
+            details: None,
             levels: BTreeMap::new(),
-            is_complete: false,
+            is_gone: false,
+            has_begun: false,
+            has_ended: false,
         }
     }
 
-    /// What is there now and has not been met going back.
+    /// Something of it may lie further back.
+    pub fn is_incomplete(&self) -> bool {
+        self.version > 0 && !self.has_begun && !self.has_ended
+    }
+
+    /// What there may have been and has not been met going back.
     pub fn missing(&self) -> Vec<Missing> {
         let details = self.details.is_none().then_some(Missing::Details);
-        let unknown = self
-            .now
-            .levels
-            .iter()
-            .filter(|image| !self.levels.contains_key(&image.store_id));
-        let levels = unknown.map(|image| Missing::Level(image.store_id.clone()));
-        // Before its first event there was nothing.
-        let is_anywhere = |_: &Missing| self.version > 0 && !self.is_complete;
-        levels.chain(details).filter(is_anywhere).collect()
+        let unknown = self.now.stores().filter(|store| !self.levels.contains_key(*store));
+        let levels = unknown.map(|store| Missing::Level(store.clone()));
+        levels.chain(details).collect()
     }
 
     pub fn seq(&self) -> u64 {
@@ -75,44 +81,59 @@ impl<'a> Past<'a> {
     }
 
     pub fn has_holds(&self) -> bool {
-        self.levels.values().any(|level| level.reserved > 0)
+        self.levels.values().flatten().any(|level| level.reserved > 0)
     }
 
     /// Gives back what was over at `at`, though the event that records it came later.
     pub fn expire(&mut self, expiry: &Event, at: Timestamp) {
         let was_over = |hold: &&HoldChange| hold.sku == *self.sku && hold.expires_at.is_some_and(|over| over <= at);
         for hold in expiry.holds.iter().filter(was_over) {
-            if let Some(level) = self.levels.get_mut(&hold.store_id) {
+            if let Some(Some(level)) = self.levels.get_mut(&hold.store_id) {
                 level.reserved = level.reserved.saturating_sub(hold.quantity);
             }
         }
     }
 
     pub fn go_back(&mut self, seq: u64, event: &Event) {
-        self.seq = self.seq.max(seq);
-        for change in event.changes.iter().filter(|change| change.sku == *self.sku) {
-            if self.version == 0 {
-                self.version = change.item_version;
-                self.updated_at = event.at;
-            }
-            self.is_complete |= change.item_version == 1;
-            self.levels
-                .entry(change.store_id.clone())
-                .or_insert_with(|| change.level(event.at));
+        if self.has_ended {
+            return;
         }
-        for change in event.items.iter().filter(|change| change.sku == *self.sku) {
-            self.details.get_or_insert_with(|| change.details.clone());
+        let part = event.of_sku(self.sku);
+        let is_end = part.items.iter().any(|change| change.details.is_none());
+        let of_changes = part.changes.first().map(|change| change.item_version);
+        let version = of_changes.or(part.items.first().map(|change| change.item_version));
+        if self.version == 0 {
+            self.seq = seq;
+            self.version = version.unwrap_or_default();
+            self.updated_at = event.at;
+            self.is_gone = is_end;
+        }
+        self.has_begun |= version == Some(1);
+        self.has_ended = is_end;
+        if is_end {
+            return;
+        }
+        for change in part.changes {
+            let level = (change.fate != Fate::Removed).then(|| change.level(event.at));
+            self.levels.entry(change.store_id.clone()).or_insert(level);
+        }
+        if let Some(details) = part.items.iter().find_map(|change| change.details.as_ref()) {
+            self.details.get_or_insert_with(|| details.clone());
         }
     }
 
-    pub fn item(self) -> Option<Item> {
-        let levels = self.levels.into_iter();
-        (self.version > 0).then(|| Item {
+    /// The item that began at this moment.
+    pub fn item(self, created_at: Timestamp) -> Option<Item> {
+        let there = self
+            .levels
+            .into_iter()
+            .filter_map(|(store, level)| Some((store, level?)));
+        (self.version > 0 && !self.is_gone).then(|| Item {
             version: self.version,
             details: self.details.unwrap_or_default(),
-            created_at: self.now.created_at,
+            created_at,
             updated_at: self.updated_at,
-            levels: levels.map(|(store_id, level)| LevelImage { store_id, level }).collect(),
+            levels: there.map(|(store_id, level)| LevelImage { store_id, level }).collect(),
         })
     }
 }

@@ -22,7 +22,7 @@ use super::registry::Place;
 use super::sku::{SkuActor, State, expire_due};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, Told, actor_is_gone};
 use crate::domain::joint::{Cart, CartLine, Joint, JointAction, JointRefusal, JointRequest, Stocks, decide_joint};
-use crate::domain::{Action, Event, Origin, Reservation, ReservationId, Scope, Sku, Stock, Timestamp};
+use crate::domain::{Action, EntryKey, Event, Origin, Reservation, ReservationId, Scope, Sku, Stock, Timestamp};
 use crate::journal::{Append, JournalError, Receipt, Record};
 
 /// What a caller asks, before it is known what the reservation that it names holds.
@@ -210,6 +210,8 @@ struct Borrowed {
     stocks: Stocks,
     loans: Vec<Loan>,
     grounds: Vec<(Sku, u64)>,
+    /// The versions of stores that the decision rests on.
+    entry_grounds: Vec<(EntryKey, u64)>,
 }
 
 impl Borrowed {
@@ -224,6 +226,7 @@ impl Borrowed {
                 .iter()
                 .map(|(sku, stock)| (sku.clone(), stock.version()))
                 .collect(),
+            entry_grounds: Vec::new(),
             stocks: Stocks::of(stocks),
             loans,
         }
@@ -429,7 +432,9 @@ impl Inventory {
                 reservation.take(&event.holds_of(&reservation.reservation_id), event.at);
             }
         }
-        let decided = decide_joint(&borrowed.stocks, &request, now);
+        let stores = self.stores();
+        let decided = decide_joint(&borrowed.stocks, &request, &stores, now);
+        borrowed.entry_grounds = stores.into_grounds();
         let place = records.len() as u64;
         let answer = match decided {
             Err(refusal) => Err(refusal),
@@ -649,7 +654,10 @@ impl Inventory {
     /// Queues the records, gives the states back, and waits.
     async fn append(&self, mut borrowed: Borrowed, records: Vec<Record>) -> Result<u64, JournalError> {
         let is_empty = records.is_empty();
-        let append = Append::of_stock(std::mem::take(&mut borrowed.grounds), records);
+        let append = Append {
+            entry_grounds: std::mem::take(&mut borrowed.entry_grounds),
+            ..Append::of_stock(std::mem::take(&mut borrowed.grounds), records)
+        };
         let appended = self.journal.append(append);
         let debts: Vec<Debt> = match is_empty {
             true => {
@@ -714,7 +722,7 @@ fn receipt(keyed: Keyed, event: &Event, told: &Told) -> Receipt {
     let (reservation, operations) = match told {
         Told::Reservation(reservation) => (Some(reservation.reservation_id.clone()), None),
         Told::Operations(operations) => (None, Some(operations.clone())),
-        Told::Event | Told::Item(_) => (None, None),
+        Told::Event | Told::Item(_) | Told::Product(_) => (None, None),
     };
     Receipt {
         reservation,

@@ -17,6 +17,7 @@ mod order;
 mod quota;
 mod registry;
 mod sku;
+pub mod stores;
 #[cfg(test)]
 mod tests;
 
@@ -37,13 +38,14 @@ use self::sku::KeepHouse;
 use crate::domain::command::Counted;
 use crate::domain::joint::{JointRefusal, Touched};
 use crate::domain::{
-    Action, Event, Item, Level, Principal, Reason, Refusal, Request, Reservation, ReservationId, Scope, Sku, StoreId,
-    Timestamp,
+    Action, Event, Item, Level, Principal, Product, Reason, Refusal, Request, Reservation, ReservationId, Scope, Sku,
+    Stock, StoreId, Timestamp,
 };
 use crate::journal::record::Digest;
+use crate::journal::stores::KnownStores;
 use crate::journal::{
-    Fingerprint, FoundReservations, HistoryFilter, ItemFilter, Journal, JournalError, KeyHash, Receipt, ReceiptView,
-    ReservationFilter, ReservationPlace,
+    Fingerprint, FoundReservations, HistoryFilter, ItemFilter, Journal, JournalError, KeyHash, ProductFilter, Receipt,
+    ReceiptView, ReservationFilter, ReservationPlace,
 };
 
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ pub struct Settings {
     pub snapshots_per_second: u32,
     /// Lines that a principal may hold at once; 0: as many as there are.
     pub open_holds: u64,
+    /// Only products and stores that the catalogue has are stocked; else their first use makes them.
+    pub strict_catalogue: bool,
 }
 
 /// All stock. Cheap to share; lives as long as the process.
@@ -70,6 +74,8 @@ pub struct Inventory {
     deadlines: Deadlines,
     /// Held by a joint step while it takes its places.
     enlisting: Mutex<()>,
+    /// One store is deleted at a time.
+    deleting_store: tokio::sync::Mutex<()>,
     /// One snapshot at a time: they must never be what the log waits for.
     snapshots: Semaphore,
 }
@@ -125,6 +131,8 @@ pub enum Told {
     Event,
     /// The item after it.
     Item(Arc<Item>),
+    /// The product after it.
+    Product(Arc<Product>),
     /// The reservation after it.
     Reservation(Arc<Reservation>),
     /// What each operation of an atomic batch has touched.
@@ -152,6 +160,11 @@ pub enum ExecuteError {
     /// A count can be of the last day only.
     CountedAt {
         now: Timestamp,
+    },
+    /// The store that was to be deleted has stock or holds of this SKU.
+    StoreInUse {
+        store_id: StoreId,
+        sku: Sku,
     },
     /// Too many commands wait for this SKU.
     Overloaded {
@@ -214,15 +227,22 @@ impl Inventory {
             claims: Claims::default(),
             deadlines,
             enlisting: Mutex::default(),
+            deleting_store: tokio::sync::Mutex::default(),
             snapshots: Semaphore::new(1),
         });
         actix_web::rt::spawn(expiry::run(Arc::downgrade(&inventory), wakeups));
+        actix_web::rt::spawn(stores::run(Arc::downgrade(&inventory)));
         actix_web::rt::spawn(keep_houses(Arc::downgrade(&inventory)));
         inventory
     }
 
     pub fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
+    }
+
+    /// What decisions are to know of stores.
+    fn stores(&self) -> KnownStores<'_> {
+        KnownStores::of(self.journal.as_ref(), self.settings.strict_catalogue)
     }
 
     /// The time of reads and decisions.
@@ -286,6 +306,20 @@ impl Inventory {
         }
     }
 
+    pub async fn product(&self, sku: &Sku) -> Result<Option<Product>, ExecuteError> {
+        Ok(self.journal.product(sku).await?)
+    }
+
+    /// Products in order of SKU, each as it is at some moment during the call.
+    pub async fn products(
+        &self,
+        filter: &ProductFilter,
+        after: Option<&Sku>,
+        limit: usize,
+    ) -> Result<Vec<(Sku, Product)>, ExecuteError> {
+        Ok(self.journal.products(filter, after, limit).await?)
+    }
+
     /// Items in order of SKU, each as it is at some moment during the call.
     pub async fn items(
         self: &Arc<Self>,
@@ -319,28 +353,29 @@ impl Inventory {
 
     /// The item as it stood at a moment that is not to come; `None` where there was none.
     pub async fn item_at(self: &Arc<Self>, sku: &Sku, at: Timestamp) -> Result<Option<Item>, ExecuteError> {
-        if self.journal.item(sku).await?.is_none() {
+        if self.journal.load(sku).await?.version() == 0 {
             return Ok(None);
         }
         self.settle(sku, at).await?;
         // Read only now: what was under way may have made levels that have a past.
-        let Some(view) = self.journal.item(sku).await? else {
-            return Ok(None);
-        };
+        let now = self.journal.load(sku).await?;
         let filter = HistoryFilter {
             sku: Some(sku.clone()),
             to: Some(at),
             ..HistoryFilter::default()
         };
-        let mut past = history::Past::of(sku, &view.item);
+        let mut past = history::Past::of(sku, &now);
         // Often the last events tell all; what they do not is looked for by itself, however long ago it was.
         for (seq, event) in self.journal.history(filter.clone(), u64::MAX, LAST_EVENTS).await? {
             past.go_back(seq, &event);
         }
-        for missing in past.missing() {
-            let filter = missing.narrow(filter.clone());
-            for (seq, event) in self.journal.history(filter, u64::MAX, 1).await? {
-                past.go_back(seq, &event);
+        if past.is_incomplete() {
+            let filter = self.within_life(filter).await?;
+            for missing in past.missing() {
+                let filter = missing.narrow(filter.clone());
+                for (seq, event) in self.journal.history(filter, u64::MAX, 1).await? {
+                    past.go_back(seq, &event);
+                }
             }
         }
         if past.has_holds() {
@@ -348,7 +383,36 @@ impl Inventory {
                 past.expire(&expiry, at);
             }
         }
-        Ok(past.item())
+        Ok(past.item(self.began_at(sku, &now, at).await?))
+    }
+
+    /// What the filter takes behind the last deletion of the SKU's product: before it there was another item.
+    async fn within_life(&self, filter: HistoryFilter) -> Result<HistoryFilter, JournalError> {
+        let ended = HistoryFilter {
+            ended: true,
+            ..filter.clone()
+        };
+        let last = self.journal.history(ended, u64::MAX, 1).await?;
+        let after = last.first().map_or(0, |(seq, _)| *seq);
+        Ok(HistoryFilter { after, ..filter })
+    }
+
+    /// When the item began that was there at a moment. Of one that was deleted since, the deletion tells.
+    async fn began_at(&self, sku: &Sku, now: &Stock, at: Timestamp) -> Result<Timestamp, JournalError> {
+        if at >= now.created_at() {
+            return Ok(now.created_at());
+        }
+        let filter = HistoryFilter {
+            sku: Some(sku.clone()),
+            ended: true,
+            from: Some(Timestamp::from_millis(at.as_millis() + 1)),
+            ..HistoryFilter::default()
+        };
+        let ends = self.journal.history(filter, u64::MAX, usize::MAX).await?;
+        let first = ends
+            .last()
+            .and_then(|(_, event)| event.of_sku(sku).items.first()?.began_at);
+        Ok(first.unwrap_or(now.created_at()))
     }
 
     /// The first expiry of holds behind a place in the log, which may be several events of the same moment. Mostly it is
@@ -475,7 +539,9 @@ impl Inventory {
             return Ok(Told::Reservation(Arc::new(then.ok_or_else(lost)?)));
         }
         let operations = receipt.operations.map(Told::Operations);
-        Ok(receipt.item.map(Told::Item).or(operations).unwrap_or(Told::Event))
+        let product = receipt.product.map(Told::Product);
+        let told = receipt.item.map(Told::Item).or(operations).or(product);
+        Ok(told.unwrap_or(Told::Event))
     }
 
     /// A reservation, open or over.

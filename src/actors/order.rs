@@ -15,8 +15,8 @@ use super::quota::Pledge;
 use super::registry::Place;
 use super::{ExecuteError, Keyed, Outcome, Told};
 use crate::domain::command::Counted;
-use crate::domain::{Event, Item, Movement, Refusal, Request, Resource, Sku, Stock, StoreId, Timestamp, decide};
-use crate::journal::{JournalError, Receipt, Record};
+use crate::domain::{Event, Movement, Refusal, Request, Resource, Sku, Stock, StoreId, Stores, Timestamp, decide};
+use crate::journal::{JournalError, KeyHash, Receipt, Record};
 
 /// A task, with its place in the queue of the actor.
 #[derive(Message)]
@@ -80,9 +80,9 @@ pub struct Decided {
 }
 
 enum Decision {
-    /// The event that is in the append at this place.
-    Recorded(usize, Arc<Event>, Option<Arc<Item>>),
-    DryRun(Event, Option<Arc<Item>>),
+    /// The event that is in the append at this place, and what the caller is told.
+    Recorded(usize, Arc<Event>, Told),
+    DryRun(Event, Told),
     Refused(Refusal),
 }
 
@@ -92,17 +92,18 @@ impl Execute {
         mut self,
         sku: &Sku,
         stock: &mut Stock,
+        stores: &dyn Stores,
         now: Timestamp,
         records: &mut Vec<Record>,
         moved: &mut MovedNow,
     ) -> Decided {
         let decisions = match &mut self.task {
             Task::Touch(_) => Vec::new(),
-            Task::Write(order) if order.dry_run => order.rehearse(sku, stock, now, moved),
+            Task::Write(order) if order.dry_run => order.rehearse(sku, stock, stores, now, moved),
             Task::Write(order) => {
                 let writes = order.writes.iter_mut();
                 writes
-                    .map(|write| write.decide(sku, stock, now, records, moved))
+                    .map(|write| write.decide(sku, stock, stores, now, records, moved))
                     .collect()
             }
         };
@@ -151,27 +152,34 @@ impl Execute {
 
 impl Order {
     /// Decides on a copy, as one write may follow from another, or be answered with the whole item.
-    fn rehearse(&mut self, sku: &Sku, stock: &Stock, now: Timestamp, moved: &MovedNow) -> Vec<Decision> {
+    fn rehearse(
+        &mut self,
+        sku: &Sku,
+        stock: &Stock,
+        stores: &dyn Stores,
+        now: Timestamp,
+        moved: &MovedNow,
+    ) -> Vec<Decision> {
         if let [write] = self.writes.as_mut_slice()
             && write.request.resource == Resource::Level
         {
             moved.add_to(&mut write.request);
-            return vec![match decide(stock, &write.request, now) {
+            return vec![match decide(stock, &write.request, stores, now) {
                 Err(refusal) => Decision::Refused(refusal),
-                Ok(event) => Decision::DryRun(event, None),
+                Ok(event) => Decision::DryRun(event, Told::Event),
             }];
         }
         let (mut scratch, mut moved) = (stock.clone(), moved.clone());
         let writes = self.writes.iter_mut();
         let decided = writes.map(|write| {
             moved.add_to(&mut write.request);
-            match decide(&scratch, &write.request, now) {
+            match decide(&scratch, &write.request, stores, now) {
                 Err(refusal) => Decision::Refused(refusal),
                 Ok(event) => {
                     scratch.evolve(sku, &event);
                     moved.note(&event);
-                    let item = write.item(&scratch);
-                    Decision::DryRun(event, item)
+                    let told = write.told(&scratch);
+                    Decision::DryRun(event, told)
                 }
             }
         });
@@ -203,39 +211,52 @@ impl Write {
         &mut self,
         sku: &Sku,
         stock: &mut Stock,
+        stores: &dyn Stores,
         now: Timestamp,
         records: &mut Vec<Record>,
         moved: &mut MovedNow,
     ) -> Decision {
         moved.add_to(&mut self.request);
-        let event = match decide(stock, &self.request, now) {
+        let event = match decide(stock, &self.request, stores, now) {
             Err(refusal) => return Decision::Refused(refusal),
             Ok(event) => event,
         };
         stock.evolve(sku, &event);
         moved.note(&event);
-        let item = self.item(stock);
-        let receipt = self.receipt(&event, &item);
+        let told = self.told(stock);
+        let receipt = self.receipt(&event, &told);
         let event = Arc::new(event);
         records.push(Record {
             event: event.clone(),
             receipt,
         });
-        Decision::Recorded(records.len() - 1, event, item)
+        Decision::Recorded(records.len() - 1, event, told)
     }
 
     /// What a write is answered with that the event alone does not tell.
-    fn item(&self, after: &Stock) -> Option<Arc<Item>> {
-        (self.request.resource == Resource::Item).then(|| Arc::new(after.item()))
+    fn told(&self, after: &Stock) -> Told {
+        match self.request.resource {
+            Resource::Level => Told::Event,
+            Resource::Item => Told::Item(Arc::new(after.item())),
+            // Of one that was deleted there is nothing to tell.
+            Resource::Product => after
+                .product()
+                .map_or(Told::Event, |product| Told::Product(Arc::new(product))),
+        }
     }
 
-    fn receipt(&self, event: &Event, item: &Option<Arc<Item>>) -> Option<Receipt> {
+    fn receipt(&self, event: &Event, told: &Told) -> Option<Receipt> {
         let keyed = self.keyed?;
-        Some(Receipt {
+        let mut receipt = Receipt {
             operation: self.operation,
-            item: item.clone(),
             ..Receipt::new(keyed.key, keyed.fingerprint, (keyed.status)(event))
-        })
+        };
+        match told {
+            Told::Item(item) => receipt.item = Some(item.clone()),
+            Told::Product(product) => receipt.product = Some(product.clone()),
+            Told::Event | Told::Reservation(_) | Told::Operations(_) => {}
+        }
+        Some(receipt)
     }
 }
 
@@ -347,24 +368,29 @@ impl Decided {
             Task::Touch(reply) => return drop(reply.send(Ok(()))),
             Task::Write(order) => order,
         };
-        let outcome = |event, seq, item: Option<Arc<Item>>| {
+        let outcome = |event, seq, told| {
             Ok(Outcome {
                 event,
                 seq,
                 replayed: None,
-                told: item.map_or(Told::Event, Told::Item),
+                told,
             })
         };
         let answers = decisions.into_iter().map(|decision| match decision {
-            Decision::Recorded(i, event, item) => outcome(event, Some(first_seq + i as u64), item),
-            Decision::DryRun(event, item) => outcome(Arc::new(event), None, item),
+            Decision::Recorded(i, event, told) => outcome(event, Some(first_seq + i as u64), told),
+            Decision::DryRun(event, told) => outcome(Arc::new(event), None, told),
             Decision::Refused(refusal) => Err(ExecuteError::Refused(Box::new(refusal))),
         });
         order.answer(answers);
     }
 
-    pub fn has_key(&self) -> bool {
-        self.message.writes().iter().any(|write| write.keyed.is_some())
+    /// Where the receipts of its keyed writes are found.
+    pub fn receipts(&self) -> Vec<KeyHash> {
+        let id = |write: &Write| {
+            let key = write.keyed?.key;
+            Some(write.operation.map_or(key, |index| key.of_operation(index)))
+        };
+        self.message.writes().iter().filter_map(id).collect()
     }
 
     /// Only a write that was under way may have happened; all else certainly did not.

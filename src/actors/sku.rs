@@ -280,12 +280,14 @@ impl SkuActor {
         let mut records = Vec::with_capacity(self.waiting.len());
         expire_due(&self.sku, stock, now, &mut records);
         let mut moved = MovedNow::kept_if(self.waiting.looks_back());
+        let stores = self.inventory.stores();
         let decided: Vec<Decided> = self
             .waiting
             .take(count)
             .into_iter()
-            .map(|message| message.decide(&self.sku, stock, now, &mut records, &mut moved))
+            .map(|message| message.decide(&self.sku, stock, &stores, now, &mut records, &mut moved))
             .collect();
+        let entry_grounds = stores.into_grounds();
         // With nothing in flight, what was decided rests on what is durable.
         if records.is_empty() && self.in_flight() == 0 {
             self.tell_deadline();
@@ -301,39 +303,63 @@ impl SkuActor {
             return gathering.take_in(Part {
                 debt: Debt::new(context.address(), self.outstanding.clone()),
                 ground,
+                entry_grounds,
                 records,
                 decided,
             });
         }
-        let append = Append::of_stock(vec![ground], records);
+        let append = Append {
+            entry_grounds,
+            ..Append::of_stock(vec![ground], records)
+        };
         self.is_appending = true;
         let appended = self.inventory.journal.append(append).into_actor(self);
         context.spawn(appended.map(|result, actor, context| actor.settle(result, decided, context)));
     }
 
     fn settle(&mut self, result: Result<Appended, JournalError>, decided: Vec<Decided>, context: &mut Context<Self>) {
-        self.is_appending = false;
         match result {
             Ok(Appended { first_seq }) => {
+                self.is_appending = false;
                 decided.into_iter().for_each(|decided| decided.answer(first_seq));
                 self.go_on(context);
             }
-            Err(JournalError::Conflict) => {
-                for decided in decided.into_iter().rev() {
-                    // A key may be what was in the way: its caller is to ask again, and finds the receipt.
-                    match decided.has_key() {
-                        true => decided.fail(&JournalError::Conflict),
-                        false => self.waiting.push_front(decided.message),
-                    }
-                }
-                self.begin_anew(context);
-            }
+            Err(JournalError::Conflict) => self.decide_again(decided, context),
             // What was decided on a state that is no more cannot leave, whatever it was.
             Err(error) => {
+                self.is_appending = false;
                 decided.into_iter().for_each(|decided| decided.fail(&error));
                 self.begin_anew(context);
             }
         }
+    }
+
+    /// The SKU has moved on without this actor, or a store is about to be deleted. Or a key has been used: then its caller
+    /// is to ask again, and finds the receipt.
+    fn decide_again(&mut self, decided: Vec<Decided>, context: &mut Context<Self>) {
+        let inventory = self.inventory.clone();
+        let looked_up = async move {
+            let now = inventory.clock.now();
+            let mut found = Vec::with_capacity(decided.len());
+            for decided in decided {
+                let mut is_used = false;
+                for id in decided.receipts() {
+                    is_used |= !matches!(inventory.journal.receipt(id, now).await, Ok(None));
+                }
+                found.push((decided, is_used));
+            }
+            found
+        };
+        context.spawn(looked_up.into_actor(self).map(|found, actor, context| {
+            actor.is_appending = false;
+            for (decided, is_used) in found.into_iter().rev() {
+                match is_used {
+                    true => decided.fail(&JournalError::Conflict),
+                    false => actor.waiting.push_front(decided.message),
+                }
+            }
+            actor.begin_anew(context);
+        }));
     }
 
     /// What was decided is not recorded, or may not be. What was decided on top of it cannot be either: its append
@@ -452,7 +478,7 @@ async fn save_in_turn(inventory: Arc<Inventory>, sku: Sku, saving: Rc<Cell<bool>
 }
 
 /// Expiries are nobody's request; they get an id all the same, for the log lines that belong to them.
-fn system() -> Origin {
+pub fn system() -> Origin {
     Origin {
         by: Principal::system(),
         request_id: RequestId::from(new_id()),

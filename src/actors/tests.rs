@@ -24,6 +24,7 @@ fn settings() -> Settings {
         snapshot_interval: Duration::from_millis(20),
         snapshots_per_second: 1000,
         open_holds: 0,
+        strict_catalogue: false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a caller asks of one SKU in one store.
 
 use super::item::DetailsPatch;
+use super::product::ProductAction;
 use super::{Details, Movement, Principal, RequestId, ReservationId, Scope, Sku, StoreId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,18 @@ impl Request {
             _ => None,
         };
         std::iter::once(&self.store_id).chain(receiving)
+    }
+
+    /// A request for a product, which is in no store: the one that stands here for form's sake is not looked at.
+    pub fn of_product(sku: Sku, action: ProductAction, expected: Expected, origin: Origin) -> Self {
+        Self {
+            sku,
+            store_id: StoreId::default_store(),
+            action: Action::Product(action),
+            resource: Resource::Product,
+            expected,
+            origin,
+        }
     }
 
     /// The moment of a count of the past, and what has moved since.
@@ -58,6 +71,7 @@ impl Request {
 pub enum Resource {
     Level,
     Item,
+    Product,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +110,9 @@ pub enum Action {
         quantity: u64,
         note: Option<String>,
     },
+    Product(ProductAction),
+    /// Takes a level away that has nothing in it.
+    RemoveLevel,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::command::{Counted, ReorderPoint, Reserve, Resource, Set, VersionSet};
+use super::product::ProductAction;
 use super::{
-    Action, Change, Details, Event, EventKind, Expected, Hold, HoldChange, HoldStep, ItemChange, Level, MAX_QUANTITY,
-    Movement, Origin, Request, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
+    Action, Change, Details, Event, EventKind, Expected, Fate, Hold, HoldChange, HoldStep, ItemChange, Level,
+    MAX_QUANTITY, Movement, Origin, Request, ReservationId, ReservationStatus, Sku, Stock, StoreId, Stores, Timestamp,
 };
 
 /// A request that changed nothing, and why.
@@ -27,6 +28,20 @@ pub enum Reason {
     NoLevel,
     NoItem,
     ItemExists,
+    NoProduct,
+    ProductExists,
+    /// The catalogue, which is strict, does not have it.
+    NoStore {
+        store_id: StoreId,
+    },
+    /// It is about to be deleted, or its levels are being cleared away.
+    StoreClosing {
+        store_id: StoreId,
+    },
+    /// What was to be deleted has stock or holds there.
+    InUse {
+        store_id: StoreId,
+    },
     VersionMismatch {
         expected: u64,
         current: u64,
@@ -87,12 +102,12 @@ impl Expected {
     }
 }
 
-pub fn decide(stock: &Stock, request: &Request, now: Timestamp) -> Result<Event, Refusal> {
+pub fn decide(stock: &Stock, request: &Request, stores: &dyn Stores, now: Timestamp) -> Result<Event, Refusal> {
     debug_assert!(
         stock.next_deadline().is_none_or(|at| at > now),
         "expire before deciding"
     );
-    decide_within(stock, stock, request, now)
+    decide_within(stock, stock, request, stores, now)
 }
 
 /// Decides a part of a larger step, which began on `ground`: the versions that the request speaks of are those from
@@ -101,15 +116,18 @@ pub(super) fn decide_within(
     stock: &Stock,
     ground: &Stock,
     request: &Request,
+    stores: &dyn Stores,
     now: Timestamp,
 ) -> Result<Event, Refusal> {
     let decision = Decision {
         stock,
         ground,
         request,
+        stores,
         now,
     };
-    decision.decide().map_err(|reason| Refusal {
+    let decided = decision.decide().and_then(|event| decision.check_open(event));
+    decided.map_err(|reason| Refusal {
         sku: request.sku.clone(),
         store_id: request.store_id.clone(),
         resource: request.resource,
@@ -181,6 +199,7 @@ struct Decision<'a> {
     stock: &'a Stock,
     ground: &'a Stock,
     request: &'a Request,
+    stores: &'a dyn Stores,
     now: Timestamp,
 }
 
@@ -188,14 +207,16 @@ impl Decision<'_> {
     fn decide(&self) -> Result<Event, Reason> {
         let found = self.stock.level(&self.request.store_id);
         self.check_exists(found.is_some())?;
+        self.check_catalogue()?;
         self.request.expected.check(match self.request.resource {
             Resource::Level => self
                 .ground
                 .level(&self.request.store_id)
                 .map_or(0, |level| level.version),
-            Resource::Item => self.ground.version(),
+            Resource::Item => self.ground.item_version(),
+            Resource::Product => self.ground.product_version(),
         })?;
-        let level = found.copied().unwrap_or_default();
+        let level = self.stock.level_or_new(&self.request.store_id);
         match &self.request.action {
             Action::Create { details, quantity } => self.create(details, *quantity),
             Action::Set(set) => {
@@ -218,14 +239,22 @@ impl Decision<'_> {
             Action::ReleaseReservation { reservation_id, .. } => self.release_reservation(&level, reservation_id),
             Action::ReleaseQuantity { quantity } => self.release_quantity(&level, *quantity),
             Action::Transfer { to, quantity, note } => self.transfer(&level, to, *quantity, note),
+            Action::Product(ProductAction::Create(details)) => Ok(self.describe(EventKind::ProductCreated, details)),
+            Action::Product(ProductAction::Replace(details)) => Ok(self.describe(EventKind::ProductUpdated, details)),
+            Action::Product(ProductAction::Delete) => self.delete(),
+            Action::RemoveLevel => self.remove_level(&level),
         }
     }
 
     fn check_exists(&self, has_level: bool) -> Result<(), Reason> {
-        let has_item = self.stock.version() > 0;
+        let has_item = self.stock.exists();
         match (&self.request.action, self.request.resource) {
             (Action::Create { .. }, _) if has_item => Err(Reason::ItemExists),
             (Action::Create { .. }, _) => Ok(()),
+            (Action::Product(ProductAction::Create(_)), _) if has_item => Err(Reason::ProductExists),
+            (Action::Product(ProductAction::Create(_)), _) => Ok(()),
+            (_, Resource::Product) if !has_item => Err(Reason::NoProduct),
+            (Action::Product(_), _) => Ok(()),
             (_, Resource::Item) if !has_item || !self.sees_item() => Err(Reason::NoItem),
             (Action::Set(_) | Action::Receive { .. }, _) => Ok(()),
             _ if !has_level => Err(Reason::NoLevel),
@@ -240,8 +269,44 @@ impl Decision<'_> {
         stores.peek().is_none() || stores.any(|store| scope.has(store))
     }
 
+    /// Where the catalogue is strict, stock is made only of a product and in a store that it has. Whoever creates an item
+    /// creates its product.
+    fn check_catalogue(&self) -> Result<(), Reason> {
+        let Some(store) = self.new_store().filter(|_| self.stores.is_strict()) else {
+            return Ok(());
+        };
+        let is_created = matches!(self.request.action, Action::Create { .. });
+        if !self.stock.exists() && !is_created {
+            return Err(Reason::NoProduct);
+        }
+        if !self.stores.is_known(store) {
+            let store_id = store.clone();
+            return Err(Reason::NoStore { store_id });
+        }
+        Ok(())
+    }
+
+    /// Where the request makes a level, if it does.
+    fn new_store(&self) -> Option<&StoreId> {
+        let store = match &self.request.action {
+            Action::Create { .. } | Action::Set(_) | Action::Receive { .. } => &self.request.store_id,
+            Action::Transfer { to, .. } => to,
+            _ => return None,
+        };
+        self.stock.level(store).is_none().then_some(store)
+    }
+
+    /// Nothing comes to a store that is about to be deleted.
+    fn check_open(&self, event: Event) -> Result<Event, Reason> {
+        let closing = event.entered().find(|store| self.stores.is_closing(store)).cloned();
+        match closing {
+            Some(store_id) => Err(Reason::StoreClosing { store_id }),
+            None => Ok(event),
+        }
+    }
+
     fn create(&self, details: &Details, quantity: u64) -> Result<Event, Reason> {
-        let before = Level::default();
+        let before = self.stock.level_or_new(&self.request.store_id);
         self.check_limit(&before, quantity)?;
         let after = Level { quantity, ..before };
         let movement = (quantity > 0).then_some(Movement::StockIn);
@@ -289,14 +354,67 @@ impl Decision<'_> {
         if details == before {
             return event;
         }
-        let change = ItemChange {
+        Event {
+            items: vec![self.item_change(Some(details))],
+            ..event
+        }
+    }
+
+    /// Sets all that the product has, whatever it was before.
+    fn describe(&self, kind: EventKind, details: &Details) -> Event {
+        Event {
+            items: vec![self.item_change(Some(details.clone()))],
+            ..self.bare(kind, None)
+        }
+    }
+
+    fn delete(&self) -> Result<Event, Reason> {
+        let in_use = self
+            .stock
+            .levels()
+            .find(|(_, level)| level.quantity > 0 || level.reserved > 0);
+        if let Some((store, _)) = in_use {
+            let store_id = store.clone();
+            return Err(Reason::InUse { store_id });
+        }
+        let removed = self.stock.levels().map(|(store, level)| self.removed(store, level));
+        Ok(Event {
+            changes: removed.collect(),
+            items: vec![ItemChange {
+                began_at: Some(self.stock.created_at()),
+                ..self.item_change(None)
+            }],
+            ..self.bare(EventKind::ProductDeleted, None)
+        })
+    }
+
+    fn remove_level(&self, level: &Level) -> Result<Event, Reason> {
+        let store_id = &self.request.store_id;
+        if level.quantity > 0 || level.reserved > 0 {
+            let store_id = store_id.clone();
+            return Err(Reason::InUse { store_id });
+        }
+        Ok(Event {
+            changes: vec![self.removed(store_id, level)],
+            ..self.bare(EventKind::LevelRemoved, None)
+        })
+    }
+
+    fn removed(&self, store: &StoreId, level: &Level) -> Change {
+        let after = Level::default();
+        Change {
+            fate: Fate::Removed,
+            low_stock: false,
+            ..change(&self.request.sku, store, self.stock.version(), level, after, None)
+        }
+    }
+
+    fn item_change(&self, details: Option<Details>) -> ItemChange {
+        ItemChange {
             sku: self.request.sku.clone(),
             item_version: self.stock.version() + 1,
             details,
-        };
-        Event {
-            items: vec![change],
-            ..event
+            began_at: None,
         }
     }
 
@@ -425,15 +543,17 @@ impl Decision<'_> {
             Some(Movement::TransferOut),
             note.clone(),
         );
-        let target = self.stock.level(to).copied().unwrap_or_default();
+        let target = self.stock.level_or_new(to);
         // The item's total stays, so that the target cannot pass the limit that the total keeps.
         let after = Level {
             quantity: target.quantity + quantity,
             ..target
         };
         let movement = Some(Movement::TransferIn);
-        let received = change(&self.request.sku, to, self.stock.version(), &target, after, movement);
-        event.changes.push(received);
+        event.changes.push(Change {
+            fate: self.stock.fate(to),
+            ..change(&self.request.sku, to, self.stock.version(), &target, after, movement)
+        });
         Ok(event)
     }
 
@@ -485,18 +605,29 @@ impl Decision<'_> {
         movement: Option<Movement>,
         note: Option<String>,
     ) -> Event {
-        let Request {
-            sku, store_id, origin, ..
-        } = self.request;
+        let Request { sku, store_id, .. } = self.request;
+        let change = Change {
+            fate: self.stock.fate(store_id),
+            ..change(sku, store_id, self.stock.version(), before, after, movement)
+        };
+        Event {
+            changes: vec![change],
+            ..self.bare(kind, note)
+        }
+    }
+
+    /// An event that changes nothing as yet.
+    fn bare(&self, kind: EventKind, note: Option<String>) -> Event {
+        let Origin { by, request_id, .. } = self.request.origin.clone();
         Event {
             kind,
             at: self.now,
-            by: origin.by.clone(),
-            request_id: origin.request_id.clone(),
+            by,
+            request_id,
             reservation_id: None,
             reference: None,
             note,
-            changes: vec![change(sku, store_id, self.stock.version(), before, after, movement)],
+            changes: Vec::new(),
             holds: Vec::new(),
             items: Vec::new(),
             entries: Vec::new(),
@@ -524,6 +655,7 @@ pub(super) fn change(
         item_version: version_before + 1,
         reorder_point: after.reorder_point,
         low_stock: after.reorder_point.is_some_and(fell_to),
+        fate: Fate::Kept,
         moves: Box::default(),
     }
 }
@@ -540,7 +672,7 @@ fn only_reservation(holds: &[HoldChange]) -> Option<ReservationId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Principal, RequestId, Scope};
+    use crate::domain::{AllOpen, Principal, RequestId, Scope};
 
     fn request(in_store: &str, quantity: u64, scope: Scope) -> Request {
         Request {
@@ -564,12 +696,17 @@ mod tests {
     fn the_limit_of_a_total_tells_a_narrowed_caller_nothing_of_other_stores() {
         let mut stock = Stock::default();
         let now = Timestamp::from_millis(1);
-        let elsewhere = decide(&stock, &request("leeds", 5, Scope::default()), now).unwrap();
+        let elsewhere = decide(&stock, &request("leeds", 5, Scope::default()), &AllOpen, now).unwrap();
         stock.evolve(&Sku::parse("A").unwrap(), &elsewhere);
         let own = Scope::of(&[StoreId::parse("bath").unwrap()]);
         let answers = |quantity: u64, scope: &Scope| {
-            let before = decide(&Stock::default(), &request("bath", quantity, scope.clone()), now);
-            let after = decide(&stock, &request("bath", quantity, scope.clone()), now);
+            let before = decide(
+                &Stock::default(),
+                &request("bath", quantity, scope.clone()),
+                &AllOpen,
+                now,
+            );
+            let after = decide(&stock, &request("bath", quantity, scope.clone()), &AllOpen, now);
             (before.is_ok(), after.is_ok())
         };
         assert_eq!(answers(MAX_QUANTITY, &Scope::default()), (true, false));

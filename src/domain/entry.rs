@@ -18,6 +18,9 @@ pub enum EntryKey {
     /// By its id.
     Token(Arc<str>),
     Store(StoreId),
+    /// That nothing more may come to a store, which is to be deleted. By itself, so that the store stays at its version
+    /// where that is not done after all.
+    Closing(StoreId),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,13 +29,14 @@ pub enum Entry {
     User(Arc<User>),
     Token(Arc<ServiceToken>),
     Store(Arc<Store>),
+    Closing,
 }
 
 impl Entry {
     pub fn as_user(&self) -> Option<&User> {
         match self {
             Self::User(user) => Some(user),
-            Self::Token(_) | Self::Store(_) => None,
+            Self::Token(_) | Self::Store(_) | Self::Closing => None,
         }
     }
 

@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Details, EntryChange, Level, Principal, RequestId, ReservationId, Scope, Sku, StoreId, Timestamp};
+use super::{
+    Details, EntryChange, Level, Principal, RequestId, ReservationId, Scope, Sku, StoreId, Timestamp, is_false,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -25,7 +27,7 @@ pub struct Event {
     pub changes: Vec<Change>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<HoldChange>,
-    /// One per SKU whose details the event sets.
+    /// One per SKU whose details the event sets, or that it deletes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<ItemChange>,
     /// Users, tokens and stores that the event sets.
@@ -63,6 +65,16 @@ pub enum EventKind {
     ReservationReleased,
     #[serde(rename = "reservation.expired")]
     ReservationExpired,
+    /// A level with nothing in it is taken away, as its store is deleted.
+    #[serde(rename = "level.removed")]
+    LevelRemoved,
+    #[serde(rename = "product.created")]
+    ProductCreated,
+    #[serde(rename = "product.updated")]
+    ProductUpdated,
+    /// With all its levels, which have nothing in them.
+    #[serde(rename = "product.deleted")]
+    ProductDeleted,
     #[serde(rename = "user.created")]
     UserCreated,
     #[serde(rename = "user.updated")]
@@ -79,6 +91,12 @@ pub enum EventKind {
     StoreUpdated,
     #[serde(rename = "store.deleted")]
     StoreDeleted,
+    /// Nothing more may come to the store: it is to be deleted, if there is nothing in it.
+    #[serde(rename = "store.closed")]
+    StoreClosed,
+    /// It is not deleted after all, or it is and its levels are gone.
+    #[serde(rename = "store.unlocked")]
+    StoreUnlocked,
 }
 
 impl EventKind {
@@ -123,10 +141,28 @@ pub struct Change {
     /// Set on the event by which available fell to or below the reorder point.
     #[serde(default, skip_serializing_if = "is_false")]
     pub low_stock: bool,
+    #[serde(default, skip_serializing_if = "Fate::is_kept")]
+    pub fate: Fate,
     /// The movements one by one, where several of an atomic batch came together in this change and it does not tell
     /// all of them.
     #[serde(default, skip_serializing_if = "<[Move]>::is_empty")]
     pub moves: Box<[Move]>,
+}
+
+/// Whether an event makes the level that it changes, or takes it away. Old logs do not tell that a level is new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Fate {
+    #[default]
+    Kept,
+    Made,
+    Removed,
+}
+
+impl Fate {
+    fn is_kept(&self) -> bool {
+        *self == Self::Kept
+    }
 }
 
 /// A movement of an atomic batch, as it would have stood for itself.
@@ -221,7 +257,12 @@ impl Movement {
 pub struct ItemChange {
     pub sku: Sku,
     pub item_version: u64,
-    pub details: Details,
+    /// None where the product is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
+    /// Of one that is deleted: when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<Timestamp>,
 }
 
 /// A hold on one level as it stands after the event.
@@ -273,17 +314,29 @@ impl Event {
 
     /// The parts of the SKUs that the event touches.
     pub fn parts(&self) -> impl Iterator<Item = (&Sku, Part<'_>)> {
-        // Details and holds are set by an event that also changes a level of the SKU, but for lines that hold nothing.
-        let (mut holds, mut items) = (self.holds.as_slice(), self.items.as_slice());
-        self.changes.chunk_by(|a, b| a.sku == b.sku).map(move |changes| {
-            let sku = &changes[0].sku;
+        // Holds are set by an event that also changes a level of the SKU, but for lines that hold nothing.
+        let (mut changes, mut holds, mut items) =
+            (self.changes.as_slice(), self.holds.as_slice(), self.items.as_slice());
+        std::iter::from_fn(move || {
+            let sku = match (changes.first(), items.first()) {
+                (Some(change), Some(item)) => (&change.sku).min(&item.sku),
+                (change, item) => change.map(|change| &change.sku).or(item.map(|item| &item.sku))?,
+            };
             let part = Part {
-                changes,
+                changes: take_run(&mut changes, sku, |change| &change.sku),
                 holds: take_run(&mut holds, sku, |hold| &hold.sku),
                 items: take_run(&mut items, sku, |item| &item.sku),
             };
-            (sku, part)
+            Some((sku, part))
         })
+    }
+
+    /// The stores to which it brings stock, a hold or a level.
+    pub fn entered(&self) -> impl Iterator<Item = &StoreId> {
+        let brings = |change: &&Change| change.delta > 0 || change.fate == Fate::Made;
+        let stocked = self.changes.iter().filter(brings).map(|change| &change.store_id);
+        let holds = |hold: &&HoldChange| hold.step == HoldStep::Placed && hold.held > 0;
+        stocked.chain(self.holds.iter().filter(holds).map(|hold| &hold.store_id))
     }
 
     pub fn of_sku(&self, sku: &Sku) -> Part<'_> {
@@ -385,10 +438,6 @@ fn run_of<'a, T>(list: &'a [T], sku: &Sku, sku_of: impl Fn(&T) -> &Sku) -> &'a [
     &list[start..start + length]
 }
 
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,6 +470,7 @@ mod tests {
             reorder_point: None,
             low_stock: false,
             moves: moves.collect(),
+            fate: Fate::default(),
         }
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::attributes::Attributes;
 use super::stock::LevelImage;
-use super::{Scope, Timestamp};
+use super::{Scope, Timestamp, is_false};
 
 /// The longest name, in Unicode scalar values.
 pub const MAX_NAME_CHARS: u64 = 255;
@@ -22,6 +23,11 @@ pub struct Details {
     pub description: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
+    /// It is not to be sold any more. Its stock is as it was.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub archived: bool,
 }
 
 /// What fits as a name: it is shown in one line.
@@ -40,7 +46,7 @@ pub fn check_description(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Members that are given replace those of the item.
+/// What routes of stock say of an item: name, description and price, where they are given, replace those that it has.
 pub type DetailsPatch = Details;
 
 impl Details {
@@ -54,6 +60,7 @@ impl Details {
             name: patch.name.clone().or_else(|| self.name.clone()),
             description: patch.description.clone().or_else(|| self.description.clone()),
             price: patch.price.or(self.price),
+            ..self.clone()
         }
     }
 }

@@ -10,7 +10,7 @@ use super::decide::{change, decide_within};
 use super::event::Move;
 use super::{
     Action, Change, Event, EventKind, HoldChange, HoldStep, ItemChange, Level, Movement, Origin, Refusal, Request,
-    Reservation, ReservationId, Sku, Stock, StoreId, Timestamp,
+    Reservation, ReservationId, Sku, Stock, StoreId, Stores, Timestamp,
 };
 
 /// The state of every SKU that a request names, in order of SKU.
@@ -169,6 +169,8 @@ pub enum LineFault {
     },
     /// The reservation holds less of it.
     NotHeld { held: u64 },
+    /// Its store is about to be deleted.
+    StoreClosing,
 }
 
 impl JointRequest {
@@ -205,9 +207,15 @@ impl JointRequest {
 }
 
 /// What the reservation of the request has held must be what the stocks say.
-pub fn decide_joint(stocks: &Stocks, request: &JointRequest, now: Timestamp) -> Result<Joint, JointRefusal> {
+pub fn decide_joint(
+    stocks: &Stocks,
+    request: &JointRequest,
+    stores: &dyn Stores,
+    now: Timestamp,
+) -> Result<Joint, JointRefusal> {
     let draft = Draft {
         stocks,
+        stores,
         origin: &request.origin,
         now,
         levels: BTreeMap::new(),
@@ -229,13 +237,14 @@ pub fn decide_joint(stocks: &Stocks, request: &JointRequest, now: Timestamp) -> 
             reservation,
             ttl_seconds,
         } => draft.extend(reservation, *ttl_seconds),
-        JointAction::Batch(requests) => batch(stocks, requests, &request.origin, now),
+        JointAction::Batch(requests) => batch(stocks, requests, stores, &request.origin, now),
     }
 }
 
 /// An event in the making: levels before and after, and what becomes of holds.
 struct Draft<'a> {
     stocks: &'a Stocks,
+    stores: &'a dyn Stores,
     origin: &'a Origin,
     now: Timestamp,
     levels: BTreeMap<(&'a Sku, &'a StoreId), (Level, Level)>,
@@ -269,6 +278,14 @@ impl<'a> Draft<'a> {
             } else {
                 requested
             };
+            if granted > 0 && self.stores.is_closing(store) {
+                let refused = self.refuse(sku, store, requested, None);
+                failed.push(LineRefusal {
+                    fault: LineFault::StoreClosing,
+                    ..refused
+                });
+                continue;
+            }
             if granted > available || granted == 0 {
                 failed.push(self.refuse(sku, store, requested, cart.replaces.as_ref()));
             }
@@ -501,7 +518,13 @@ fn summed(lines: &[CartLine]) -> BTreeMap<(&Sku, &StoreId), u64> {
     sums
 }
 
-fn batch(stocks: &Stocks, requests: &[Request], origin: &Origin, now: Timestamp) -> Result<Joint, JointRefusal> {
+fn batch(
+    stocks: &Stocks,
+    requests: &[Request],
+    stores: &dyn Stores,
+    origin: &Origin,
+    now: Timestamp,
+) -> Result<Joint, JointRefusal> {
     let mut times: HashMap<&Sku, u32> = HashMap::new();
     for request in requests {
         *times.entry(&request.sku).or_default() += 1;
@@ -520,7 +543,7 @@ fn batch(stocks: &Stocks, requests: &[Request], origin: &Origin, now: Timestamp)
             _ => None,
         };
         let stock = ahead.get(&request.sku).unwrap_or(ground);
-        match decide_within(stock, ground, as_it_stands.as_ref().unwrap_or(request), now) {
+        match decide_within(stock, ground, as_it_stands.as_ref().unwrap_or(request), stores, now) {
             Err(refusal) => refused.push((index, refusal)),
             Ok(event) => {
                 if times[&request.sku] > 1 {
@@ -603,13 +626,14 @@ fn merged(stocks: &Stocks, events: Vec<Event>, origin: &Origin, now: Timestamp) 
     let nothing = Stock::default();
     let changes = levels.iter().map(|((sku, store), merging)| {
         let stock = stocks.get(sku).unwrap_or(&nothing);
-        let before = stock.level(store).copied().unwrap_or_default();
+        let before = stock.level_or_new(store);
         let moves = merging.moves.as_slice();
         let is_told = moves
             .iter()
             .all(|m| m.movement == moves[0].movement && m.note.is_none());
         Change {
             moves: if is_told { Box::default() } else { moves.into() },
+            fate: stock.fate(store),
             ..change(
                 sku,
                 store,

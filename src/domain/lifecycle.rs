@@ -866,7 +866,7 @@ impl House {
         if let (Some(reservation), Some(told)) = (request.reservation_mut(), told) {
             *reservation = told;
         }
-        let decided = decide_joint(&stocks, &request, at(self.now));
+        let decided = decide_joint(&stocks, &request, &AllOpen, at(self.now));
         let mut books = self.books.clone();
         let expected = in_books(&mut books, self.now);
         match (decided, expected) {
@@ -1077,7 +1077,7 @@ impl House {
             ..self.named(operation)
         };
         let request = named.request(caller, |id| self.told(id).is_some());
-        let decided = decide(&self.stocks[index], &request, at(self.now));
+        let decided = decide(&self.stocks[index], &request, &AllOpen, at(self.now));
         let mut books = self.books.clone();
         let expected = books.operate(&named, &self.books, caller, self.now);
         match (decided, expected) {
@@ -1292,7 +1292,7 @@ fn a_cart_that_is_refused_is_told_when_a_hold_of_others_ends_and_not_its_own() {
     }
     let request = cart_of(0, 7, house.told("chosen 0"));
     let stocks = house.prepared(&request.skus());
-    let refused = decide_joint(&stocks, &request, at(house.now)).unwrap_err();
+    let refused = decide_joint(&stocks, &request, &AllOpen, at(house.now)).unwrap_err();
     let JointRefusal::Lines(lines) = refused else {
         panic!("{refused:?}")
     };

@@ -4,6 +4,7 @@
 //! an event and never refuses. Everything else in the house carries these two about.
 
 pub mod account;
+pub mod attributes;
 pub mod catalogue;
 pub mod command;
 pub mod decide;
@@ -15,6 +16,7 @@ pub mod item;
 pub mod joint;
 #[cfg(test)]
 mod lifecycle;
+pub mod product;
 #[cfg(test)]
 mod properties;
 pub mod reservation;
@@ -23,13 +25,19 @@ mod text;
 pub mod time;
 
 pub use account::{Rights, Role, Scope};
+pub use catalogue::{AllOpen, Store, Stores};
 pub use command::{Action, Expected, Origin, Request, Resource};
 pub use decide::{Reason, Refusal, decide, expire};
 pub use entry::{Entry, EntryChange, EntryKey};
-pub use event::{Change, Event, EventKind, HoldChange, HoldStep, ItemChange, Move, Movement};
+pub use event::{Change, Event, EventKind, Fate, HoldChange, HoldStep, ItemChange, Move, Movement};
 pub use hold::Hold;
 pub use ids::{InvalidId, Principal, RequestId, ReservationId, Sku, StoreId};
 pub use item::{Details, Item, Price};
+pub use product::Product;
 pub use reservation::{Reservation, ReservationStatus};
 pub use stock::{Level, MAX_QUANTITY, Stock, StockImage};
 pub use time::Timestamp;
+
+fn is_false(value: &bool) -> bool {
+    !value
+}

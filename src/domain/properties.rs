@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::command::{Counted, Reserve, Set};
+use super::product::ProductAction;
 use super::*;
 
 const STORES: [&str; 3] = ["london", "paris", "PARIS"];
@@ -43,6 +44,23 @@ enum Step {
     ReleaseQuantity {
         quantity: u64,
     },
+    CreateProduct {
+        name: u8,
+    },
+    ReplaceProduct {
+        name: u8,
+    },
+    DeleteProduct,
+    RemoveLevel,
+}
+
+impl Step {
+    fn is_of_product(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateProduct { .. } | Self::ReplaceProduct { .. } | Self::DeleteProduct
+        )
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +89,11 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
             .prop_map(|(id, quantity, ttl_seconds)| Step::Reserve { id, quantity, ttl_seconds }),
         3 => (0..12_u8).prop_map(|id| Step::ReleaseReservation { id }),
         2 => (1..10_u64).prop_map(|quantity| Step::ReleaseQuantity { quantity }),
+        1 => Just(Step::Set { quantity: 0, moved: None, name: None }),
+        1 => (0..3_u8).prop_map(|name| Step::CreateProduct { name }),
+        2 => (0..3_u8).prop_map(|name| Step::ReplaceProduct { name }),
+        2 => Just(Step::DeleteProduct),
+        2 => Just(Step::RemoveLevel),
     ];
     let off_by = prop_oneof![4 => Just(None), 2 => Just(Some(0)), 1 => (-1..2_i8).prop_map(Some)];
     let call = (0..STORES.len(), 0..CALLERS.len(), step, off_by, any::<bool>(), 0..3_u64).prop_map(
@@ -94,8 +117,12 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
 #[derive(Default)]
 struct Model {
     item_version: u64,
+    product_version: u64,
+    is_there: bool,
     name: Option<u8>,
     levels: BTreeMap<usize, ModelLevel>,
+    /// The last version of every level that is or was there.
+    versions: BTreeMap<usize, u64>,
     /// In order of age.
     holds: Vec<ModelHold>,
 }
@@ -143,8 +170,55 @@ impl Model {
     fn step(&mut self, stores: &[usize]) {
         self.item_version += 1;
         for store in stores {
-            self.levels.entry(*store).or_default().version += 1;
+            let version = self.versions.entry(*store).or_default();
+            *version += 1;
+            self.levels.entry(*store).or_default().version = *version;
         }
+    }
+
+    /// Whether the product is as it is now by what the step has said of it.
+    fn describe(&mut self, name: Option<u8>) {
+        if !self.is_there {
+            (self.is_there, self.name) = (true, name);
+            self.product_version += 1;
+        } else if name.is_some() && name != self.name {
+            self.name = name;
+            self.product_version += 1;
+        }
+    }
+
+    fn remove(&mut self, stores: &[usize]) -> bool {
+        let is_used = |store: &usize| self.levels[store].quantity > 0 || self.reserved(*store) > 0;
+        if stores.iter().any(is_used) {
+            return false;
+        }
+        self.step(stores);
+        self.levels.retain(|store, _| !stores.contains(store));
+        true
+    }
+
+    fn apply_to_product(&mut self, step: &Step) -> bool {
+        match step {
+            Step::CreateProduct { name } if !self.is_there => {
+                self.step(&[]);
+                self.describe(Some(*name));
+            }
+            Step::ReplaceProduct { name } if self.is_there => {
+                self.step(&[]);
+                self.name = Some(*name);
+                self.product_version += 1;
+            }
+            Step::DeleteProduct if self.is_there => {
+                let stores: Vec<usize> = self.levels.keys().copied().collect();
+                if !self.remove(&stores) {
+                    return false;
+                }
+                (self.is_there, self.name) = (false, None);
+                self.product_version += 1;
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Whether the call takes effect; then the books are those after it.
@@ -154,11 +228,13 @@ impl Model {
         let available = level.quantity - self.reserved(call.store);
         let total: u64 = self.levels.values().map(|level| level.quantity).sum();
         let fits = |quantity: u64| quantity <= MAX_QUANTITY && total - level.quantity + quantity <= MAX_QUANTITY;
-        let version = if call.of_item { self.item_version } else { level.version };
-        if expected.is_some_and(|expected| expected != version) {
+        if expected.is_some_and(|expected| expected != self.version_of(call)) {
             return false;
         }
-        let has_item = self.item_version > 0;
+        if call.step.is_of_product() {
+            return self.apply_to_product(&call.step);
+        }
+        let has_item = self.is_there;
         let is_there = match call.step {
             Step::Create { .. } => !has_item,
             Step::Set { .. } | Step::Receive { .. } => has_item || !call.of_item,
@@ -168,8 +244,9 @@ impl Model {
             return false;
         }
         let quantity = match call.step {
+            Step::RemoveLevel => return self.remove(&[call.store]),
             Step::Create { quantity, name } if fits(quantity) => {
-                self.name = name;
+                self.describe(name);
                 quantity
             }
             Step::Set { quantity, moved, name } => {
@@ -179,7 +256,7 @@ impl Model {
                 if quantity < self.reserved(call.store) || !fits(quantity) {
                     return false;
                 }
-                self.name = name.or(self.name);
+                self.describe(name);
                 quantity
             }
             Step::Transfer { to, quantity } if available >= quantity => {
@@ -220,6 +297,15 @@ impl Model {
         self.levels.entry(call.store).or_default().quantity = quantity;
         self.step(&[call.store]);
         true
+    }
+
+    /// The version that the call speaks of.
+    fn version_of(&self, call: &Call) -> u64 {
+        match () {
+            () if call.step.is_of_product() => self.product_version * u64::from(self.is_there),
+            () if call.of_item => self.item_version * u64::from(self.is_there),
+            () => self.levels.get(&call.store).map_or(0, |level| level.version),
+        }
     }
 
     fn is_known(&self, id: u8) -> bool {
@@ -309,12 +395,20 @@ fn request(call: &Call, version: Option<u64>, is_taken: bool) -> Request {
             is_hidden: false,
         },
         Step::ReleaseQuantity { quantity } => Action::ReleaseQuantity { quantity },
+        Step::CreateProduct { name } => Action::Product(ProductAction::Create(Box::new(named(Some(name))))),
+        Step::ReplaceProduct { name } => Action::Product(ProductAction::Replace(Box::new(named(Some(name))))),
+        Step::DeleteProduct => Action::Product(ProductAction::Delete),
+        Step::RemoveLevel => Action::RemoveLevel,
     };
     Request {
         sku: sku(),
         store_id: store(call.store),
         action,
-        resource: if call.of_item { Resource::Item } else { Resource::Level },
+        resource: match () {
+            () if call.step.is_of_product() => Resource::Product,
+            () if call.of_item => Resource::Item,
+            () => Resource::Level,
+        },
         expected: Expected {
             version,
             ..Expected::default()
@@ -341,6 +435,14 @@ fn named(name: Option<u8>) -> Details {
 /// Records an event as an actor would, and checks what must hold of any event.
 fn record(stock: &mut Stock, log: &mut Vec<Event>, event: Event) {
     assert_eq!(stock.contradiction(&sku(), &event), None);
+    for change in &event.changes {
+        let is_new = stock.level(&change.store_id).is_none();
+        assert_eq!(
+            change.fate == Fate::Made,
+            is_new,
+            "a level that is made is told as such"
+        );
+    }
     let json = serde_json::to_string(&event).unwrap();
     assert_eq!(
         serde_json::from_str::<Event>(&json).unwrap(),
@@ -354,6 +456,9 @@ fn record(stock: &mut Stock, log: &mut Vec<Event>, event: Event) {
 fn assert_equal(stock: &Stock, model: &Model) {
     assert_eq!(stock.fault(), None);
     assert_eq!(stock.version(), model.item_version);
+    assert_eq!(stock.exists(), model.is_there);
+    let product = stock.product().map(|product| product.version);
+    assert_eq!(product, model.is_there.then_some(model.product_version));
     assert_eq!(stock.details().cloned().unwrap_or_default(), named(model.name));
     let item = stock.item();
     let total: u64 = model.levels.values().map(|level| level.quantity).sum();
@@ -385,11 +490,9 @@ proptest! {
             }
             model.expire(now);
             assert_equal(&stock, &model);
-            let level_version = model.levels.get(&call.store).map_or(0, |level| level.version);
-            let current = if call.of_item { model.item_version } else { level_version };
-            let expected = call.off_by.and_then(|off_by| current.checked_add_signed(off_by.into()));
+            let expected = call.off_by.and_then(|off_by| model.version_of(call).checked_add_signed(off_by.into()));
             let is_taken = matches!(call.step, Step::Reserve { id, .. } if model.is_known(id));
-            let decided = decide(&stock, &request(call, expected, is_taken), at);
+            let decided = decide(&stock, &request(call, expected, is_taken), &AllOpen, at);
             prop_assert_eq!(decided.is_ok(), model.apply(call, expected, now), "{:?}: {:?}", call, decided);
             if let Ok(event) = decided {
                 record(&mut stock, &mut log, event);

@@ -131,8 +131,8 @@ impl Code {
     fn of_form(self) -> Advice {
         match self {
             Self::NotFound => Advice {
-                cause: "The path leads nowhere, or the level, item, reservation or key that it names does not exist. \
-                        Ids are case-sensitive, and `/` within one is written `%2F`.",
+                cause: "The path leads nowhere, or the level, item, product, store, reservation or key that it names does \
+                        not exist. Ids are case-sensitive, and `/` within one is written `%2F`.",
                 remedy: "Check the id. A level is made by a count (PUT) or by creating its item; an idempotency key is \
                          found only after its write took effect, and for as long as keys are kept.",
                 retry: Retry::Later,
@@ -246,8 +246,8 @@ impl Code {
                 sometimes: &[],
             },
             Self::AlreadyExists => Advice {
-                cause: "There is an item of this SKU or a user of this name already, or there is or was a reservation of \
-                        this id.",
+                cause: "There is an item or product of this SKU, a store of this id or a user of this name already, or there \
+                        is or was a reservation of this id.",
                 remedy: "Read what is there; if it is not yours, choose another id.",
                 retry: Retry::Never,
                 always: &[],
@@ -255,9 +255,10 @@ impl Code {
             },
             Self::InUse => Advice {
                 cause: "The product or store that was to be deleted still has stock on hand, or reservations hold some \
-                        of it. Or the user is the last admin that can log in, and without one nobody could change users.",
-                remedy: "Sell, transfer or count to 0 what is left, end the reservations, and delete it then. Make \
-                         another admin first.",
+                        of it. Or something was to come to a store that is just being deleted. Or the user is the last \
+                        admin that can log in, and without one nobody could change users.",
+                remedy: "Sell, transfer or count to 0 what is left, end the reservations, and delete it then. Of a store \
+                         that is being deleted, try again in a moment. Make another admin first.",
                 retry: Retry::Later,
                 always: &[],
                 sometimes: &["sku", "storeId"],

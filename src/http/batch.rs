@@ -413,6 +413,7 @@ impl OperationBody {
                 name: self.name.map(Into::into),
                 description: self.description.map(Into::into),
                 price: self.price.map(Into::into),
+                ..DetailsPatch::default()
             },
             ..SetBody::default()
         })

@@ -369,6 +369,7 @@ impl CreateBody {
             name: self.name.map(Into::into),
             description: self.description.map(Into::into),
             price: self.price.map(Into::into),
+            ..Details::default()
         };
         let action = Action::Create {
             details: Box::new(details),
@@ -460,11 +461,11 @@ pub fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -
     Object::deserialize(deserializer).map(|Object(parsed)| Some(parsed))
 }
 
-fn check_name(text: &str) -> Result<(), ValidationError> {
+pub fn check_name(text: &str) -> Result<(), ValidationError> {
     item::check_name(text).map_err(|fault| ValidationError::new("name").with_message(fault.into()))
 }
 
-fn check_description(text: &str) -> Result<(), ValidationError> {
+pub fn check_description(text: &str) -> Result<(), ValidationError> {
     item::check_description(text).map_err(|fault| ValidationError::new("description").with_message(fault.into()))
 }
 

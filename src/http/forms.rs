@@ -7,6 +7,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::catalogue::{self, ProductWriteForm, StoreWriteForm};
 use super::path::{ItemPath, LevelPath};
 use super::precondition::etag;
 use super::reservations;
@@ -15,8 +16,8 @@ use super::users::{self, UserForm};
 use crate::actors::{Outcome, Told};
 use crate::domain::reservation::Line;
 use crate::domain::{
-    Change, Entry, EntryChange, EntryKey, Event, EventKind, HoldStep, Item, Level, Move, Movement, Price, Principal,
-    RequestId, Reservation, ReservationId, ReservationStatus, Resource, Sku, StoreId, Timestamp,
+    Change, Entry, EntryKey, Event, EventKind, HoldStep, Item, Level, Move, Movement, Price, Principal, RequestId,
+    Reservation, ReservationId, ReservationStatus, Resource, Sku, StoreId, Timestamp,
 };
 
 /// The stock of one SKU in one store.
@@ -343,6 +344,7 @@ pub fn status(resource: Resource) -> fn(&Event) -> u16 {
     match resource {
         Resource::Level => |event| status_of_kind(Resource::Level, event.kind),
         Resource::Item => |event| status_of_kind(Resource::Item, event.kind),
+        Resource::Product => |event| status_of_kind(Resource::Product, event.kind),
     }
 }
 
@@ -351,6 +353,8 @@ pub fn status_of_kind(resource: Resource, kind: EventKind) -> u16 {
         (EventKind::ItemCreated | EventKind::ReservationCreated, _) => 201,
         (EventKind::UserCreated | EventKind::TokenCreated, _) => 201,
         (EventKind::UserDeleted | EventKind::TokenRevoked, _) => 204,
+        (EventKind::ProductCreated | EventKind::StoreCreated, _) => 201,
+        (EventKind::ProductDeleted | EventKind::StoreDeleted, _) => 204,
         // On an item route, a level that a count makes is a part of its item, and nothing new by itself.
         (EventKind::LevelCreated, Resource::Level) => 201,
         _ => 200,
@@ -381,29 +385,32 @@ pub enum Body<'a> {
     Reservation(ReservationWriteForm<'a>),
     User(UserForm<'a>),
     Token(TokenForm<'a>),
+    Product(ProductWriteForm<'a>),
+    Store(StoreWriteForm<'a>),
 }
 
-/// The body that shows an entry after its event.
-fn entry(change: &EntryChange) -> Option<Body<'_>> {
-    match change.entry.as_ref()? {
-        Entry::User(user) => Some(Body::User(users::form(user, change.version))),
-        Entry::Token(token) => Some(Body::Token(tokens::form(token, change.version))),
-        Entry::Store(_) => None,
+/// The body that shows a user, a token, a product or a store after its event.
+fn hidden(outcome: &Outcome) -> Option<Body<'_>> {
+    let change = outcome.event.entries.first();
+    match change.and_then(|change| Some((change.version, change.entry.as_ref()?))) {
+        Some((version, Entry::User(user))) => Some(Body::User(users::form(user, version))),
+        Some((version, Entry::Token(token))) => Some(Body::Token(tokens::form(token, version))),
+        _ => catalogue::written(outcome),
     }
 }
 
 pub fn body(outcome: &Outcome) -> Option<Body<'_>> {
     let event = &*outcome.event;
     let (seq, dry_run) = (outcome.seq, outcome.seq.is_none().then_some(true));
-    if let Some(change) = event.entries.first() {
-        return entry(change);
-    }
     if let Told::Reservation(after) = &outcome.told {
         return Some(Body::Reservation(ReservationWriteForm {
             reservation: reservation(after),
             seq,
             dry_run,
         }));
+    }
+    if event.kind.is_hidden() {
+        return hidden(outcome);
     }
     let write = WrittenForm {
         reservation: placed(event),
@@ -448,21 +455,27 @@ pub fn response(outcome: &Outcome) -> HttpResponseBuilder {
     response
 }
 
-fn add_entry_headers(response: &mut HttpResponseBuilder, kind: EventKind, change: &EntryChange) {
+fn add_hidden_headers(response: &mut HttpResponseBuilder, outcome: &Outcome) {
+    let location = match outcome.event.entries.first().map(|change| (change, &change.key)) {
+        Some((change, EntryKey::User(name))) => Some((change, users::url(name))),
+        Some((change, EntryKey::Token(id))) => Some((change, tokens::url(id))),
+        _ => None,
+    };
+    let Some((change, url)) = location else {
+        return catalogue::add_headers(response, outcome);
+    };
     if change.entry.is_some() {
         response.insert_header((ETAG, etag(change.version)));
     }
-    match (kind, &change.key) {
-        (EventKind::UserCreated, EntryKey::User(name)) => response.insert_header((LOCATION, users::url(name))),
-        (EventKind::TokenCreated, EntryKey::Token(id)) => response.insert_header((LOCATION, tokens::url(id))),
-        _ => response,
-    };
+    if matches!(outcome.event.kind, EventKind::UserCreated | EventKind::TokenCreated) {
+        response.insert_header((LOCATION, url));
+    }
 }
 
 fn add_resource_headers(response: &mut HttpResponseBuilder, outcome: &Outcome) {
     let event = &*outcome.event;
-    if let Some(change) = event.entries.first() {
-        return add_entry_headers(response, event.kind, change);
+    if event.kind.is_hidden() {
+        return add_hidden_headers(response, outcome);
     }
     let Some(change) = event.changes.first() else { return };
     let version = match &outcome.told {

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::bodies::{CreateBody, ReleaseBody, ReserveBody, SetBody};
 use super::caller::Sight;
-use super::lists::{AFTER, LIMIT, Page, after_sku};
+use super::lists::{AFTER, LIMIT, Page, after_sku, search};
 use super::path::ItemPath;
 use super::problem::{Code, Problem};
 use super::query::{Kind, Parameter, Query};
@@ -60,11 +60,7 @@ pub async fn list(state: Data<State>, request: HttpRequest, sight: Sight) -> Ans
     let query = Query::of(&request, LIST)?;
     let limit = query.limit()?;
     let filter = ItemFilter {
-        q: query
-            .get("q")
-            .map(str::trim_start)
-            .filter(|q| !q.is_empty())
-            .map(str::to_owned),
+        q: search(&query),
         store: query.id("storeId", StoreId::parse)?,
         low_stock: query.flag("lowStock")?,
         scope: sight.scope().clone(),

@@ -85,3 +85,9 @@ pub fn after_sku(query: &Query, list: &[&str]) -> Result<Option<Sku>, Problem> {
     let parse = |sku: String| Sku::parse(&sku).map_err(|error| Problem::invalid(AFTER.name, error));
     after.map(parse).transpose()
 }
+
+/// What is searched for with `q`, if anything.
+pub fn search(query: &Query) -> Option<String> {
+    let q = query.get("q").map(str::trim_start);
+    q.filter(|q| !q.is_empty()).map(str::to_owned)
+}

@@ -18,6 +18,12 @@ pub const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remov
 /// `/api/inventory/stores/{storeId}`…
 pub struct StorePath(pub StoreId);
 
+/// `/api/products/{sku}`
+pub struct ProductPath(pub Sku);
+
+/// `/api/stores/{storeId}`
+pub struct CatalogueStorePath(pub StoreId);
+
 /// `/api/inventory/stores/{storeId}/inventory/{sku}`…
 #[derive(Clone)]
 pub struct LevelPath {
@@ -58,6 +64,24 @@ impl FromRequest for StorePath {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(id(request, 4, "storeId", StoreId::parse).map(Self))
+    }
+}
+
+impl FromRequest for ProductPath {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(last_id(request, "sku", Sku::parse).map(Self))
+    }
+}
+
+impl FromRequest for CatalogueStorePath {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(last_id(request, "storeId", StoreId::parse).map(Self))
     }
 }
 
@@ -119,6 +143,12 @@ pub fn id<T>(
     parse: impl Fn(&str) -> Result<T, InvalidId>,
 ) -> Result<T, Problem> {
     let text = segment(request, index, name)?;
+    parse(&text).map_err(|error| Problem::invalid(name, error))
+}
+
+/// The id at the end, wherever the resource is mounted.
+fn last_id<T>(request: &HttpRequest, name: &str, parse: impl Fn(&str) -> Result<T, InvalidId>) -> Result<T, Problem> {
+    let text = last_segment(request, name)?;
     parse(&text).map_err(|error| Problem::invalid(name, error))
 }
 

@@ -13,7 +13,9 @@ use super::forms;
 use crate::actors::ExecuteError;
 use crate::credentials::password::HashFailed;
 use crate::domain::joint::{JointRefusal, LineFault, LineRefusal};
-use crate::domain::{Reason, Refusal, RequestId, Reservation, ReservationId, ReservationStatus, Resource, Timestamp};
+use crate::domain::{
+    Reason, Refusal, RequestId, Reservation, ReservationId, ReservationStatus, Resource, StoreId, Timestamp,
+};
 use crate::journal::JournalError;
 
 /// Every code that an answer may carry.
@@ -324,6 +326,11 @@ impl From<ExecuteError> for Problem {
                 let message = format!("it must be at most 24 hours ago and not to come; here it is {now}");
                 Self::invalid("countedAt", message)
             }
+            ExecuteError::StoreInUse { store_id, sku } => {
+                let detail = format!("Store {store_id:?} still has stock or holds, of SKU {sku:?} for one.");
+                let problem = Self::new(Code::InUse, detail).with("sku", sku.as_str());
+                problem.with("storeId", store_id.as_str())
+            }
             ExecuteError::Overloaded { sku } => {
                 let detail = format!("Too many requests wait for SKU {sku:?}; nothing was changed, try again.");
                 Self::new(Code::Overloaded, detail).with("sku", sku.as_str())
@@ -372,13 +379,24 @@ impl From<Refusal> for Problem {
         } = refusal;
         let level = format!("SKU {sku:?} in store {store_id:?}");
         let item = format!("item {sku:?}");
+        let product = format!("product {sku:?}");
         let versioned = match resource {
             Resource::Level => &level,
             Resource::Item => &item,
+            Resource::Product => &product,
         };
-        Self::of_reason(reason, &level, &item, versioned)
-            .with("sku", sku.as_str())
-            .with("storeId", store_id.as_str())
+        // Where the reason names a store, it is that one; a product is in none.
+        let store_id = match &reason {
+            Reason::NoStore { store_id } | Reason::StoreClosing { store_id } | Reason::InUse { store_id } => {
+                Some(store_id.clone())
+            }
+            _ => Some(store_id).filter(|_| resource != Resource::Product),
+        };
+        let problem = Self::of_reason(reason, &level, &item, versioned).with("sku", sku.as_str());
+        match store_id {
+            Some(store_id) => problem.with("storeId", store_id.as_str()),
+            None => problem,
+        }
     }
 }
 
@@ -468,6 +486,7 @@ impl Problem {
                 reserved,
                 next_expiry,
             } => Self::of_shortage(&level, line.requested, available, reserved, next_expiry),
+            LineFault::StoreClosing => Self::of_closing(&line.store_id),
             LineFault::NotHeld { held } => {
                 let detail = format!("The reservation holds {held} of {level}, not {}.", line.requested);
                 Self::new(Code::ReservationNotActive, detail).with("available", held)
@@ -520,6 +539,14 @@ impl Problem {
             Reason::NoLevel => Self::new(Code::NotFound, format!("There is no {level}.")),
             Reason::NoItem => Self::new(Code::NotFound, format!("There is no {item}.")),
             Reason::ItemExists => Self::new(Code::AlreadyExists, format!("There is an {item} already.")),
+            Reason::NoProduct => Self::new(Code::NotFound, format!("There is no product for {item}.")),
+            Reason::ProductExists => Self::new(Code::AlreadyExists, format!("There is a {versioned} already.")),
+            Reason::NoStore { store_id } => Self::of_no_store(&store_id),
+            Reason::StoreClosing { store_id } => Self::of_closing(&store_id),
+            Reason::InUse { store_id } => {
+                let detail = format!("The {versioned} still has stock or holds, in store {store_id:?} for one.");
+                Self::new(Code::InUse, detail)
+            }
             Reason::VersionMismatch { expected, current } => {
                 let detail = format!(
                     "expectedVersion is {expected}, but {versioned} {}.",
@@ -567,6 +594,21 @@ impl Problem {
             } => Self::of_over(&id, status),
             Reason::ReservationExists { reservation_id: id } => Self::of_taken(&id),
         }
+    }
+
+    /// That something stands at another version than was expected.
+    pub fn of_version(reason: Reason, versioned: &str) -> Self {
+        Self::of_reason(reason, versioned, versioned, versioned)
+    }
+
+    pub fn of_no_store(store: &StoreId) -> Self {
+        Self::new(Code::NotFound, format!("There is no store {store:?}.")).with("storeId", store.as_str())
+    }
+
+    /// Whether it will be deleted is not decided yet, or its levels are being cleared away.
+    pub fn of_closing(store: &StoreId) -> Self {
+        let detail = format!("Store {store:?} is just being deleted: nothing can come to it until that is done.");
+        Self::new(Code::InUse, detail).with("storeId", store.as_str())
     }
 
     fn of_shortage(level: &str, requested: u64, available: u64, reserved: u64, next: Option<Timestamp>) -> Self {

@@ -25,8 +25,10 @@ pub enum Kind {
     Limit,
     /// A whole number from 0 to this.
     Count(u64),
-    /// `true` or `false`.
+    /// `true` or `false`, which is the same as leaving it out.
     Flag,
+    /// `true` or `false`; left out, it is either.
+    Choice,
     /// A moment as RFC 3339 writes it.
     Time,
     Movement,
@@ -89,6 +91,10 @@ impl<'a> Query<'a> {
             Some("true") => Ok(true),
             Some(_) => Err(Problem::invalid(name, "it must be true or false")),
         }
+    }
+
+    pub fn choice(&self, name: &str) -> Result<Option<bool>, Problem> {
+        self.get(name).map(|_| self.flag(name)).transpose()
     }
 
     /// A whole number from 0 to `max`.

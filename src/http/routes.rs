@@ -16,8 +16,8 @@ use super::openapi::docs;
 use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::{
-    State, access, auth, batch, edge, events, health, items, levels, openapi, operations, pages, reservations, root,
-    tokens, transfers, users,
+    State, access, auth, batch, edge, events, health, items, levels, openapi, operations, pages, products,
+    reservations, root, stores, tokens, transfers, users,
 };
 use crate::domain::Role;
 
@@ -173,15 +173,6 @@ impl Resource {
         self.on(Method::POST, does, handler, doc)
     }
 
-    fn delete<F, A>(self, does: &'static str, handler: F, doc: fn() -> Doc) -> Self
-    where
-        F: Handler<A>,
-        A: FromRequest + 'static,
-        F::Output: Responder + 'static,
-    {
-        self.on(Method::DELETE, does, handler, doc)
-    }
-
     fn put<F, A>(self, does: &'static str, handler: F, doc: fn() -> Doc) -> Self
     where
         F: Handler<A>,
@@ -189,6 +180,15 @@ impl Resource {
         F::Output: Responder + 'static,
     {
         self.on(Method::PUT, does, handler, doc)
+    }
+
+    fn delete<F, A>(self, does: &'static str, handler: F, doc: fn() -> Doc) -> Self
+    where
+        F: Handler<A>,
+        A: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::DELETE, does, handler, doc)
     }
 }
 
@@ -202,6 +202,44 @@ fn register(path: &'static str) -> Resource {
     at(path)
         .post("makes a user", auth::register, docs::register)
         .needs(Right::Open)
+}
+
+fn products(path: &'static str) -> Resource {
+    at(path)
+        .get("products, paged, searched", products::list, docs::products)
+        .post("creates a product", products::create, docs::create_product)
+        .needs(Right::Administer)
+        .compressed_reads()
+}
+
+fn product(path: &'static str) -> Resource {
+    at(path)
+        .get("a product, with its ETag", products::get, docs::product)
+        .put("sets all that a product has", products::replace, docs::replace_product)
+        .needs(Right::Administer)
+        .delete(
+            "deletes a product that has no stock",
+            products::delete,
+            docs::delete_product,
+        )
+        .needs(Right::Administer)
+}
+
+fn stores(path: &'static str) -> Resource {
+    at(path)
+        .get("stores, paged, searched", stores::list, docs::stores)
+        .post("creates a store", stores::create, docs::create_store)
+        .needs(Right::Administer)
+        .compressed_reads()
+}
+
+fn store(path: &'static str) -> Resource {
+    at(path)
+        .get("a store, with its ETag", stores::get, docs::store)
+        .put("sets all that a store has", stores::replace, docs::replace_store)
+        .needs(Right::Administer)
+        .delete("deletes a store that has no stock", stores::delete, docs::delete_store)
+        .needs(Right::Administer)
 }
 
 /// Every resource. Routing tries them in this order, each by a regular expression: what must be fastest comes first.
@@ -281,6 +319,10 @@ pub fn table() -> Vec<Resource> {
         at("/api/inventory/items/{sku}/reserve").post("reserves in one store", items::reserve, docs::reserve_item),
         at("/api/inventory/items/{sku}/release").post("releases in one store", items::release, docs::release_item),
         at("/api/inventory/items/{sku}/history").get("the item as it stood at a time", items::history, docs::history),
+        products("/api/products"),
+        product("/api/products/{sku}"),
+        stores("/api/stores"),
+        store("/api/stores/{storeId}"),
         at("/api/events")
             .get(
                 "the log in order, paged; waits for news if asked",
@@ -376,6 +418,10 @@ pub fn table() -> Vec<Resource> {
         at(refusal::PUSH).post("a store reports its counts, all or nothing", push::run, node::push),
         login("/auth/login"),
         register("/auth/register"),
+        products("/products"),
+        product("/products/{sku}"),
+        stores("/stores"),
+        store("/stores/{storeId}"),
         at("/stock").post("what has come in", stock::receive, node::receive),
         at("/stock/{id}")
             .get("the stock of a store", stock::list, node::stock)

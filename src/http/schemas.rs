@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use crate::domain::account::{AccountName, Role};
+use crate::domain::attributes::{Attributes, MAX_ATTRIBUTES};
 use crate::domain::item::Currency;
 use crate::domain::{
     EventKind, Movement, Price, Principal, RequestId, ReservationId, ReservationStatus, Sku, StoreId, Timestamp,
@@ -78,6 +79,20 @@ schemas! {
         "required": ["amount", "currency"],
         "additionalProperties": false,
         "examples": [{"amount": 295, "currency": "GBP"}],
+    }),
+    Attributes => json!({
+        "type": "object",
+        "description": "What else there is to say of it, by name: texts of up to 255 characters, numbers and booleans.",
+        "maxProperties": MAX_ATTRIBUTES,
+        "propertyNames": {"minLength": 1, "maxLength": 64, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"},
+        "additionalProperties": {
+            "anyOf": [
+                {"type": "string", "maxLength": 255, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"},
+                {"type": "number", "minimum": -9_007_199_254_740_991_i64, "maximum": 9_007_199_254_740_991_i64},
+                {"type": "boolean"},
+            ],
+        },
+        "examples": [{"colour": "white", "grams": 120, "fragile": true}],
     }),
     Movement => json!({
         "type": "string",

@@ -64,6 +64,15 @@ pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Prob
     body::read(request, &mut payload.into_inner()).await
 }
 
+/// A write that is told by its path alone.
+pub async fn read_nothing(request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
+    let bytes = read(request, payload).await?;
+    match bytes.is_empty() {
+        true => Ok(bytes),
+        false => Err(Problem::invalid("body", "this route takes none")),
+    }
+}
+
 pub async fn run(state: &State, request: &HttpRequest, bytes: &[u8], target: Target, asked: Asked) -> Answer {
     let status = forms::status(target.resource);
     let outcome = carry_out(state, request, bytes, target, asked, status).await?;

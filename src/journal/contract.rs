@@ -12,10 +12,12 @@ use self::reservations::*;
 use super::file::{FaultyFolder, Options};
 use super::memory::MemoryJournal;
 use super::{
-    Append, Appended, EntryKind, Fingerprint, HistoryFilter, ItemFilter, Journal, JournalError, Receipt, Record,
+    Append, Appended, EntryKind, Fingerprint, HistoryFilter, ItemFilter, Journal, JournalError, ProductFilter, Receipt,
+    Record,
 };
-use crate::domain::catalogue::Store;
+use crate::domain::catalogue::{AllOpen, Store};
 use crate::domain::command::{ReorderPoint, Reserve, Resource, Set};
+use crate::domain::product::ProductAction;
 use crate::domain::{
     Action, Details, Entry, EntryChange, EntryKey, Event, EventKind, Movement, Origin, Principal, Request, RequestId,
     ReservationId, ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp, decide, expire,
@@ -165,6 +167,9 @@ macro_rules! suites {
             an_open_reservation_is_listed_under_a_sku_that_it_holds_no_more,
             a_reservation_is_listed_under_a_sku_of_which_there_was_nothing_left,
             entries_are_kept_on_the_version_that_they_were_decided_on,
+            products_are_made_changed_deleted_and_made_again,
+            the_first_level_in_a_store_makes_its_entry,
+            nothing_comes_to_a_store_that_is_about_to_be_deleted,
         ]);)*
     };
 }
@@ -219,7 +224,7 @@ impl Owner {
             expected: Default::default(),
             origin: origin(),
         };
-        let event = Arc::new(decide(&self.stock, &request, self.now).unwrap());
+        let event = Arc::new(decide(&self.stock, &request, &AllOpen, self.now).unwrap());
         self.stock.evolve(&self.sku, &event);
         event
     }
@@ -617,6 +622,126 @@ async fn entries_are_kept_on_the_version_that_they_were_decided_on(rig: Box<dyn 
         rig = rig.crash();
     }
     put(&*rig, entry_append("b", 2, Some(store_entry("b")))).await.unwrap();
+}
+
+fn named(name: &str) -> Box<Details> {
+    Box::new(Details {
+        name: Some(name.into()),
+        archived: name == "old",
+        ..Details::default()
+    })
+}
+
+impl Owner {
+    async fn put_product(&mut self, rig: &dyn Rig, action: ProductAction) {
+        self.put(rig, Action::Product(action)).await.unwrap();
+    }
+}
+
+async fn products_are_made_changed_deleted_and_made_again(mut rig: Box<dyn Rig>) {
+    let (mut a, mut b) = (Owner::new("A"), Owner::new("b"));
+    a.put_product(&*rig, ProductAction::Create(named("new"))).await;
+    a.put_product(&*rig, ProductAction::Replace(named("old"))).await;
+    b.put(&*rig, count(0)).await.unwrap();
+    let listed = async |rig: &dyn Rig, archived| {
+        let filter = ProductFilter { q: None, archived };
+        let found = rig.journal().products(&filter, None, 10).await.unwrap();
+        found
+            .into_iter()
+            .map(|(sku, product)| (sku.to_string(), product.version))
+            .collect::<Vec<_>>()
+    };
+    let row = |sku: &str, version| (sku.to_owned(), version);
+    for _ in 0..2 {
+        assert_eq!(listed(&*rig, None).await, [row("A", 2), row("b", 1)]);
+        assert_eq!(listed(&*rig, Some(true)).await, [row("A", 2)]);
+        assert_eq!(rig.journal().item(&a.sku).await.unwrap().unwrap().item.levels, []);
+        rig = rig.crash();
+    }
+    a.put_product(&*rig, ProductAction::Delete).await;
+    b.put_product(&*rig, ProductAction::Delete).await;
+    for _ in 0..2 {
+        assert_eq!(listed(&*rig, None).await, []);
+        assert_eq!(rig.journal().product(&a.sku).await.unwrap(), None);
+        assert_eq!(rig.journal().item(&a.sku).await.unwrap(), None);
+        assert_eq!(quantity(&*rig, &b.sku, "s").await, None);
+        assert_eq!(rig.journal().levels_in(&store("s"), None, 10).await.unwrap(), []);
+        assert_eq!(rig.journal().load(&a.sku).await.unwrap(), a.stock);
+        rig = rig.crash();
+    }
+    b.put(&*rig, count(7)).await.unwrap();
+    let level = rig.journal().level(&b.sku, &b.store).await.unwrap().unwrap().level;
+    assert_eq!((level.quantity, level.version), (7, 3));
+    assert_eq!(listed(&*rig, None).await, [row("b", 3)]);
+    let ended = HistoryFilter {
+        sku: Some(b.sku.clone()),
+        ended: true,
+        ..HistoryFilter::default()
+    };
+    assert_eq!(rig.journal().history(ended, u64::MAX, 10).await.unwrap().len(), 1);
+}
+
+async fn the_first_level_in_a_store_makes_its_entry(rig: Box<dyn Rig>) {
+    let (mut a, mut b) = (Owner::new("A"), Owner::new("B"));
+    rig.hold();
+    let journal = rig.journal();
+    let first = journal.append(a.append(count(1), None));
+    let second = journal.append(b.append(count(1), None));
+    // It was decided when there was no such store, and stands behind the append that makes it.
+    let stale = journal.append(entry_append("s", 0, Some(store_entry("s"))));
+    rig.release();
+    assert_eq!((first.await.is_ok(), second.await.is_ok()), (true, true));
+    assert_eq!(stale.await, Err(JournalError::Conflict));
+    let renamed = entry_append("s", 1, Some(store_entry("s")));
+    journal.append(renamed).await.unwrap();
+    drop(journal);
+    let key = EntryKey::Store(store("s"));
+    let rig = rig.crash();
+    assert_eq!(rig.journal().entry_version(&key).await.unwrap(), 2);
+    assert_eq!(rig.journal().store_version(&store("s")), Some(2));
+    assert_eq!(rig.journal().store_version(&store("elsewhere")), None);
+}
+
+fn closing_append(before: u64, entry: Option<Entry>) -> Append {
+    let mut append = entry_append("s", before, entry);
+    let key = EntryKey::Closing(store("s"));
+    append.entry_grounds[0].0 = key.clone();
+    let mut event = (*append.records[0].event).clone();
+    event.entries[0].key = key;
+    append.records[0].event = Arc::new(event);
+    append
+}
+
+async fn nothing_comes_to_a_store_that_is_about_to_be_deleted(rig: Box<dyn Rig>) {
+    let (mut a, mut new) = (Owner::new("A"), Owner::new("NEW"));
+    a.put(&*rig, count(5)).await.unwrap();
+    rig.hold();
+    let journal = rig.journal();
+    let before = journal.append(a.append(sell(1), None));
+    let closing = journal.append(closing_append(0, Some(Entry::Closing)));
+    let (level, stock) = (new.append(count(0), None), a.stock.clone());
+    let refused = [journal.append(level), journal.append(a.append(count(9), None))];
+    a.stock = stock;
+    let sold = journal.append(a.append(sell(1), None));
+    rig.release();
+    assert_eq!(
+        (before.await.is_ok(), closing.await.is_ok(), sold.await.is_ok()),
+        (true, true, true)
+    );
+    for refused in refused {
+        assert_eq!(refused.await, Err(JournalError::Conflict));
+    }
+    drop(journal);
+    let rig = rig.crash();
+    assert_eq!(rig.journal().closing(), [store("s")]);
+    assert!(rig.journal().is_closing(&store("s")) && !rig.journal().is_closing(&store("t")));
+    let stock = a.stock.clone();
+    assert_eq!(a.put(&*rig, count(9)).await, Err(JournalError::Conflict));
+    a.stock = stock;
+    rig.journal().append(closing_append(1, None)).await.unwrap();
+    a.put(&*rig, count(9)).await.unwrap();
+    assert_eq!(quantity(&*rig, &a.sku, "s").await, Some(9));
+    assert_eq!(rig.journal().closing(), []);
 }
 
 /// What histories are asked for, with how much each is to find at least.

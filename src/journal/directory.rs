@@ -104,6 +104,26 @@ pub struct Part {
 }
 
 impl Directory {
+    pub fn add(&self, sku: &Sku) {
+        self.write(|sets| sets.all.insert(Listed::sku(sku)));
+    }
+
+    /// The SKU is no more. What it was called and where it was has been taken out already.
+    pub fn remove(&self, sku: &Sku) {
+        self.write(|sets| sets.all.remove(&Listed::sku(sku)));
+    }
+
+    pub fn remove_level(&self, sku: &Sku, store: &StoreId) {
+        self.write(|sets| {
+            if let Some(skus) = sets.stores.get_mut(store) {
+                skus.remove(&Listed::sku(sku));
+                if skus.is_empty() {
+                    sets.stores.remove(store);
+                }
+            }
+        });
+    }
+
     pub fn add_level(&self, sku: &Sku, store: &StoreId) {
         self.write(|sets| {
             sets.all.insert(Listed::sku(sku));
@@ -220,6 +240,14 @@ fn merge(a: Part, b: Part) -> Part {
         skus: within.filter_map(Listed::into_sku).collect(),
         resume: end.and_then(Listed::into_sku),
     }
+}
+
+/// Whether a search for `q` finds what has this id and this name: by the beginning of the id, or by words of the name, in
+/// any case.
+pub fn finds(q: &str, id: &str, name: &str) -> bool {
+    let named: Vec<Box<str>> = words(name).collect();
+    let mut asked = words(q).peekable();
+    starts_with_folded(id, q) || asked.peek().is_some() && asked.all(|word| named.contains(&word))
 }
 
 /// The words of a text, in lower case.

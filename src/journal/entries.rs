@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::{Deserialize, Serialize};
 
 use super::tables::Published;
 use super::{EntryKind, EntryView};
-use crate::domain::{EntryChange, EntryKey};
+use crate::domain::{Entry, EntryChange, EntryKey, Store, StoreId, Timestamp};
 
 /// An entry as checkpoints write it, with the sequence of its last event. Deleted ones are kept, as their versions go on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,12 +19,33 @@ pub struct EntryLine {
     pub change: EntryChange,
 }
 
+impl EntryLine {
+    /// The store that it is of, if it is of one.
+    pub fn store(&self) -> Option<&StoreId> {
+        match &self.change.key {
+            EntryKey::Store(store) => Some(store),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Default)]
-pub struct Entries(RwLock<BTreeMap<EntryKey, EntryLine>>);
+pub struct Entries {
+    lines: RwLock<BTreeMap<EntryKey, EntryLine>>,
+    /// Stores that are about to be deleted: mostly none, and then nobody looks for one.
+    closing: AtomicUsize,
+}
 
 impl Entries {
     pub fn version(&self, key: &EntryKey) -> u64 {
         self.lines().get(key).map_or(0, |line| line.change.version)
+    }
+
+    /// The version, and whether the entry is there.
+    pub fn version_of(&self, key: &EntryKey) -> (u64, bool) {
+        let lines = self.lines();
+        let line = lines.get(key);
+        line.map_or((0, false), |line| (line.change.version, line.change.entry.is_some()))
     }
 
     pub fn get(&self, key: &EntryKey) -> Option<EntryView> {
@@ -41,6 +63,54 @@ impl Entries {
             .filter_map(|(key, line)| Some((key.clone(), view(line)?)))
             .take(limit)
             .collect()
+    }
+
+    /// The entry as a checkpoint writes it, also of one that was deleted.
+    pub fn line(&self, key: &EntryKey) -> Option<EntryLine> {
+        self.lines().get(key).cloned()
+    }
+
+    /// Some store is about to be deleted.
+    pub fn has_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire) > 0
+    }
+
+    pub fn is_closing(&self, store: &StoreId) -> bool {
+        self.has_closing() && self.get(&EntryKey::Closing(store.clone())).is_some()
+    }
+
+    /// The stores that are about to be deleted.
+    pub fn closing(&self) -> Vec<StoreId> {
+        if !self.has_closing() {
+            return Vec::new();
+        }
+        let lines = self.lines();
+        let closing = lines.values().filter_map(|line| match &line.change {
+            EntryChange {
+                key: EntryKey::Closing(store),
+                entry: Some(_),
+                ..
+            } => Some(store.clone()),
+            _ => None,
+        });
+        closing.collect()
+    }
+
+    /// That a SKU has its first level in this store: where the catalogue does not have the store, it does from now on.
+    pub fn first_use(&self, store: &StoreId, at: Timestamp, seq: u64) {
+        let key = EntryKey::Store(store.clone());
+        let version = match self.lines().get(&key) {
+            // At recovery, the checkpoint may know of what came later.
+            Some(line) if line.change.entry.is_some() || line.seq >= seq => return,
+            line => line.map_or(0, |line| line.change.version),
+        };
+        let entry = Some(Entry::Store(Arc::new(Store::of_first_use(store, at))));
+        let change = EntryChange {
+            key,
+            version: version + 1,
+            entry,
+        };
+        self.put(EntryLine { seq, change });
     }
 
     pub fn each(&self) -> Vec<EntryLine> {
@@ -85,12 +155,21 @@ impl Entries {
     }
 
     fn put(&self, line: EntryLine) {
-        let mut lines = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        lines.insert(line.change.key.clone(), line);
+        let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
+        let counts = |line: &EntryLine| matches!(line.change.entry, Some(Entry::Closing));
+        let is_closing = counts(&line);
+        let was_closing = lines
+            .insert(line.change.key.clone(), line)
+            .is_some_and(|before| counts(&before));
+        match (was_closing, is_closing) {
+            (false, true) => self.closing.fetch_add(1, Ordering::AcqRel),
+            (true, false) => self.closing.fetch_sub(1, Ordering::AcqRel),
+            _ => return,
+        };
     }
 
     fn lines(&self) -> RwLockReadGuard<'_, BTreeMap<EntryKey, EntryLine>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.lines.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,9 +13,9 @@ use super::contract::{Bug, Fault};
 use super::tables::{Admission, Published, Tables};
 use super::{
     Answer, Append, Appended, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal,
-    JournalError, KeyHash, LevelView, ReceiptView, Record, ReservationFilter, ReservationPlace,
+    JournalError, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter, ReservationPlace,
 };
-use crate::domain::{EntryKey, Event, Principal, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
+use crate::domain::{EntryKey, Event, Principal, Product, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
 
 pub struct MemoryJournal {
     tables: Tables,
@@ -192,6 +192,14 @@ impl Journal for MemoryJournal {
         ready(self.tables.items(filter, after, limit))
     }
 
+    fn product(&self, sku: &Sku) -> Answer<Option<Product>> {
+        ready(self.tables.product(sku))
+    }
+
+    fn products(&self, filter: &ProductFilter, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, Product)>> {
+        ready(self.tables.products(filter, after, limit))
+    }
+
     fn reservation(&self, id: &ReservationId) -> Answer<Option<Arc<Reservation>>> {
         ready(self.state().reservation(id, self.tables.visible()).map(Arc::new))
     }
@@ -248,6 +256,19 @@ impl Journal for MemoryJournal {
 
     fn entries(&self, kind: EntryKind, after: Option<&EntryKey>, limit: usize) -> Answer<Vec<(EntryKey, EntryView)>> {
         ready(self.tables.entries().find(kind, after, limit))
+    }
+
+    fn is_closing(&self, store: &StoreId) -> bool {
+        self.tables.entries().is_closing(store)
+    }
+
+    fn closing(&self) -> Vec<StoreId> {
+        self.tables.entries().closing()
+    }
+
+    fn store_version(&self, store: &StoreId) -> Option<u64> {
+        let (version, is_there) = self.tables.entries().version_of(&EntryKey::Store(store.clone()));
+        is_there.then_some(version)
     }
 
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>> {

@@ -11,13 +11,14 @@
 //! - Sequences begin at 1, have no gaps, and are shown in order.
 //! - A failure says whether the append may have happened: see [`JournalError`].
 
-mod directory;
+pub mod directory;
 pub mod entries;
 pub mod file;
 #[cfg(test)]
 pub mod memory;
 pub mod record;
 mod reservations;
+pub mod stores;
 pub mod tables;
 
 #[cfg(test)]
@@ -30,8 +31,8 @@ use futures_util::future::BoxFuture;
 use crate::domain::reservation::Line;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
-    Change, Entry, EntryKey, Event, EventKind, HoldChange, HoldStep, Item, Level, Movement, Principal, Reservation,
-    ReservationId, ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp,
+    Change, Entry, EntryKey, Event, EventKind, HoldChange, HoldStep, Item, ItemChange, Level, Movement, Principal,
+    Product, Reservation, ReservationId, ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp,
 };
 pub use record::{Fingerprint, KeyHash, Receipt};
 
@@ -70,7 +71,8 @@ pub struct Appended {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
-    /// Not applied: a SKU has moved on since the append was decided. Load again, decide again.
+    /// Not applied: a SKU has moved on since the append was decided, or a store is about to be deleted to which it brings
+    /// something. Load again, decide again.
     #[error("the stock has changed since this was decided")]
     Conflict,
     /// Not applied, and never will be.
@@ -121,6 +123,8 @@ pub enum EntryKind {
     User,
     Token,
     Store,
+    /// That a store is about to be deleted.
+    Closing,
 }
 
 impl EntryKind {
@@ -129,6 +133,7 @@ impl EntryKind {
             EntryKey::User(_) => Self::User,
             EntryKey::Token(_) => Self::Token,
             EntryKey::Store(_) => Self::Store,
+            EntryKey::Closing(_) => Self::Closing,
         }
     }
 }
@@ -146,9 +151,22 @@ pub struct ItemFilter {
     pub scope: Scope,
 }
 
+/// Which products a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProductFilter {
+    /// The beginning of the SKU, or words of the name, in any case.
+    pub q: Option<String>,
+    /// Only those that are archived, or only those that are not.
+    pub archived: Option<bool>,
+}
+
 impl ItemFilter {
     /// Whether the levels fit; that the SKU or the name does is for the list to see.
     pub fn takes_levels(&self, item: &Item) -> bool {
+        // A product without stock is an item without levels.
+        if self.store.is_none() && !self.low_stock && self.scope.is_all() {
+            return true;
+        }
         let is_asked = |image: &&LevelImage| {
             self.store.as_ref().is_none_or(|store| *store == image.store_id) && self.scope.has(&image.store_id)
         };
@@ -173,6 +191,8 @@ pub struct HistoryFilter {
     pub moved: bool,
     /// Only events that set the item's details.
     pub described: bool,
+    /// Only events that delete the SKU's product.
+    pub ended: bool,
     pub movement: Option<Movement>,
     /// Only expiries of holds.
     pub expired: bool,
@@ -200,12 +220,24 @@ impl HistoryFilter {
         let in_time = self.from.is_none_or(|from| event.at >= from) && self.to.is_none_or(|to| event.at <= to);
         let describes = |sku: &Sku| event.items.iter().any(|item| item.sku == *sku);
         let is_described = !self.described || self.sku.as_ref().map_or(!event.items.is_empty(), describes);
+        let ends = |item: &ItemChange| item.details.is_none() && self.sku.as_ref().is_none_or(|sku| *sku == item.sku);
+        let is_end = !self.ended || event.items.iter().any(ends);
         let is_expiry = !self.expired || event.kind == EventKind::ReservationExpired;
         in_time
             && is_described
+            && is_end
             && is_expiry
             && self.takes_holds(event)
-            && (event.changes.iter().any(|change| self.takes_change(change)) || self.takes_empty_line(event))
+            && (event.changes.iter().any(|change| self.takes_change(change))
+                || self.takes_empty_line(event)
+                || self.takes_item(event))
+    }
+
+    /// What is said of a product changes no level, but its item.
+    fn takes_item(&self, event: &Event) -> bool {
+        let asks_level = self.store.is_some() || self.moved || self.movement.is_some();
+        let is_asked = |sku: &Sku| self.sku.as_ref().is_none_or(|asked| asked == sku);
+        !asks_level && event.items.iter().any(|item| is_asked(&item.sku))
     }
 
     /// A line of a reservation of which there was nothing to hold changes no level, but is a part of it.
@@ -338,6 +370,14 @@ pub trait Journal: Send + Sync + 'static {
     /// ORDER BY folded_sku COLLATE "C", sku COLLATE "C" LIMIT $6`
     fn items(&self, filter: &ItemFilter, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, ItemView)>>;
 
+    /// `SELECT … FROM items WHERE sku = $1`
+    fn product(&self, sku: &Sku) -> Answer<Option<Product>>;
+
+    /// Products in order of SKU without regard to case, beginning behind `after`.
+    ///
+    /// As `items`, without their levels.
+    fn products(&self, filter: &ProductFilter, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, Product)>>;
+
     /// A reservation, open or over, however long ago that was.
     ///
     /// `SELECT … FROM reservations WHERE id = $1`
@@ -376,6 +416,16 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// `SELECT … FROM entries WHERE kind = $1 AND key > $2 AND body IS NOT NULL ORDER BY key COLLATE "C" LIMIT $3`
     fn entries(&self, kind: EntryKind, after: Option<&EntryKey>, limit: usize) -> Answer<Vec<(EntryKey, EntryView)>>;
+
+    /// That a store is about to be deleted, as far as this process knows: an append that brings something to such a store
+    /// is a conflict, whatever was known when it was decided.
+    fn is_closing(&self, store: &StoreId) -> bool;
+
+    /// All such stores.
+    fn closing(&self) -> Vec<StoreId>;
+
+    /// The version of a store in the catalogue, as far as this process knows; an append may name it as its ground.
+    fn store_version(&self, store: &StoreId) -> Option<u64>;
 
     /// `SELECT … FROM receipts WHERE key = $1 AND at > $2 - retention`
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>>;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::joint::Touched;
-use crate::domain::{Item, Principal, ReservationId};
+use crate::domain::{Item, Principal, Product, ReservationId};
 
 /// 128 bits of BLAKE3: short enough to keep tens of millions in memory, long enough that two never meet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,6 +86,9 @@ pub struct Receipt {
     /// Of a write that was answered with its item: the item after it, which the event alone does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<Arc<Item>>,
+    /// Of a write that was answered with its product: the product after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<Arc<Product>>,
     /// Of a write that was answered with a reservation: which. How it stood then, the events up to this one tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reservation: Option<ReservationId>,
@@ -103,6 +106,7 @@ impl Receipt {
             status,
             operation: None,
             item: None,
+            product: None,
             reservation: None,
             operations: None,
         }

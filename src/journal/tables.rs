@@ -19,14 +19,14 @@ use super::directory::Directory;
 use super::entries::Entries;
 use super::reservations::OpenReservations;
 use super::{
-    Append, Fingerprint, FoundReservations, ItemFilter, ItemView, KeyHash, LevelView, Receipt, ReceiptView, Record,
-    ReservationFilter, ReservationPlace,
+    Append, Fingerprint, FoundReservations, ItemFilter, ItemView, KeyHash, LevelView, ProductFilter, Receipt,
+    ReceiptView, Record, ReservationFilter, ReservationPlace,
 };
 use crate::domain::event::Part;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
-    Details, EntryKey, Event, Item, Level, Principal, Reservation, ReservationId, Sku, Stock, StockImage, StoreId,
-    Timestamp,
+    Details, EntryKey, Event, Fate, Item, Level, Principal, Product, Reservation, ReservationId, Sku, Stock,
+    StockImage, StoreId, Timestamp,
 };
 
 /// An event with its place in the log.
@@ -68,8 +68,8 @@ struct Before {
     updated_at: Timestamp,
     next_deadline: Option<Timestamp>,
     levels: Vec<(StoreId, Option<Level>)>,
-    /// Given where the group has set them anew.
-    details: Option<Details>,
+    /// Given where the group has made, changed or deleted it.
+    product: Option<Option<Product>>,
 }
 
 struct ReceiptEntry {
@@ -182,6 +182,24 @@ impl Tables {
         self.list(filter, after, limit, |sku| self.item(sku).filter(fits))
     }
 
+    pub fn product(&self, sku: &Sku) -> Option<Product> {
+        let visible = self.visible();
+        self.rows.get(sku)?.product(visible)
+    }
+
+    pub fn products(&self, filter: &ProductFilter, after: Option<&Sku>, limit: usize) -> Vec<(Sku, Product)> {
+        let items = ItemFilter {
+            q: filter.q.clone(),
+            ..ItemFilter::default()
+        };
+        let fits = |product: &Product| {
+            filter
+                .archived
+                .is_none_or(|archived| product.details.archived == archived)
+        };
+        self.list(&items, after, limit, |sku| self.product(sku).filter(fits))
+    }
+
     fn list<T>(
         &self,
         filter: &ItemFilter,
@@ -257,10 +275,13 @@ impl Tables {
 
     /// Puts a SKU in place as a checkpoint has it.
     pub fn restore(&self, sku: Sku, stock: Stock, seq: u64) {
-        for (store, level) in stock.levels() {
+        self.last_time_ms
+            .fetch_max(stock.updated_at().as_millis(), Ordering::AcqRel);
+        if stock.exists() {
+            self.directory.add(&sku);
+        }
+        for (store, _) in stock.levels() {
             self.directory.add_level(&sku, store);
-            self.last_time_ms
-                .fetch_max(level.updated_at.as_millis(), Ordering::AcqRel);
         }
         self.directory
             .rename(&sku, None, stock.details().and_then(|details| details.name.as_deref()));
@@ -323,38 +344,51 @@ impl Tables {
             None => self.rows.entry(sku.clone()).or_default(),
         };
         row.remember(part, visible);
-        let is_described = !part.items.is_empty();
-        let described_before = row.stock.details().filter(|_| is_described).cloned();
+        let described_before = row.stock.details().filter(|_| !part.items.is_empty()).cloned();
+        let was_there = row.stock.exists();
+        let is_new = |store: &StoreId| row.stock.level(store).is_none();
+        let kept = part.changes.iter().filter(|change| change.fate != Fate::Removed);
+        let new_stores: Vec<StoreId> = kept
+            .filter(|change| is_new(&change.store_id))
+            .map(|change| change.store_id.clone())
+            .collect();
+        // Before the level is there: whoever copies the row and then the stores finds its store.
+        for store in &new_stores {
+            self.entries.first_use(store, event.at, *seq);
+        }
         row.stock.evolve_part(part, event);
         row.seq = *seq;
         let was_low = row.is_low;
         let may_be_low = was_low || part.changes.iter().any(|change| change.reorder_point.is_some());
         let is_low = may_be_low && row.stock.levels().any(|(_, level)| level.is_low());
         row.is_low = is_low;
-        let is_new = |store: &StoreId| row.before.levels.iter().any(|(s, level)| s == store && level.is_none());
-        let new_stores: Vec<StoreId> = part
-            .changes
-            .iter()
-            .filter(|c| is_new(&c.store_id))
-            .map(|c| c.store_id.clone())
-            .collect();
+        let is_there = row.stock.exists();
         // The directory is locked by long lists: nobody who wants the row waits for them.
         drop(row);
         for store in &new_stores {
             self.directory.add_level(sku, store);
         }
-        if is_described {
+        for change in part.changes.iter().filter(|change| change.fate == Fate::Removed) {
+            self.directory.remove_level(sku, &change.store_id);
+        }
+        if !part.items.is_empty() {
             self.rename(sku, described_before.as_ref(), part);
         }
         if is_low != was_low {
             self.directory.set_low(sku, is_low);
+        }
+        match (was_there, is_there) {
+            (false, true) if new_stores.is_empty() => self.directory.add(sku),
+            (true, false) => self.directory.remove(sku),
+            _ => {}
         }
     }
 
     fn rename(&self, sku: &Sku, before: Option<&Details>, part: &Part) {
         let before = before.and_then(|details| details.name.as_deref());
         for change in part.items {
-            self.directory.rename(sku, before, change.details.name.as_deref());
+            let after = change.details.as_ref().and_then(|details| details.name.as_deref());
+            self.directory.rename(sku, before, after);
         }
     }
 
@@ -408,12 +442,12 @@ impl Row {
                 updated_at: self.stock.updated_at(),
                 next_deadline: self.stock.next_deadline(),
                 levels: std::mem::take(&mut self.before.levels),
-                details: None,
+                product: None,
             };
             self.before.levels.clear();
         }
-        if self.before.details.is_none() && !part.items.is_empty() {
-            self.before.details = Some(self.stock.details().cloned().unwrap_or_default());
+        if self.before.product.is_none() && (!part.items.is_empty() || !self.stock.exists()) {
+            self.before.product = Some(self.stock.product());
         }
         for change in part.changes {
             if !self.before.levels.iter().any(|(store, _)| *store == change.store_id) {
@@ -443,27 +477,42 @@ impl Row {
         })
     }
 
+    fn product(&self, visible: u64) -> Option<Product> {
+        match &self.before.product {
+            Some(before) if self.seq > visible => before.clone(),
+            _ => self.stock.product(),
+        }
+    }
+
     fn item(&self, visible: u64) -> Option<ItemView> {
-        let now = self.stock.item();
         if self.seq <= visible {
-            return Some(ItemView {
-                item: now,
+            return self.stock.exists().then(|| ItemView {
+                item: self.stock.item(),
                 next_deadline: self.stock.next_deadline(),
             });
         }
-        let before = &self.before;
-        let as_before = |image: LevelImage| {
-            let changed = before.levels.iter().find(|(store, _)| *store == image.store_id);
-            let level = changed.map_or(Some(image.level), |(_, level)| *level)?;
-            Some(LevelImage { level, ..image })
-        };
-        (before.version > 0).then(|| ItemView {
+        let (before, product) = (&self.before, self.product(visible)?);
+        let is_changed = |store: &StoreId| before.levels.iter().any(|(s, _)| s == store);
+        let unchanged = self.stock.levels().filter(|(store, _)| !is_changed(store));
+        let changed = before
+            .levels
+            .iter()
+            .filter_map(|(store, level)| Some((store, level.as_ref()?)));
+        let mut levels: Vec<LevelImage> = unchanged
+            .chain(changed)
+            .map(|(store, level)| LevelImage {
+                store_id: store.clone(),
+                level: *level,
+            })
+            .collect();
+        levels.sort_by(|a, b| a.store_id.cmp(&b.store_id));
+        Some(ItemView {
             item: Item {
                 version: before.version,
-                details: before.details.clone().unwrap_or(now.details),
-                created_at: now.created_at,
+                details: product.details,
+                created_at: product.created_at,
                 updated_at: before.updated_at,
-                levels: now.levels.into_iter().filter_map(as_before).collect(),
+                levels,
             },
             next_deadline: before.next_deadline,
         })
@@ -475,7 +524,10 @@ pub struct Admission<'a> {
     tables: &'a Tables,
     /// Versions that earlier appends of the same group have made.
     ahead: HashMap<Sku, u64, RandomState>,
-    entries_ahead: HashMap<EntryKey, u64, RandomState>,
+    /// The same of entries, and whether they are there.
+    entries_ahead: HashMap<EntryKey, (u64, bool), RandomState>,
+    /// Among these is a store that is about to be deleted.
+    closing_ahead: bool,
 }
 
 impl<'a> Admission<'a> {
@@ -484,34 +536,68 @@ impl<'a> Admission<'a> {
             tables,
             ahead: HashMap::default(),
             entries_ahead: HashMap::default(),
+            closing_ahead: false,
         }
     }
 
     /// Takes the append in, or says that it was decided on a state that is no more: a SKU has moved on,
-    /// or a key has been used.
+    /// a key has been used, or it brings something to a store that is about to be deleted.
     pub fn admit(&mut self, append: &Append) -> bool {
         let is_known = |record: &Record| {
             let receipt = record.receipt.as_ref();
             receipt.is_some_and(|receipt| self.tables.receipt(receipt.id(), record.event.at).is_some())
         };
         let current = |sku: &Sku| self.ahead.get(sku).copied().unwrap_or_else(|| self.tables.version(sku));
-        let ahead = |key: &EntryKey| self.entries_ahead.get(key).copied();
-        let current_entry = |key: &EntryKey| ahead(key).unwrap_or_else(|| self.tables.entries.version(key));
         if append.grounds.iter().any(|(sku, version)| current(sku) != *version)
             || append
                 .entry_grounds
                 .iter()
-                .any(|(key, version)| current_entry(key) != *version)
+                .any(|(key, version)| self.entry(key).0 != *version)
             || append.records.iter().any(is_known)
+            || append.records.iter().any(|record| self.enters_closing(&record.event))
         {
             return false;
         }
-        for change in append.records.iter().flat_map(|record| &record.event.entries) {
-            self.entries_ahead.insert(change.key.clone(), change.version);
+        append.records.iter().for_each(|record| self.take(&record.event));
+        true
+    }
+
+    fn take(&mut self, event: &Event) {
+        for change in &event.entries {
+            let is_there = change.entry.is_some();
+            self.closing_ahead |= is_there && matches!(change.key, EntryKey::Closing(_));
+            self.entries_ahead
+                .insert(change.key.clone(), (change.version, is_there));
         }
-        for change in append.records.iter().flat_map(|record| &record.event.changes) {
+        for change in &event.changes {
+            self.ahead.insert(change.sku.clone(), change.item_version);
+            if change.fate == Fate::Made {
+                self.take_first_use(&change.store_id);
+            }
+        }
+        for change in &event.items {
             self.ahead.insert(change.sku.clone(), change.item_version);
         }
-        true
+    }
+
+    /// The store's first level makes its entry; see [`Entries::first_use`].
+    fn take_first_use(&mut self, store: &StoreId) {
+        let key = EntryKey::Store(store.clone());
+        let (version, is_there) = self.entry(&key);
+        if !is_there {
+            self.entries_ahead.insert(key, (version + 1, true));
+        }
+    }
+
+    /// The version of an entry, and whether it is there.
+    fn entry(&self, key: &EntryKey) -> (u64, bool) {
+        let ahead = self.entries_ahead.get(key).copied();
+        ahead.unwrap_or_else(|| self.tables.entries.version_of(key))
+    }
+
+    fn enters_closing(&self, event: &Event) -> bool {
+        let may_be = self.closing_ahead || self.tables.entries.has_closing();
+        let is_closing = |store: &StoreId| self.entry(&EntryKey::Closing(store.clone())).1;
+        may_be && event.entered().any(is_closing)
     }
 }

@@ -284,3 +284,17 @@ fn what_is_reserved_is_respected_until_it_is_over() {
     );
     place.assert_verifies();
 }
+
+#[test]
+fn a_strict_catalogue_refuses_lines_of_what_it_does_not_have() {
+    let place = Place::new();
+    place.write("first.csv", "sku,storeId,quantity\nA,s1,5\n");
+    place.import("first.csv");
+    place.write("second.csv", "sku,storeId,quantity\nA,s1,6\nB,s1,1\nA,s2,1\n");
+    let ran = place.run(&["import", "second.csv", "--strict-catalogue"]);
+    assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("line 3") && ran.err.contains("\"B\""), "{}", ran.err);
+    assert!(ran.err.contains("line 4") && ran.err.contains("\"s2\""), "{}", ran.err);
+    assert!(!ran.err.contains("line 2"), "{}", ran.err);
+    assert_eq!(place.run(&["import", "second.csv"]).code, 0);
+}

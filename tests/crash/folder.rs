@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use holdfast::domain::command::{ReorderPoint, Reserve, Resource, Set};
 use holdfast::domain::{
-    Action, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, Scope, Sku, Stock, StoreId,
+    Action, AllOpen, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, Scope, Sku, Stock, StoreId,
     Timestamp, decide,
 };
 use holdfast::journal::file::{FileJournal, OpenError, Options, Report, verify};
@@ -236,7 +236,7 @@ impl Shop {
             origin,
         };
         let now = Timestamp::from_millis(chrono::Utc::now().timestamp_millis());
-        let event = Arc::new(decide(stock, &request, now).unwrap());
+        let event = Arc::new(decide(stock, &request, &AllOpen, now).unwrap());
         stock.evolve(&sku, &event);
         let receipt = Receipt::new(key(n), Digest::of(&[b"request"]), 200);
         Record {

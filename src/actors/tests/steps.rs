@@ -4,7 +4,7 @@ use super::*;
 use crate::actors::joint::Ask;
 use crate::domain::command::Counted;
 use crate::domain::joint::{Cart, CartLine, JointRefusal, LineFault};
-use crate::domain::{Event, EventKind, Reservation, ReservationStatus, Stock, decide};
+use crate::domain::{AllOpen, Event, EventKind, Reservation, ReservationStatus, Stock, decide};
 use crate::journal::{Append, Record};
 
 type Answered = Result<Outcome, ExecuteError>;
@@ -139,6 +139,7 @@ async fn write_elsewhere(journal: &MemoryJournal, request: Request) {
     let event: Event = decide(
         &stock,
         &request,
+        &AllOpen,
         Timestamp::from_millis(chrono::Utc::now().timestamp_millis()),
     )
     .unwrap();

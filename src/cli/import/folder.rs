@@ -16,6 +16,7 @@ use crate::cli::folder::Folder;
 use crate::domain::command::{ReorderPoint, Set};
 use crate::domain::{Action, Event, Expected, Refusal, Request, Resource, Sku, Stock, decide};
 use crate::http::problem::Problem;
+use crate::journal::stores::KnownStores;
 use crate::journal::{Answer, Append, Appended, Journal, JournalError, Record};
 
 /// Lines in an append. The log writes what is queued together; much larger ones only cost it fresh memory.
@@ -26,6 +27,8 @@ const UNDER_WAY: usize = 8;
 pub struct FolderTarget {
     folder: Folder,
     dry_run: bool,
+    /// Only products and stores that the catalogue has are stocked.
+    is_strict: bool,
     /// What runs ahead of the journal.
     ahead: HashMap<Sku, Ahead, RandomState>,
     group: Group,
@@ -68,10 +71,11 @@ impl Group {
 }
 
 impl FolderTarget {
-    pub fn new(folder: Folder, dry_run: bool) -> Self {
+    pub fn new(folder: Folder, dry_run: bool, is_strict: bool) -> Self {
         Self {
             folder,
             dry_run,
+            is_strict,
             ahead: HashMap::default(),
             group: Group::new(1),
             under_way: VecDeque::new(),
@@ -149,7 +153,9 @@ impl FolderTarget {
             expected: Expected::default(),
             origin: self.folder.origin.clone(),
         };
-        let decided = decide(&ahead.stock, &request, now);
+        let stores = KnownStores::of(&self.folder.journal, self.is_strict);
+        let decided = decide(&ahead.stock, &request, &stores, now);
+        self.group.append.entry_grounds.extend(stores.into_grounds());
         let outcome = decided.map(|event| self.record(&sku, &mut ahead, event));
         if ahead.group > 0 {
             self.ahead.insert(sku, ahead);

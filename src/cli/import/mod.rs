@@ -67,6 +67,11 @@ pub struct ImportArgs {
     #[arg(long)]
     dry_run: bool,
 
+    /// Into a folder: refuses lines of products and stores that the catalogue does not have, as a service with this
+    /// setting does
+    #[arg(long, env = "HOLDFAST_STRICT_CATALOGUE")]
+    strict_catalogue: bool,
+
     /// Writes every error to a file of its own, a line each
     #[arg(long, value_name = "FILE")]
     errors: Option<PathBuf>,
@@ -111,7 +116,7 @@ async fn import(args: &ImportArgs) -> anyhow::Result<bool> {
         }
         None => {
             let (folder, _temporary) = args.folder()?;
-            let target = FolderTarget::new(folder, args.dry_run);
+            let target = FolderTarget::new(folder, args.dry_run, args.strict_catalogue);
             let (mut lines, reader) = source.start()?;
             target.import(&mut lines, &mut report).await?;
             (lines, reader)

@@ -217,6 +217,7 @@ fn details(cells: &Cells) -> Result<DetailsPatch, Fault> {
         name: text(Column::Name, check_name)?,
         description: text(Column::Description, check_description)?,
         price: price(cells)?,
+        ..DetailsPatch::default()
     })
 }
 

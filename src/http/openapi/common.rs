@@ -125,6 +125,7 @@ fn value(kind: Kind, name: &str, schemas: &mut Schemas) -> Value {
         Kind::Limit => json!({"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
         Kind::Count(max) => json!({"type": "integer", "minimum": 0, "maximum": max, "default": 0}),
         Kind::Flag => json!({"type": "boolean", "default": false}),
+        Kind::Choice => json!({"type": "boolean"}),
         Kind::Time => schemas.form::<Timestamp>(),
         Kind::Movement => schemas.form::<Movement>(),
         Kind::ReservationStatus => schemas.form::<ReservationStatus>(),

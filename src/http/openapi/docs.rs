@@ -7,6 +7,7 @@ use super::examples as example;
 use crate::http::auth::{LoginBody, LoginForm, RegisterBody};
 use crate::http::batch::{BatchBody, BatchForm};
 use crate::http::bodies::{AdjustBody, CreateBody, ReleaseBody, ReserveBody, SetBody, TransferBody};
+use crate::http::catalogue::{ProductForm, ProductWriteForm, StoreForm, StoreWriteForm};
 use crate::http::entries::DeleteBody;
 use crate::http::events::{EVENTS, EventsForm, MOVEMENTS};
 use crate::http::forms::{
@@ -22,16 +23,19 @@ use crate::http::problem::Code::{
     PayloadTooLarge, QuantityLimit, QuotaExceeded, RateLimited, RequestTimeout, ReservationNotActive,
     StorageUnavailable, Unauthenticated, UnsupportedMediaType, VersionMismatch,
 };
+use crate::http::products::{NewProductBody, ProductBody};
 use crate::http::reservations::{CartBody, ExtendBody, ResolveBody};
 use crate::http::root::ServiceForm;
+use crate::http::stores::{NewStoreBody, StoreBody};
 use crate::http::tokens::{NewTokenForm, TokenBody, TokenForm};
 use crate::http::users::{UserBody, UserForm};
-use crate::http::{items, levels, reservations, tokens, users};
+use crate::http::{items, levels, products, reservations, stores, tokens, users};
 
 pub const LEVELS: &str = "Levels";
 pub const ITEMS: &str = "Items";
 pub const RESERVATIONS: &str = "Reservations";
 pub const MANY: &str = "Many at once";
+pub const CATALOGUE: &str = "Catalogue";
 pub const HISTORY: &str = "History";
 pub const ACCESS: &str = "Access";
 pub const HEALTH: &str = "Health";
@@ -39,7 +43,7 @@ pub const DOCUMENTS: &str = "Documents";
 pub const NODE: &str = "Node services";
 
 /// The tags in the order in which a newcomer reads them.
-pub const TAGS: [(&str, &str); 9] = [
+pub const TAGS: [(&str, &str); 10] = [
     (LEVELS, "The stock of one SKU in one store: count it, move it, hold it."),
     (
         ITEMS,
@@ -50,6 +54,10 @@ pub const TAGS: [(&str, &str); 9] = [
         "What is held for somebody: a cart over any SKUs and stores, until it is sold, given back or over.",
     ),
     (MANY, "Writes that touch more than one level."),
+    (
+        CATALOGUE,
+        "What there is to be stocked, and where. Stock needs no entry here first, unless the service is told to be strict.",
+    ),
     (HISTORY, "What happened, when and why; and what became of a write."),
     (
         ACCESS,
@@ -469,6 +477,132 @@ pub fn history() -> Doc {
     .query(items::HISTORY)
     .answers::<ItemForm>(200, "The item as it was.", &[], example::item())
     .refuses(&[NotFound])
+}
+
+pub fn products() -> Doc {
+    Doc::read(
+        "listProducts",
+        CATALOGUE,
+        "All products in order of SKU, in pages, or those that fit every parameter that is given.",
+    )
+    .query(products::LIST)
+    .answers::<PageForm<ProductForm>>(200, "A page of products.", &["Link"], example::page(example::product()))
+}
+
+pub fn create_product() -> Doc {
+    Doc::write(
+        "createProduct",
+        CATALOGUE,
+        "Makes a product of a SKU that has no stock yet; to make both in one step, create the item. A SKU that is stocked \
+         is a product already, called as its SKU until it is named.",
+    )
+    .takes::<NewProductBody>(json!({
+        "sku": "85123A", "name": "White hanging heart T-light holder", "price": {"amount": 295, "currency": "GBP"},
+        "attributes": {"colour": "white", "grams": 120},
+    }))
+    .conditional()
+    .answers::<ProductWriteForm>(201, "The new product.", CREATED, example::new_product())
+    .refuses(&[Forbidden, AlreadyExists])
+}
+
+pub fn product() -> Doc {
+    Doc::read(
+        "getProduct",
+        CATALOGUE,
+        "What the catalogue says of a SKU. Its `ETag` is the product's own version, which sales and counts leave as it \
+         is.",
+    )
+    .answers::<ProductForm>(200, "The product.", &["ETag"], example::product())
+    .not_modified()
+    .refuses(&[NotFound])
+}
+
+pub fn replace_product() -> Doc {
+    Doc::write(
+        "replaceProduct",
+        CATALOGUE,
+        "Sets all that a product has: what is left out, it has no longer. The item shows the new name, description and \
+         price, and its version rises too.",
+    )
+    .takes::<ProductBody>(json!({
+        "name": "White hanging heart T-light holder", "price": {"amount": 275, "currency": "GBP"},
+        "attributes": {"colour": "white", "grams": 120}, "expectedVersion": 1,
+    }))
+    .conditional()
+    .answers::<ProductWriteForm>(200, "The product after it.", WRITTEN, example::written_product())
+    .minimal(MINIMAL)
+    .refuses(&[Forbidden, NotFound, VersionMismatch])
+}
+
+pub fn delete_product() -> Doc {
+    Doc::write(
+        "deleteProduct",
+        CATALOGUE,
+        "Takes a product away, with its item and its levels. Refused while there is stock of it, or a hold on it. What \
+         happened to it stays in the log; a product that is made again begins anew, but its versions go on.",
+    )
+    .conditional()
+    .answers_with(204, "It is gone.", DONE, Vec::new())
+    .refuses(&[Forbidden, NotFound, InUse])
+}
+
+pub fn stores() -> Doc {
+    Doc::read(
+        "listStores",
+        CATALOGUE,
+        "All stores in order of id, in pages, or those that the search finds. Whoever is narrowed to some stores sees \
+         only these.",
+    )
+    .query(stores::LIST)
+    .answers::<PageForm<StoreForm>>(200, "A page of stores.", &["Link"], example::page(example::store()))
+}
+
+pub fn create_store() -> Doc {
+    Doc::write(
+        "createStore",
+        CATALOGUE,
+        "Makes a store. One that is stocked is there already, called as its id until it is named.",
+    )
+    .takes::<NewStoreBody>(json!({
+        "storeId": "london", "name": "London, Carnaby Street", "location": "12 Carnaby Street, London",
+        "timeZone": "Europe/London", "syncIntervalSeconds": 900,
+    }))
+    .conditional()
+    .answers::<StoreWriteForm>(201, "The new store.", CREATED, example::new_store())
+    .refuses(&[Forbidden, AlreadyExists, InUse])
+}
+
+pub fn store() -> Doc {
+    Doc::read("getStore", CATALOGUE, "A store, with its version as its `ETag`.")
+        .answers::<StoreForm>(200, "The store.", &["ETag"], example::store())
+        .not_modified()
+        .refuses(&[NotFound])
+}
+
+pub fn replace_store() -> Doc {
+    Doc::write(
+        "replaceStore",
+        CATALOGUE,
+        "Sets all that a store has: what is left out, it has no longer.",
+    )
+    .takes::<StoreBody>(json!({"name": "London", "timeZone": "Europe/London"}))
+    .conditional()
+    .answers::<StoreWriteForm>(200, "The store after it.", WRITTEN, example::written_store())
+    .minimal(MINIMAL)
+    .refuses(&[Forbidden, NotFound, VersionMismatch])
+}
+
+pub fn delete_store() -> Doc {
+    Doc::write(
+        "deleteStore",
+        CATALOGUE,
+        "Takes a store away, with its levels. Refused while anything is on hand or held there; `sku` says of what. While \
+         it is being deleted, which takes a moment, nothing can come to it (409 `in_use`). A store that is made again \
+         begins anew, but its versions go on.",
+    )
+    .conditional()
+    .answers_with(204, "It is gone.", DONE, Vec::new())
+    .refuses(&[Forbidden, NotFound, InUse])
 }
 
 pub fn events() -> Doc {

@@ -144,6 +144,51 @@ pub fn reserved_item() -> Value {
     with(written_item(), json!({"reservation": reservation()}))
 }
 
+pub fn product() -> Value {
+    json!({
+        "sku": "85123A",
+        "name": "White hanging heart T-light holder",
+        "price": {"amount": 275, "currency": "GBP"},
+        "attributes": {"colour": "white", "grams": 120},
+        "archived": false,
+        "version": 2,
+        "createdAt": CREATED,
+        "updatedAt": AT,
+    })
+}
+
+pub fn new_product() -> Value {
+    with(
+        product(),
+        json!({"price": {"amount": 295, "currency": "GBP"}, "version": 1, "updatedAt": CREATED, "seq": 39}),
+    )
+}
+
+pub fn written_product() -> Value {
+    with(product(), json!({"seq": 45}))
+}
+
+pub fn store() -> Value {
+    json!({
+        "storeId": "london", "name": "London", "timeZone": "Europe/London", "version": 2, "createdAt": CREATED,
+        "updatedAt": AT,
+    })
+}
+
+pub fn new_store() -> Value {
+    with(
+        store(),
+        json!({
+            "name": "London, Carnaby Street", "location": "12 Carnaby Street, London", "syncIntervalSeconds": 900,
+            "version": 1, "updatedAt": CREATED, "seq": 38,
+        }),
+    )
+}
+
+pub fn written_store() -> Value {
+    with(store(), json!({"seq": 46}))
+}
+
 pub fn transfer() -> Value {
     json!({
         "from": with(level(), json!({"quantity": 6, "available": 3, "version": 3})),

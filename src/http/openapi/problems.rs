@@ -75,14 +75,7 @@ fn problem(code: Code) -> Option<Problem> {
             reservation_id,
             status: ReservationStatus::Expired,
         }),
-        Code::InUse => {
-            let detail = "Store \"london\" still has stock, of SKU \"85123A\" for one.";
-            Some(
-                Problem::new(code, detail)
-                    .with("storeId", store_id.as_str())
-                    .with("sku", sku.as_str()),
-            )
-        }
+        Code::InUse => Some(ExecuteError::StoreInUse { store_id, sku }.into()),
         Code::QuotaExceeded => Some(Problem::of_quota(100_000)),
         Code::RequestInFlight => Some(ExecuteError::KeyInFlight.into()),
         Code::PayloadTooLarge => {

@@ -7,8 +7,8 @@ use super::{Rig, origin, scope, sell, sku, store};
 use crate::domain::command::{Reserve, Resource, Set};
 use crate::domain::joint::{Cart, CartLine, JointAction, JointRequest, Stocks, decide_joint};
 use crate::domain::{
-    Action, Event, HoldStep, Movement, Request, Reservation, ReservationId, ReservationStatus, Sku, Stock, Timestamp,
-    decide, expire,
+    Action, AllOpen, Event, HoldStep, Movement, Request, Reservation, ReservationId, ReservationStatus, Sku, Stock,
+    Timestamp, decide, expire,
 };
 use crate::journal::{Append, Journal, Record, ReservationFilter, ReservationPlace};
 
@@ -129,7 +129,7 @@ impl Shop {
         let skus = [request.sku.clone()];
         let grounds = self.grounds(&skus);
         let mut records = self.expire(&skus);
-        if let Ok(event) = decide(&self.stock(&request.sku), &request, self.now) {
+        if let Ok(event) = decide(&self.stock(&request.sku), &request, &AllOpen, self.now) {
             records.push(self.take(event));
         }
         self.append(rig, grounds, records).await;
@@ -148,7 +148,7 @@ impl Shop {
             *reservation = self.told(reservation.reservation_id.as_str()).unwrap();
         }
         let stocks = Stocks::of(skus.iter().map(|sku| (sku.clone(), self.stock(sku))));
-        let decided = decide_joint(&stocks, &request, self.now);
+        let decided = decide_joint(&stocks, &request, &AllOpen, self.now);
         let is_done = decided.is_ok();
         records.extend(decided.ok().map(|joint| self.take(joint.event)));
         self.append(rig, grounds, records).await;

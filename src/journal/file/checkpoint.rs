@@ -3,6 +3,7 @@
 //! Written while the service runs, SKU by SKU: each line has its own sequence, at or behind the one in
 //! the head line. Recovery replays the log from there and passes over what a SKU already has in it.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::write_atomically;
 use super::segment::Head;
 use super::{Position, Shared, line};
-use crate::domain::{Reservation, Sku, Stock, StockImage};
+use crate::domain::{Reservation, Sku, Stock, StockImage, StoreId};
 use crate::journal::entries::EntryLine;
 
 /// The first line: where the log stood when the writing began.
@@ -60,6 +61,16 @@ pub struct Checkpoint {
     pub reservations: Vec<ReservationLine>,
     /// Users, tokens and stores.
     pub entries: Vec<EntryLine>,
+}
+
+impl Checkpoint {
+    /// Every store with a level has been in the catalogue since stores are kept there. What was written before that is not
+    /// enough to begin with.
+    pub fn tells_of_stores(&self) -> bool {
+        let told: HashSet<&StoreId> = self.entries.iter().filter_map(|line| line.store()).collect();
+        let stores = self.stocks.iter().flat_map(|(_, stock, _)| stock.stores());
+        stores.into_iter().all(|store| told.contains(store))
+    }
 }
 
 pub fn write_or_warn(folder: &Path, shared: &Shared) {

@@ -9,8 +9,8 @@ use super::{FileJournal, Options, line, verify};
 use crate::domain::command::{Reserve, Resource, Set};
 use crate::domain::joint::{Cart, CartLine, JointAction, JointRequest, Stocks, decide_joint};
 use crate::domain::{
-    Action, Event, Expected, Origin, Principal, Request, RequestId, Reservation, ReservationId, Scope, Sku, Stock,
-    StoreId, Timestamp, decide,
+    Action, AllOpen, Event, Expected, Origin, Principal, Request, RequestId, Reservation, ReservationId, Scope, Sku,
+    Stock, StoreId, Timestamp, decide,
 };
 use crate::journal::{Answer, Append, Journal, JournalError, Record};
 
@@ -101,7 +101,7 @@ impl Shop {
             expected: Expected::default(),
             origin: origin(),
         };
-        let event = decide(stock, &request, now()).unwrap();
+        let event = decide(stock, &request, &AllOpen, now()).unwrap();
         self.put(event);
     }
 
@@ -131,7 +131,7 @@ impl Shop {
             action: JointAction::Reserve(cart),
             origin: origin(),
         };
-        let joint = decide_joint(&Stocks::of(self.stocks.clone()), &request, now()).unwrap();
+        let joint = decide_joint(&Stocks::of(self.stocks.clone()), &request, &AllOpen, now()).unwrap();
         self.put(joint.event);
     }
 }
@@ -180,7 +180,7 @@ fn reservation_line<'a>(lines: &'a mut [Value], name: &str) -> &'a mut Value {
 #[test]
 fn a_checkpoint_that_is_written_again_with_nothing_changed_is_no_lie() {
     let folder = closed();
-    change_checkpoint(folder.path(), |lines| assert_eq!(lines.len(), 6));
+    change_checkpoint(folder.path(), |lines| assert_eq!(lines.len(), 7));
     assert_eq!(faults(folder.path()), Vec::<String>::new());
 }
 
@@ -255,7 +255,7 @@ fn a_reservation_that_holds_other_than_its_level_knows_is_noticed() {
         },
         origin: origin(),
     };
-    let mut event = decide_joint(&Stocks::of(shop.stocks.clone()), &request, now())
+    let mut event = decide_joint(&Stocks::of(shop.stocks.clone()), &request, &AllOpen, now())
         .unwrap()
         .event;
     event.holds[1].held = 1;

@@ -45,10 +45,10 @@ use self::writer::{Job, Queued, Writer};
 use super::tables::Tables;
 use super::{
     Answer, Append, Appended, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal,
-    JournalError, KeyHash, LevelView, ReceiptView, Record, ReservationFilter, ReservationPlace,
+    JournalError, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter, ReservationPlace,
 };
 use crate::domain::{
-    EntryKey, Event, Principal, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
+    EntryKey, Event, Principal, Product, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
 };
 
 #[cfg(test)]
@@ -321,6 +321,14 @@ impl Journal for FileJournal {
         ready(self.shared.tables.items(filter, after, limit))
     }
 
+    fn product(&self, sku: &Sku) -> Answer<Option<Product>> {
+        ready(self.shared.tables.product(sku))
+    }
+
+    fn products(&self, filter: &ProductFilter, after: Option<&Sku>, limit: usize) -> Answer<Vec<(Sku, Product)>> {
+        ready(self.shared.tables.products(filter, after, limit))
+    }
+
     fn reservation(&self, id: &ReservationId) -> Answer<Option<Arc<Reservation>>> {
         if let Some(open) = self.shared.tables.reservation(id) {
             return ready(Some(open));
@@ -360,6 +368,19 @@ impl Journal for FileJournal {
 
     fn entries(&self, kind: EntryKind, after: Option<&EntryKey>, limit: usize) -> Answer<Vec<(EntryKey, EntryView)>> {
         ready(self.shared.tables.entries().find(kind, after, limit))
+    }
+
+    fn is_closing(&self, store: &StoreId) -> bool {
+        self.shared.tables.entries().is_closing(store)
+    }
+
+    fn closing(&self) -> Vec<StoreId> {
+        self.shared.tables.entries().closing()
+    }
+
+    fn store_version(&self, store: &StoreId) -> Option<u64> {
+        let (version, is_there) = self.shared.tables.entries().version_of(&EntryKey::Store(store.clone()));
+        is_there.then_some(version)
     }
 
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>> {

@@ -86,6 +86,10 @@ impl<'a> Recovery<'a> {
     fn load_checkpoint(&mut self) {
         match checkpoint::read(&self.options.folder) {
             Ok(None) => {}
+            Ok(Some(checkpoint)) if !checkpoint.tells_of_stores() => {
+                let fault = "it does not tell of every store, as it was written before they were kept";
+                self.recovered.checkpoint_fault = Some(fault.to_owned());
+            }
             Ok(Some(checkpoint)) => {
                 for (sku, stock, seq) in checkpoint.stocks {
                     self.furthest = self.furthest.max(seq);

@@ -46,7 +46,15 @@ pub fn keys(event: &Event, receipt: Option<&Receipt>) -> Vec<u64> {
         keys.extend([of_sku(&change.sku), of_store(&change.store_id)]);
         keys.extend(change.moves().map(|one| of_movement(one.movement)));
     }
-    keys.extend(event.items.iter().map(|item| of_details(&item.sku)));
+    // What is said of a product alone is in no change.
+    keys.extend(
+        event
+            .items
+            .iter()
+            .flat_map(|item| [of_sku(&item.sku), of_details(&item.sku)]),
+    );
+    let ended = event.items.iter().filter(|item| item.details.is_none());
+    keys.extend(ended.map(|item| of_end(&item.sku)));
     if event.kind == EventKind::ReservationExpired {
         keys.extend(event.changes.iter().map(|change| of_expiry(&change.sku)));
     }
@@ -71,10 +79,12 @@ pub fn keys_of(filter: &HistoryFilter) -> Vec<u64> {
     let sku = filter.sku.as_ref().map(of_sku);
     let store = filter.only_store().map(of_store);
     let details = filter.sku.as_ref().filter(|_| filter.described).map(of_details);
+    let end = filter.sku.as_ref().filter(|_| filter.ended).map(of_end);
     let expiry = filter.sku.as_ref().filter(|_| filter.expired).map(of_expiry);
     sku.into_iter()
         .chain(store)
         .chain(details)
+        .chain(end)
         .chain(expiry)
         .chain(filter.movement.map(of_movement))
         .chain(filter.reservation.as_ref().map(of_reservation))
@@ -95,6 +105,11 @@ fn of_expiry(sku: &Sku) -> u64 {
 /// Of the events that name or price a SKU.
 fn of_details(sku: &Sku) -> u64 {
     hash(b'd', sku.as_str())
+}
+
+/// Of the events that delete the product of a SKU.
+fn of_end(sku: &Sku) -> u64 {
+    hash(b'e', sku.as_str())
 }
 
 fn of_store(store: &StoreId) -> u64 {
