@@ -271,7 +271,10 @@ impl Model {
             Step::Adjust { delta } if delta < 0 && available >= delta.unsigned_abs() => {
                 level.quantity - delta.unsigned_abs()
             }
-            Step::Receive { quantity } if fits(level.quantity + quantity) => level.quantity + quantity,
+            Step::Receive { quantity } if fits(level.quantity + quantity) => {
+                self.describe(None);
+                level.quantity + quantity
+            }
             Step::Reserve {
                 id,
                 quantity,

@@ -235,7 +235,7 @@ impl HistoryFilter {
 
     /// What is said of a product changes no level, but its item.
     fn takes_item(&self, event: &Event) -> bool {
-        let asks_level = self.store.is_some() || self.moved || self.movement.is_some();
+        let asks_level = self.store.is_some() || !self.scope.is_all() || self.moved || self.movement.is_some();
         let is_asked = |sku: &Sku| self.sku.as_ref().is_none_or(|asked| asked == sku);
         !asks_level && event.items.iter().any(|item| is_asked(&item.sku))
     }

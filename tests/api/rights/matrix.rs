@@ -23,6 +23,10 @@ enum Rule {
     NodeItem,
     /// Not at all, or in the query: they show what the caller sees.
     Feed,
+    /// It has none: what there is to be sold is no secret.
+    Catalogue,
+    /// A list of stores: those that the caller sees.
+    Stores,
     /// By the write whose key is in their path.
     Key,
     /// Each of the operations in their body by itself.
@@ -58,6 +62,14 @@ const RULES: &[(&str, Rule)] = &[
     ("listReservations", Rule::Feed),
     ("getOperation", Rule::Key),
     ("runBatch", Rule::Batch),
+    ("listProducts", Rule::Catalogue),
+    ("getProduct", Rule::Catalogue),
+    ("listStores", Rule::Stores),
+    ("getStore", Rule::Named),
+    ("listProductsAsBefore", Rule::Catalogue),
+    ("getProductAsBefore", Rule::Catalogue),
+    ("listStoresAsBefore", Rule::Stores),
+    ("getStoreAsBefore", Rule::Named),
     ("login", Rule::Door),
     ("register", Rule::Door),
     ("loginAsBefore", Rule::Door),
@@ -342,7 +354,7 @@ impl<'a> Case<'a> {
     /// One that would touch no foreign store, or the same as another, tells nothing.
     fn is_of_use(&self, rule: Option<Rule>) -> bool {
         match rule {
-            None | Some(Rule::Door) => self.place == Where::Own,
+            None | Some(Rule::Door | Rule::Catalogue) => self.place == Where::Own,
             Some(Rule::Named) => self.place != Where::Both || self.named.len() > 1,
             Some(_) => true,
         }
@@ -410,7 +422,7 @@ impl<'a> Case<'a> {
         let moves_all = touched.iter().all(|store| who.moves(store));
         let allowed_if = |is_allowed: bool, otherwise| if is_allowed { Expected::Allowed } else { otherwise };
         match rule {
-            Some(Rule::Feed | Rule::NodeItem) => Expected::Allowed,
+            Some(Rule::Feed | Rule::NodeItem | Rule::Catalogue | Rule::Stores) => Expected::Allowed,
             Some(Rule::Item) => allowed_if(sees_any, Expected::NotFound),
             // What was not done cannot be found.
             Some(Rule::Key) => allowed_if(who.moves(touched[0]), Expected::NotFound),
