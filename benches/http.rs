@@ -5,12 +5,13 @@
 //!   `--bare-workers N`.
 //! - Carts beside single writes.
 //! - Single writes with a steady load of large carts beside them, and without.
+//! - A service whose callers must say who they are beside one that asks nobody, and the same with limits that are not reached.
 //!
 //! Servers run as processes of their own and get their load from `holdfast bench`. What is compared is measured in
 //! turns, as the machine's speed drifts; what counts is the ratio. Each figure is the median over the rounds.
-//! `--rounds N` and `--seconds N` change how long it takes, `--only bare|carts|beside` runs one of the three.
+//! `--rounds N` and `--seconds N` change how long it takes, `--only bare|carts|beside|guarded` runs one of them.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -73,6 +74,15 @@ const BESIDE: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Name, and the arguments of `holdfast bench`; each is asked with a token of every request.
+const GUARDED: &[(&str, &[&str])] = &[
+    ("adjust, 1,000 SKUs, 64 clients", ADJUST),
+    ("read, 64 clients", &["--mode", "read", "--clients", "64"]),
+];
+
+/// So many requests a minute that they are never reached.
+const FAR_LIMITS: &[&str] = &["--rate-per-principal", "4000000000", "--rate-per-address", "4000000000"];
+
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().collect();
     if let Some(port) = option(&args, "--bare") {
@@ -93,6 +103,9 @@ fn main() -> Result<()> {
     }
     if runs("beside") {
         beside_large_carts(&pace)?;
+    }
+    if runs("guarded") {
+        guarded(&pace)?;
     }
     Ok(())
 }
@@ -171,6 +184,34 @@ fn beside_large_carts(pace: &Pace) -> Result<()> {
     Ok(())
 }
 
+/// Three services in turns: one that asks nobody who they are, one that asks everybody, and one that also counts them.
+fn guarded(pace: &Pace) -> Result<()> {
+    let (open, guarded, limited) = (
+        Service::start()?,
+        Service::start_guarded(&[])?,
+        Service::start_guarded(FAR_LIMITS)?,
+    );
+    println!(
+        "\n{:<34} {:>10} {:>10} {:>7} {:>10} {:>7}",
+        "", "open/s", "guarded/s", "ratio", "limited/s", "ratio"
+    );
+    for (name, case) in GUARDED {
+        let mut rates = [&open, &guarded, &limited].map(|service| (service, Vec::new()));
+        for _ in 0..pace.rounds {
+            for (service, measured) in &mut rates {
+                measured.push(measure_as(service.port, service.token.as_deref(), case, pace)?);
+            }
+        }
+        let [open, guarded, limited] = rates.map(|(_, measured)| median(measured).rate);
+        println!(
+            "{name:<34} {open:>10.0} {guarded:>10.0} {:>7.2} {limited:>10.0} {:>7.2}",
+            guarded / open,
+            limited / guarded
+        );
+    }
+    Ok(())
+}
+
 fn print_rates(name: &str, base: &Measured, measured: &Measured) {
     println!(
         "{name:<34} {:>10.0} {:>10.0} {:>7.2} {:>9.0} {:>9.0}",
@@ -221,9 +262,18 @@ fn measure(port: u16, case: &[&str], pace: &Pace, more: &[&str]) -> Result<Measu
     start(port, case, pace, more)?.finish()
 }
 
-fn start(port: u16, case: &[&str], pace: &Pace, more: &[&str]) -> Result<Load> {
-    let url = format!("http://127.0.0.1:{port}");
+fn measure_as(port: u16, token: Option<&str>, case: &[&str], pace: &Pace) -> Result<Measured> {
     let mut command = Command::new(HOLDFAST);
+    command.envs(token.map(|token| ("HOLDFAST_TOKEN", token)));
+    start_as(command, port, case, pace, &[])?.finish()
+}
+
+fn start(port: u16, case: &[&str], pace: &Pace, more: &[&str]) -> Result<Load> {
+    start_as(Command::new(HOLDFAST), port, case, pace, more)
+}
+
+fn start_as(mut command: Command, port: u16, case: &[&str], pace: &Pace, more: &[&str]) -> Result<Load> {
+    let url = format!("http://127.0.0.1:{port}");
     command
         .args(["bench", "--json", "--url", &url, "--seconds", pace.seconds])
         .args(case)
@@ -269,24 +319,61 @@ fn median_by(mut rounds: Vec<Measured>, figure: fn(&Measured) -> f64) -> Measure
 /// A service on a folder of its own, which goes with it.
 struct Service {
     port: u16,
+    /// An admin's, where callers must say who they are.
+    token: Option<String>,
     _process: Running,
     _folder: TempDir,
 }
 
 impl Service {
     fn start() -> Result<Self> {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        Self::start_on(
+            tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?,
+            &mut Command::new(HOLDFAST),
+        )
+    }
+
+    fn start_on(folder: TempDir, command: &mut Command) -> Result<Self> {
         let port = free_port()?;
         let serve = ["--log-level", "warn", "--port", &port.to_string()].map(str::to_owned);
-        let process = Running::start(Command::new(HOLDFAST).args(serve).arg("--data-dir").arg(folder.path()))?;
+        let process = Running::start(command.args(serve).arg("--data-dir").arg(folder.path()))?;
         wait_for(port)?;
         Ok(Self {
             port,
+            token: None,
             _process: process,
             _folder: folder,
         })
     }
+
+    /// With an admin, who has logged in.
+    fn start_guarded(settings: &[&str]) -> Result<Self> {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let mut add = Command::new(HOLDFAST);
+        add.args(["user", "add", "bench", "--role", "admin", "--data-dir"])
+            .arg(folder.path());
+        let mut add = add.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        if let Some(mut stdin) = add.stdin.take() {
+            stdin.write_all(PASSWORD.as_bytes())?;
+        }
+        ensure!(add.wait()?.success(), "the admin could not be made");
+        let mut command = Command::new(HOLDFAST);
+        command
+            .env("JWT_SECRET", "only for this measurement: 4f1c9b07")
+            .args(settings);
+        let service = Self::start_on(folder, &mut command)?;
+        let login = serde_json::json!({"username": "bench", "password": PASSWORD});
+        let mut answer = ureq::post(format!("http://127.0.0.1:{}/api/auth/login", service.port)).send_json(login)?;
+        let answer: serde_json::Value = answer.body_mut().read_json()?;
+        let token = answer["token"].as_str().context("no token")?.to_owned();
+        Ok(Self {
+            token: Some(token),
+            ..service
+        })
+    }
 }
+
+const PASSWORD: &str = "a password for this measurement";
 
 struct Running(Child);
 
