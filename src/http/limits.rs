@@ -5,6 +5,7 @@
 //! by one. What a request counted towards is told in the fields of draft-ietf-httpapi-ratelimit-headers.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpMessage, HttpRequest};
+use foldhash::fast::RandomState;
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
@@ -164,20 +166,18 @@ const MINUTE: Duration = Duration::from_secs(60);
 struct Rate<K: Hash + Eq + Clone> {
     name: &'static str,
     per_minute: u32,
-    policy: HeaderValue,
-    counts: RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>,
+    counts: RateLimiter<K, DashMapStateStore<K, RandomState>, DefaultClock, StateInformationMiddleware>,
 }
 
 impl<K: Hash + Eq + Clone> Rate<K> {
     /// 0: any number.
     fn per_minute(name: &'static str, per_minute: u32) -> Option<Self> {
         let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
-        let policy = format!("\"{name}\";q={per_minute};w={}", MINUTE.as_secs());
+        let counts = RateLimiter::dashmap_with_clock_and_hasher(quota, DefaultClock::default(), RandomState::default());
         Some(Self {
             name,
             per_minute,
-            policy: HeaderValue::try_from(policy).ok()?,
-            counts: RateLimiter::dashmap(quota).with_middleware(),
+            counts: counts.with_middleware(),
         })
     }
 
@@ -190,13 +190,16 @@ impl<K: Hash + Eq + Clone> Rate<K> {
             Ok(left) => (left, self.seconds_for(self.per_minute - left)),
             Err(wait) => (0, wait.as_millis().div_ceil(1000).max(1) as u64),
         };
-        let state = format!("\"{}\";r={left};t={seconds}", self.name);
+        let standing = Standing {
+            name: self.name,
+            per_minute: self.per_minute,
+            left,
+            seconds,
+        };
         let mut extensions = request.extensions_mut();
-        if extensions.get::<Standings>().is_none() {
-            extensions.insert(Standings::default());
-        }
-        if let (Some(standings), Ok(state)) = (extensions.get_mut::<Standings>(), HeaderValue::try_from(state)) {
-            standings.0.push((self.policy.clone(), state));
+        match extensions.get_mut::<Standings>() {
+            Some(standings) => standings.0.push(standing),
+            None => drop(extensions.insert(Standings(vec![standing]))),
         }
         taken.map(drop).map_err(|_| self.refusal(seconds))
     }
@@ -225,18 +228,39 @@ impl<K: Hash + Eq + Clone> Rate<K> {
     }
 }
 
-/// What a request counted towards: the policies, and what is left of them.
-#[derive(Default)]
-struct Standings(Vec<(HeaderValue, HeaderValue)>);
+/// What a request counted towards, and what is left of it.
+struct Standings(Vec<Standing>);
 
-/// Tells in a reply what its request counted towards.
+struct Standing {
+    name: &'static str,
+    per_minute: u32,
+    left: u32,
+    /// After so many all of it is there again, or, where nothing is left, the next one.
+    seconds: u64,
+}
+
+/// Tells in a reply what its request counted towards: a field has a list, with an entry for each limit.
 pub fn tell(request: &HttpRequest, headers: &mut HeaderMap) {
     let Some(Standings(standings)) = request.extensions_mut().remove() else {
         return;
     };
-    for (policy, state) in standings {
-        headers.append(RATE_LIMIT_POLICY.clone(), policy);
-        headers.append(RATE_LIMIT.clone(), state);
+    let (mut policies, mut states) = (String::with_capacity(64), String::with_capacity(64));
+    for (i, standing) in standings.iter().enumerate() {
+        let Standing {
+            name,
+            per_minute,
+            left,
+            seconds,
+        } = standing;
+        let comma = if i > 0 { ", " } else { "" };
+        // Writing to a text cannot fail.
+        let _ = write!(policies, "{comma}\"{name}\";q={per_minute};w={}", MINUTE.as_secs());
+        let _ = write!(states, "{comma}\"{name}\";r={left};t={seconds}");
+    }
+    for (name, value) in [(&RATE_LIMIT_POLICY, policies), (&RATE_LIMIT, states)] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name.clone(), value);
+        }
     }
 }
 
@@ -270,10 +294,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         tell(request, &mut headers);
         let all = |name: &HeaderName| {
-            headers
-                .get_all(name)
-                .map(|value| value.to_str().unwrap().to_owned())
-                .collect()
+            let values = headers.get_all(name).map(|value| value.to_str().unwrap());
+            values.flat_map(|value| value.split(", ")).map(str::to_owned).collect()
         };
         let (policies, states): (Vec<String>, Vec<String>) = (all(&RATE_LIMIT_POLICY), all(&RATE_LIMIT));
         policies.into_iter().zip(states).collect()

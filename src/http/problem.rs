@@ -349,7 +349,11 @@ impl From<HashFailed> for Problem {
 impl From<JournalError> for Problem {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::Unavailable(_) | JournalError::Conflict => Self::new(
+            JournalError::Conflict => Self::new(
+                Code::StorageUnavailable,
+                "What this rests on changed while it was decided; nothing was changed, try again.",
+            ),
+            JournalError::Unavailable(_) => Self::new(
                 Code::StorageUnavailable,
                 "Storage cannot take writes at present; nothing was changed, try again.",
             ),
