@@ -198,6 +198,11 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// What it has done is of the service's own: of users, service tokens or the catalogue.
+    pub fn is_hidden(&self) -> bool {
+        matches!(self, Self::Completed(outcome) if outcome.event.kind.is_hidden())
+    }
+
     /// As someone finds it who sees these stores only: what it has done in others, they are not told.
     pub fn within(self, scope: &Scope) -> Self {
         let found = match self {
@@ -238,6 +243,11 @@ impl Inventory {
 
     pub fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
+    }
+
+    /// Whether only products and stores that the catalogue has are stocked.
+    pub fn is_strict(&self) -> bool {
+        self.settings.strict_catalogue
     }
 
     /// What decisions are to know of stores.

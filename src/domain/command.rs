@@ -46,7 +46,16 @@ impl Request {
 
     /// Whether it names, describes or prices the item, which is in no store.
     pub fn describes(&self) -> bool {
-        matches!(&self.action, Action::Set(set) if !set.details.is_empty())
+        match &self.action {
+            Action::Set(set) => !set.details.is_empty(),
+            Action::Create { details, .. } => !details.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Whether it makes an item by its name, and with it a product.
+    pub fn creates_item(&self) -> bool {
+        matches!(self.action, Action::Create { .. })
     }
 
     /// The reservation that it gives back by its id.
@@ -123,6 +132,8 @@ pub struct Set {
     pub reorder_point: ReorderPoint,
     pub details: DetailsPatch,
     pub note: Option<String>,
+    /// The level must be there; else the count makes it.
+    pub must_exist: bool,
 }
 
 /// A count of the past: what has moved since stays counted.

@@ -256,21 +256,22 @@ impl Decision<'_> {
             (_, Resource::Product) if !has_item => Err(Reason::NoProduct),
             (Action::Product(_), _) => Ok(()),
             (_, Resource::Item) if !has_item || !self.sees_item() => Err(Reason::NoItem),
-            (Action::Set(_) | Action::Receive { .. }, _) => Ok(()),
+            (Action::Set(set), _) if !set.must_exist => Ok(()),
+            (Action::Receive { .. }, _) => Ok(()),
             _ if !has_level => Err(Reason::NoLevel),
             _ => Ok(()),
         }
     }
 
-    /// An item all of whose levels are in stores that the caller does not see is none to them.
+    /// An item without a level in a store that the caller sees is none to them: they are not to learn whether it has
+    /// levels elsewhere.
     fn sees_item(&self) -> bool {
         let scope = &self.request.origin.scope;
-        let mut stores = self.stock.levels().map(|(store, _)| store).peekable();
-        stores.peek().is_none() || stores.any(|store| scope.has(store))
+        scope.is_all() || self.stock.levels().any(|(store, _)| scope.has(store))
     }
 
     /// Where the catalogue is strict, stock is made only of a product and in a store that it has. Whoever creates an item
-    /// creates its product.
+    /// creates its product; that they may, the door has seen to.
     fn check_catalogue(&self) -> Result<(), Reason> {
         let Some(store) = self.new_store().filter(|_| self.stores.is_strict()) else {
             return Ok(());
@@ -321,6 +322,7 @@ impl Decision<'_> {
             reorder_point,
             details,
             note,
+            must_exist: _,
         } = set;
         let quantity = quantity
             .cast_signed()

@@ -126,15 +126,19 @@ pub struct Item {
 }
 
 impl Item {
-    /// As it looks to someone who sees these stores only: `None` where all its levels are in others. Its version is that
-    /// of the SKU for everybody; the time of its last change is that of a level that is seen.
+    /// As it looks to someone who sees these stores only: `None` where it has no level in them, whether or not it has one
+    /// in others. Its version is that of the SKU for everybody; the time of its last change is that of a level that is
+    /// seen.
     pub fn within(mut self, scope: &Scope) -> Option<Self> {
-        let levels = self.levels.len();
-        self.levels.retain(|image| scope.has(&image.store_id));
-        if self.levels.len() == levels {
+        if scope.is_all() {
             return Some(self);
         }
-        self.updated_at = self.levels.iter().map(|image| image.level.updated_at).max()?;
+        let levels = self.levels.len();
+        self.levels.retain(|image| scope.has(&image.store_id));
+        let updated_at = self.levels.iter().map(|image| image.level.updated_at).max()?;
+        if self.levels.len() < levels {
+            self.updated_at = updated_at;
+        }
         Some(self)
     }
 

@@ -97,6 +97,7 @@ impl StockBody for SetBody {
             },
             details: self.details,
             note: self.note,
+            must_exist: false,
         };
         Ok(Asked {
             store_id: self.store_id,

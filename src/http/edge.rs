@@ -14,7 +14,7 @@ use actix_web::http::header::{
 };
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::web::Data;
-use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
 
@@ -120,6 +120,9 @@ impl Edge {
         if let Some(response) = asked.ruling.preflight(&asked.method, request.headers()) {
             return Some(response);
         }
+        if self.state.access.is_none() && asked.ruling.refuses(&asked.method, request.headers()) {
+            return Some(HttpResponse::from_error(cors::foreign()));
+        }
         let request = request.request();
         let limiter = &self.state.limiter;
         let admitted = limiter.admit_address(request).and_then(|()| match self.state.access {
@@ -201,7 +204,7 @@ async fn finish(
         %method,
         path = uri.path(),
         status = response.status().as_u16(),
-        by = principal(&response),
+        by = principal(response.request()),
         request_id = request_id.as_str()
     );
     let (request, response) = response.into_parts();
@@ -215,8 +218,8 @@ async fn finish(
 }
 
 /// Who called, where that was proved.
-fn principal(response: &ServiceResponse) -> Option<String> {
-    let extensions = response.request().extensions();
+fn principal(request: &HttpRequest) -> Option<String> {
+    let extensions = request.extensions();
     extensions
         .get::<Identity>()
         .map(|identity| identity.principal.to_string())
@@ -244,7 +247,7 @@ fn describe(response: ServiceResponse<BoxBody>, path: &str, request_id: &Request
         None => by_status(&response, path),
     };
     if problem.status().is_server_error() {
-        tracing::warn!(path, request_id = request_id.as_str(), %problem);
+        tracing::warn!(path, by = principal(&request), request_id = request_id.as_str(), %problem);
     }
     ServiceResponse::new(request, answer(problem, path, request_id))
 }

@@ -9,6 +9,7 @@ use super::batch::BatchForm;
 use super::caller::Caller;
 use super::problem::{Code, Problem};
 use super::query::Query;
+use super::routes::Right;
 use super::{State, batch, forms, idempotency, path};
 use crate::actors::{Operation, Outcome, Told};
 use crate::domain::{Reservation, Timestamp};
@@ -50,15 +51,16 @@ enum BodyForm<'a> {
 }
 
 /// `GET /api/operations/{key}`
-pub async fn get(
-    state: Data<State>,
-    request: HttpRequest,
-    Caller { origin, .. }: Caller,
-) -> Result<HttpResponse, Problem> {
+pub async fn get(state: Data<State>, request: HttpRequest, caller: Caller) -> Result<HttpResponse, Problem> {
     Query::none(&request)?;
     let key = path::segment(&request, 3, "key")?;
     idempotency::check(&key, "key")?;
+    let origin = &caller.origin;
     let found = state.inventory()?.operation(Digest::of_key(&origin.by, &key)).await?;
+    // Whoever is an admin no longer is not to read on what they did as one.
+    if found.is_hidden() && caller.may(Right::Administer).is_err() {
+        return Err(not_found(&key));
+    }
     match found.within(&origin.scope) {
         Operation::Completed(outcome) if matches!(outcome.told, Told::Operations(_)) => {
             let made = Reservation::all_made_by(&outcome.event);

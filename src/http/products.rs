@@ -9,6 +9,7 @@ use validator::Validate;
 use super::bodies::{PriceBody, check_description, check_name, object, present};
 use super::caller::Caller;
 use super::catalogue;
+use super::entries::DeleteBody;
 use super::idempotency::KEY_PATTERN;
 use super::lists::{AFTER, LIMIT, Page, after_sku, search};
 use super::path::ProductPath;
@@ -131,12 +132,13 @@ pub async fn replace(state: Data<State>, request: HttpRequest, path: ProductPath
 
 /// `DELETE /api/products/{sku}`
 pub async fn delete(state: Data<State>, request: HttpRequest, path: ProductPath, payload: Payload) -> Answer {
-    let bytes = write::read_nothing(&request, payload).await?;
+    let bytes = write::read(&request, payload).await?;
+    let body = DeleteBody::parse(&request, &bytes)?;
     let asked = Asked {
         sku: path.0,
         action: ProductAction::Delete,
-        version: None,
-        key: None,
+        version: body.expected_version,
+        key: body.idempotency_key,
     };
     run(&state, &request, &bytes, asked).await
 }
@@ -158,8 +160,12 @@ async fn run(state: &State, request: &HttpRequest, bytes: &[u8], asked: Asked) -
         keyed,
         ..Options::default()
     };
-    let command = Request::of_product(asked.sku, asked.action, expected, caller.origin);
+    let command = Request::of_product(asked.sku.clone(), asked.action, expected, caller.origin);
     let outcome = state.inventory()?.execute(command, options).await?;
+    if outcome.replayed.is_none() {
+        let event = &outcome.event;
+        tracing::info!(sku = asked.sku.as_str(), by = event.by.as_str(), kind = ?event.kind, "a product was changed");
+    }
     Ok(forms::written(&outcome, write::wants_minimal(request)))
 }
 

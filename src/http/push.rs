@@ -35,9 +35,12 @@ pub async fn run(
     }
     let caller = Caller::of(request);
     let stores: BTreeSet<&StoreId> = counts.iter().map(|count| &count.store_id).collect();
-    stores.into_iter().try_for_each(|store| caller.may_move(store))?;
+    let status = forms::status(Resource::Level);
+    let keyed = idempotency::keyed(request, bytes, None, &caller.origin.by, status)?;
+    // Of no counts, too.
+    caller.may_move_somewhere()?;
+    caller.may_move_in(stores.into_iter())?;
     let origin = caller.origin;
-    let keyed = idempotency::keyed(request, bytes, None, &origin.by, forms::status(Resource::Level))?;
     let inventory = state.inventory()?;
     if counts.is_empty() {
         return Ok(None);

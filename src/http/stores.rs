@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
 use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use validator::{Validate, ValidationError};
 
 use super::bodies::{check_name, present};
 use super::caller::Caller;
+use super::entries::DeleteBody;
 use super::idempotency::KEY_PATTERN;
 use super::lists::{AFTER, LIMIT, Page, search};
 use super::path::CatalogueStorePath;
@@ -18,6 +19,7 @@ use super::query::{Kind, Parameter, Query};
 use super::routes::Right;
 use super::write::{self, Answer};
 use super::{State, body, catalogue, cursor, forms, idempotency, precondition};
+use crate::actors::Outcome;
 use crate::actors::entries::{EntryDecision, EntryWrite};
 use crate::actors::stores::StoreDeletion;
 use crate::domain::catalogue::{MAX_LOCATION_CHARS, MAX_SYNC_INTERVAL_SECONDS, check_time_zone};
@@ -132,7 +134,7 @@ pub async fn create(state: Data<State>, request: HttpRequest, payload: Payload) 
         Ok((EventKind::StoreCreated, Some(Entry::Store(Arc::new(store(now))))))
     };
     let outcome = inventory.change_entry(write, decide).await?;
-    Ok(forms::written(&outcome, write::wants_minimal(&request)))
+    Ok(written(&request, &outcome, &body.store_id))
 }
 
 /// `PUT /api/stores/{storeId}`
@@ -162,7 +164,7 @@ pub async fn replace(
         Ok((EventKind::StoreUpdated, Some(Entry::Store(Arc::new(after)))))
     };
     let outcome = state.inventory()?.change_entry(write, decide).await?;
-    Ok(forms::written(&outcome, write::wants_minimal(&request)))
+    Ok(written(&request, &outcome, &store_id))
 }
 
 /// `DELETE /api/stores/{storeId}`
@@ -172,22 +174,30 @@ pub async fn delete(
     CatalogueStorePath(store_id): CatalogueStorePath,
     payload: Payload,
 ) -> Answer {
-    let bytes = write::read_nothing(&request, payload).await?;
-    let expected = precondition::expected(&request, None)?;
-    let EntryWrite { origin, keyed, .. } = entry_write(&request, &bytes, None, &store_id)?;
+    let bytes = write::read(&request, payload).await?;
+    let asked = DeleteBody::parse(&request, &bytes)?;
+    let expected = asked.expected(&request)?;
+    let EntryWrite { origin, keyed, .. } = entry_write(&request, &bytes, asked.idempotency_key.as_deref(), &store_id)?;
+    let named = store_id.clone();
     let deletion = StoreDeletion {
         store_id: store_id.clone(),
         origin,
         keyed,
         check: move |found: Option<&EntryView>| -> Result<(), Problem> {
-            let (version, _) = found
-                .and_then(store_of)
-                .ok_or_else(|| Problem::of_no_store(&store_id))?;
-            check_expected(&expected, &store_id, version)
+            let (version, _) = found.and_then(store_of).ok_or_else(|| Problem::of_no_store(&named))?;
+            check_expected(&expected, &named, version)
         },
     };
     let outcome = state.inventory()?.delete_store(deletion).await?;
-    Ok(forms::written(&outcome, write::wants_minimal(&request)))
+    Ok(written(&request, &outcome, &store_id))
+}
+
+fn written(request: &HttpRequest, outcome: &Outcome, store: &StoreId) -> HttpResponse {
+    if outcome.replayed.is_none() {
+        let event = &outcome.event;
+        tracing::info!(store = store.as_str(), by = event.by.as_str(), kind = ?event.kind, "a store was changed");
+    }
+    forms::written(outcome, write::wants_minimal(request))
 }
 
 /// What a write of a store needs beside its body, after its caller was found to be allowed to.

@@ -9,6 +9,7 @@ use super::bodies::{Asked, StockBody};
 use super::caller::Caller;
 use super::problem::{Code, Problem};
 use super::query::Query;
+use super::routes::Right;
 use super::{State, body, forms, idempotency, precondition};
 use crate::actors::{Options, Outcome};
 use crate::domain::{Event, Request, Resource, Scope, Sku, StoreId};
@@ -64,15 +65,6 @@ pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Prob
     body::read(request, &mut payload.into_inner()).await
 }
 
-/// A write that is told by its path alone.
-pub async fn read_nothing(request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
-    let bytes = read(request, payload).await?;
-    match bytes.is_empty() {
-        true => Ok(bytes),
-        false => Err(Problem::invalid("body", "this route takes none")),
-    }
-}
-
 pub async fn run(state: &State, request: &HttpRequest, bytes: &[u8], target: Target, asked: Asked) -> Answer {
     let status = forms::status(target.resource);
     let outcome = carry_out(state, request, bytes, target, asked, status).await?;
@@ -106,7 +98,12 @@ pub async fn carry_out(
         origin,
     };
     caller.may_do(&command)?;
-    let outcome = state.inventory()?.execute(command, options).await?;
+    let inventory = state.inventory()?;
+    if command.creates_item() && inventory.is_strict() {
+        // What a strict catalogue has is made by those who keep it.
+        caller.may(Right::Administer)?;
+    }
+    let outcome = inventory.execute(command, options).await?;
     seen(outcome, caller.rights.seen())
 }
 

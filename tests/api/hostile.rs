@@ -375,6 +375,32 @@ fn a_page_of_another_origin_is_allowed_nothing() {
 }
 
 #[test]
+fn where_nobody_must_log_in_a_foreign_page_writes_nothing() {
+    let app = TestApp::start_with(&["--allowed-origins", SHOP]);
+    app.put(&at("A"), json!({"quantity": 5})).expect(201);
+    let reserve = json!({"lines": [{"sku": "A", "storeId": "s1", "quantity": 1}], "reservationId": "r"});
+    app.post("/api/reservations", reserve).expect(201);
+    let commit = |headers: &[(&str, &str)]| app.send("POST", "/api/reservations/r/commit", headers, None);
+    let crossing = ("sec-fetch-site", "cross-site");
+    commit(&[("origin", "https://evil.example")]).refused(403, "forbidden");
+    commit(&[("origin", "null")]).refused(403, "forbidden");
+    commit(&[crossing]).refused(403, "forbidden");
+    assert_eq!(app.get("/api/reservations/r").expect(200)["status"], "active");
+    for page in ["/api/docs", "/api/reservations/r"] {
+        app.get_with(page, &[crossing]).expect(200);
+    }
+    commit(&[("origin", SHOP), crossing]).expect(200);
+    let own = format!("http://127.0.0.1:{}", app.port);
+    app.put_with(&at("A"), &[("origin", &own)], json!({"quantity": 5}))
+        .expect(200);
+    // Whoever must log in has shown a token that no foreign page has.
+    let guarded = TestApp::start_guarded(&[]);
+    guarded
+        .send("POST", "/api/reservations/r/commit", &[crossing], None)
+        .refused(401, "unauthenticated");
+}
+
+#[test]
 fn a_page_that_is_allowed_may_ask_and_read_everything() {
     let app = TestApp::start_with(&["--allowed-origins", "http://localhost:5173,https://shop.example"]);
     let page = ("origin", SHOP);

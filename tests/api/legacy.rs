@@ -579,6 +579,21 @@ fn a_stock_entry_is_counted_by_its_id() {
 }
 
 #[test]
+fn a_count_under_a_key_gets_its_first_answer_also_when_its_entry_is_gone() {
+    let app = TestApp::start();
+    let made = app.post("/stock", json!({"storeId": "london", "sku": "A", "quantity": 5}));
+    let path = format!("/stock/{}", made.expect(201)["stockId"].as_str().unwrap());
+    let count = |key: &str| app.put_with(&path, &[("idempotency-key", key)], json!({"quantity": 0}));
+    let first = count("first").expect(200);
+    app.send("DELETE", "/api/products/A", &[], None).expect(204);
+    let again = count("first").expect(200);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.json, first.json);
+    count("second").expect(404);
+    app.get("/api/products/A").refused(404, "not_found");
+}
+
+#[test]
 fn an_id_of_nothing_is_not_found() {
     let app = TestApp::start();
     // That of SKU `bc` in store `A`, where there is none.

@@ -382,7 +382,7 @@ fn what_does_not_fit_is_refused_by_the_name_of_its_field() {
     let twice = br#"{"name":"x","attributes":{"a":1,"a":2}}"#;
     app.send("PUT", &product("A"), &[JSON], Some(twice))
         .refused(400, "invalid_request");
-    app.send("DELETE", &product("A"), &[JSON], Some(b"{}"))
+    app.send("DELETE", &product("A"), &[JSON], Some(br#"{"force":true}"#))
         .refused(400, "invalid_request");
     app.get(&product("B")).refused(404, "not_found");
     assert_eq!(app.get(&product("A")).expect(200)["version"], 1);

@@ -572,7 +572,12 @@ fn an_item_that_is_only_elsewhere_is_none_on_item_routes() {
     let house = House::open();
     let clerk = house.clerk();
     stock(&house.admin, ELSEWHERE, "sku-a", 10);
+    let bare = json!({"sku": "sku-c", "name": "without a level"});
+    house.admin.post("/api/products", bare).expect(201);
     let end = house.end();
+    let get = |sku: &str| said(&clerk.get(&item(sku)).refused(404, "not_found"), sku);
+    assert_eq!((get("sku-a"), get("sku-c")), (get("sku-b"), get("sku-b")));
+    house.admin.get(&item("sku-c")).expect(200);
     for (step, body) in [
         ("reserve", json!({"quantity": 1, "storeId": HERE})),
         ("release", json!({"quantity": 1, "storeId": HERE})),
@@ -583,6 +588,7 @@ fn an_item_that_is_only_elsewhere_is_none_on_item_routes() {
             said(&answer.refused(404, "not_found"), sku)
         };
         assert_eq!(ask("sku-a"), ask("sku-b"), "{step}");
+        assert_eq!(ask("sku-c"), ask("sku-b"), "{step}");
     }
     let ask = |sku: &str| {
         let answer = clerk.put(
@@ -592,7 +598,76 @@ fn an_item_that_is_only_elsewhere_is_none_on_item_routes() {
         said(&answer.refused(404, "not_found"), sku)
     };
     assert_eq!(ask("sku-a"), ask("sku-b"));
+    assert_eq!(ask("sku-c"), ask("sku-b"));
     assert_eq!(house.end(), end);
+    stock(&clerk, HERE, "sku-c", 1);
+    clerk.get(&item("sku-c")).expect(200);
+}
+
+#[test]
+fn a_clerk_makes_items_without_a_name_and_in_a_strict_catalogue_none() {
+    let new = |sku: &str| json!({"sku": sku, "storeId": HERE, "quantity": 1});
+    let create = |who: &Employee, body: &Value| who.post("/api/inventory/items", body.clone());
+    let mut named = new("A");
+    named["name"] = json!("mine");
+    let house = House::open();
+    let clerk = house.clerk();
+    let end = house.end();
+    create(&clerk, &named).refused(403, "forbidden");
+    assert_eq!(house.end(), end);
+    create(&clerk, &new("A")).expect(201);
+    let strict = House::open_with(&["--strict-catalogue"]);
+    let store = json!({"storeId": HERE, "name": "Here"});
+    strict.admin.post("/api/stores", store).expect(201);
+    let (clerk, operator) = (strict.clerk(), strict.hire("operator", "operator", &[]));
+    let end = strict.end();
+    for who in [&clerk, &operator] {
+        create(who, &new("A")).refused(403, "forbidden");
+    }
+    assert_eq!(strict.end(), end);
+    create(&strict.admin, &named).expect(201);
+    let count = json!({"quantity": 5});
+    clerk.put(&at_in(HERE, "A"), count).expect(200);
+}
+
+#[test]
+fn what_an_admin_did_is_not_shown_to_them_when_they_are_none_any_more() {
+    let house = House::open();
+    let before = house.hire("boss", "admin", &[]);
+    let key = |key: &'static str| [("idempotency-key", key)];
+    for (name, path, body) in [
+        ("store", "/api/stores", json!({"storeId": HERE, "name": "ZSECRET"})),
+        ("product", "/api/products", json!({"sku": "A", "name": "ZSECRET"})),
+        ("token", "/api/tokens", json!({"name": "till", "role": "viewer"})),
+    ] {
+        before.post_with(path, &key(name), body).expect(201);
+        before.get(&operation(name)).expect(200);
+    }
+    for now in [
+        house.hire("boss", "operator", &[]),
+        house.hire("boss", "clerk", &[HERE]),
+    ] {
+        let unknown = said(&now.get(&operation("unheard")), "unheard");
+        for name in ["store", "product", "token"] {
+            let hidden = now.get(&operation(name)).refused(404, "not_found");
+            assert_eq!(said(&hidden, name), unknown);
+        }
+    }
+}
+
+#[test]
+fn a_viewer_may_not_push_or_count_whatever_it_is() {
+    let house = House::open();
+    let viewer = house.hire("viewer", "viewer", &[]);
+    let push = |headers: &[(&str, &str)]| {
+        let headers = [&[crate::client::JSON], headers].concat();
+        viewer.send("POST", "/sync/push", &headers, Some(b"[]"))
+    };
+    push(&[]).expect(403);
+    push(&[("idempotency-key", "a b")]).expect(400);
+    let count = |who: &Employee| who.put("/stock/none", json!({"quantity": 1}));
+    count(&viewer).expect(403);
+    count(&house.clerk()).expect(404);
 }
 
 #[test]

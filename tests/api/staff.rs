@@ -44,7 +44,11 @@ impl Client for Employee {
 
 impl House {
     pub fn open() -> Self {
-        let app = TestApp::start_guarded(&[]);
+        Self::open_with(&[])
+    }
+
+    pub fn open_with(args: &[&str]) -> Self {
+        let app = TestApp::start_guarded(args);
         let nobody = Employee {
             port: app.port,
             authorization: None,

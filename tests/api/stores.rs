@@ -176,7 +176,7 @@ fn what_does_not_fit_is_refused_by_the_name_of_its_field() {
     }
     app.post(STORES, json!({"storeId": " t", "name": "x"}))
         .refused(400, "invalid_request");
-    app.send("DELETE", &store("s"), &[JSON], Some(b"{}"))
+    app.send("DELETE", &store("s"), &[JSON], Some(br#"{"force":true}"#))
         .refused(400, "invalid_request");
     app.get(&store("t")).refused(404, "not_found");
     assert_eq!(app.get(&store("s")).expect(200)["version"], 1);
@@ -516,5 +516,21 @@ fn in_a_strict_catalogue_nothing_comes_to_a_store_that_was_deleted() {
         let stocked = answers.iter().any(|answer| answer.status == 201);
         assert!(!(is_deleted && stocked), "a store with stock was deleted");
         assert_stores_fit(&app, &[&id]);
+    }
+}
+
+#[test]
+fn a_deletion_of_a_store_or_product_may_name_its_key_and_version_in_its_body() {
+    let app = TestApp::start();
+    app.post("/api/products", json!({"sku": "A", "name": "a"})).expect(201);
+    app.post(STORES, json!({"storeId": "s", "name": "S"})).expect(201);
+    for path in ["/api/products/A".to_owned(), store("s")] {
+        let ask = |body: Value| app.send("DELETE", &path, &[JSON], Some(body.to_string().as_bytes()));
+        ask(json!({"expectedVersion": 7})).refused(409, "version_mismatch");
+        let body = json!({"expectedVersion": 1, "idempotencyKey": format!("gone {path}").replace([' ', '/'], "-")});
+        ask(body.clone()).expect(204);
+        let again = ask(body).expect(204);
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        app.get(&path).refused(404, "not_found");
     }
 }

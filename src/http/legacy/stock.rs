@@ -114,14 +114,14 @@ pub async fn count(state: Data<State>, request: HttpRequest, payload: Payload) -
     let (body, bytes) = members::read::<CountBody>(&request, payload).await?;
     let set = Set {
         quantity: Quantity::take(body.quantity.as_ref(), "quantity")?,
+        // Nobody is given the id of what is not there.
+        must_exist: true,
         ..Set::default()
     };
     let asked = body.terms.on(Action::Set(Box::new(set)))?;
+    Caller::of(&request).may_move_somewhere()?;
     let not_found = || Problem::new(Code::NotFound, format!("There is no stock entry {:?}.", shorten(&name)));
     let (sku, store_id) = read_id(&name).ok_or_else(not_found)?;
-    Caller::of(&request).may_move(&store_id)?;
-    // Nobody is given the id of what is not there.
-    state.inventory()?.level(&sku, &store_id).await?.ok_or_else(not_found)?;
     let target = Target {
         sku,
         store_id,

@@ -386,7 +386,8 @@ pub fn create_item() -> Doc {
         "createItem",
         ITEMS,
         "Makes an item with what is on hand at the beginning, in the store `default` where none is named. Further stores \
-         get their level by a count or a transfer.",
+         get their level by a count or a transfer. A name, a description and a price are for those who work in all \
+         stores, and where the catalogue is strict, the whole item is for admins (403), as its product is made with it.",
     )
     .takes::<CreateBody>(json!({
         "sku": "85123A", "name": "White hanging heart T-light holder", "price": {"amount": 295, "currency": "GBP"},
@@ -541,9 +542,11 @@ pub fn delete_product() -> Doc {
         "Takes a product away, with its item and its levels. Refused while there is stock of it, or a hold on it. What \
          happened to it stays in the log; a product that is made again begins anew, but its versions go on.",
     )
+    .takes::<DeleteBody>(json!({}))
+    .or_nothing()
     .conditional()
     .answers_with(204, "It is gone.", DONE, Vec::new())
-    .refuses(&[Forbidden, NotFound, InUse])
+    .refuses(&[Forbidden, NotFound, VersionMismatch, InUse])
 }
 
 pub fn stores() -> Doc {
@@ -600,9 +603,11 @@ pub fn delete_store() -> Doc {
          it is being deleted, which takes a moment, nothing can come to it (409 `in_use`). A store that is made again \
          begins anew, but its versions go on.",
     )
+    .takes::<DeleteBody>(json!({}))
+    .or_nothing()
     .conditional()
     .answers_with(204, "It is gone.", DONE, Vec::new())
-    .refuses(&[Forbidden, NotFound, InUse])
+    .refuses(&[Forbidden, NotFound, VersionMismatch, InUse])
 }
 
 pub fn events() -> Doc {
