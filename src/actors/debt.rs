@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::Addr;
 
+use super::order::Execute;
 use super::sku::{Settle, SkuActor, State};
 use crate::journal::JournalError;
 
@@ -138,11 +139,22 @@ impl Debt {
     }
 }
 
-impl Drop for Debt {
-    fn drop(&mut self) {
+impl Debt {
+    /// It was decided on a state that is no more: the actor decides these once more.
+    pub fn again(mut self, tasks: Vec<Execute>) {
+        self.fail(Settle::Again(tasks));
+    }
+
+    fn fail(&mut self, how: Settle) {
         if let Some(actor) = self.actor.take() {
             self.enter_queue();
-            actor.do_send(Settle::Failed);
+            actor.do_send(how);
         }
+    }
+}
+
+impl Drop for Debt {
+    fn drop(&mut self) {
+        self.fail(Settle::Failed);
     }
 }

@@ -11,9 +11,10 @@ use tokio::sync::Notify;
 use super::batch::Outcomes;
 use super::debt::Debt;
 use super::order::Decided;
+use super::sku::is_recorded;
 use super::{ExecuteError, Outcome};
 use crate::domain::{EntryKey, Sku};
-use crate::journal::{Append, Appended, Journal, Record};
+use crate::journal::{Append, Appended, Journal, JournalError, Record};
 
 /// So many SKUs are appended without waiting for more: while the log writes them, the next are decided.
 const ENOUGH: usize = 256;
@@ -144,6 +145,9 @@ async fn append(journal: Arc<dyn Journal>, parts: Vec<Part>) {
     let appended = journal.append(whole);
     waiting.iter_mut().for_each(|(debt, ..)| debt.queued());
     let result = appended.await;
+    if matches!(result, Err(JournalError::Conflict)) {
+        return decide_again(&*journal, waiting.into_iter().map(|(debt, _, decided)| (debt, decided))).await;
+    }
     for (debt, offset, decided) in waiting {
         debt.settle(result.as_ref().map(drop));
         for decided in decided {
@@ -152,6 +156,22 @@ async fn append(journal: Arc<dyn Journal>, parts: Vec<Part>) {
                 Err(error) => decided.fail(error),
             }
         }
+    }
+}
+
+/// One of the SKUs has moved on, or a store is about to be deleted: then all of them decide once more. Or a key has been
+/// used: then its caller is to ask again, and finds the receipt.
+async fn decide_again(journal: &dyn Journal, parts: impl Iterator<Item = (Debt, Vec<Decided>)>) {
+    let now = journal.last_time();
+    for (debt, decided) in parts {
+        let mut again = Vec::with_capacity(decided.len());
+        for decided in decided {
+            match is_recorded(journal, &decided, now).await {
+                true => decided.fail(&JournalError::Conflict),
+                false => again.push(decided.message),
+            }
+        }
+        debt.again(again);
     }
 }
 

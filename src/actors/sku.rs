@@ -21,7 +21,7 @@ use super::joint::Seat;
 use super::order::{Decided, Execute, MovedNow, Waiting};
 use super::{Inventory, new_id};
 use crate::domain::{Origin, Principal, RequestId, Scope, Sku, Stock, Timestamp, expire};
-use crate::journal::{Append, Appended, JournalError, Record};
+use crate::journal::{Append, Appended, Journal, JournalError, Record};
 
 pub struct SkuActor {
     sku: Sku,
@@ -87,6 +87,18 @@ pub enum Settle {
     Done,
     /// One has failed, or may have.
     Failed,
+    /// One was decided on a state that is no more: these were in it.
+    Again(Vec<Execute>),
+}
+
+/// Whether one of its writes was recorded before, under its key.
+pub async fn is_recorded(journal: &dyn Journal, decided: &Decided, now: Timestamp) -> bool {
+    for id in decided.receipts() {
+        if !matches!(journal.receipt(id, now).await, Ok(None)) {
+            return true;
+        }
+    }
+    false
 }
 
 impl SkuActor {
@@ -342,10 +354,7 @@ impl SkuActor {
             let now = inventory.clock.now();
             let mut found = Vec::with_capacity(decided.len());
             for decided in decided {
-                let mut is_used = false;
-                for id in decided.receipts() {
-                    is_used |= !matches!(inventory.journal.receipt(id, now).await, Ok(None));
-                }
+                let is_used = is_recorded(&*inventory.journal, &decided, now).await;
                 found.push((decided, is_used));
             }
             found
@@ -367,6 +376,12 @@ impl SkuActor {
     fn begin_anew(&mut self, context: &mut Context<Self>) {
         self.failed = true;
         self.go_on(context);
+    }
+
+    /// Of an append that another has made for it.
+    fn hear_of_failure(&mut self) {
+        self.outstanding.failed();
+        self.failed = true;
     }
 
     fn tell_deadline(&mut self) {
@@ -428,9 +443,13 @@ impl Handler<Settle> for SkuActor {
     type Result = ();
 
     fn handle(&mut self, message: Settle, context: &mut Self::Context) {
-        if matches!(message, Settle::Failed) {
-            self.outstanding.failed();
-            self.failed = true;
+        match message {
+            Settle::Done => {}
+            Settle::Failed => self.hear_of_failure(),
+            Settle::Again(tasks) => {
+                self.hear_of_failure();
+                tasks.into_iter().rev().for_each(|task| self.waiting.push_front(task));
+            }
         }
         self.go_on(context);
     }
