@@ -148,9 +148,16 @@ fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Ar
     Ok(server.run())
 }
 
+/// systemd sets it where what is printed goes to its journal, which keeps it and shows it to others.
+const JOURNAL: &str = "JOURNAL_STREAM";
+
 /// Where there is nobody yet who could make users: prints what makes the first one, to the terminal and not to the log.
 async fn offer_setup(access: &Access, inventory: &Inventory) -> anyhow::Result<()> {
     if inventory.has_admin().await? {
+        return Ok(());
+    }
+    if std::env::var_os(JOURNAL).is_some() {
+        eprintln!("There is no admin yet: stop the service and make one with `holdfast user add`.");
         return Ok(());
     }
     let token = random::secret()?;

@@ -18,19 +18,30 @@ pub type EntryDecision = (EventKind, Option<Entry>);
 
 impl Inventory {
     /// Carries the change out that `decide` makes of the entry as it stands, or answers it from the receipt of its first
-    /// time. Where the entry has moved on before that is in the log, it is decided again.
-    pub async fn change_entry<E: From<ExecuteError>>(
-        &self,
+    /// time. Where the entry has moved on before that is in the log, it is decided again. It goes on when the caller goes
+    /// away: else the key would be free while its write is under way.
+    pub async fn change_entry<E: From<ExecuteError> + 'static>(
+        self: &Arc<Self>,
         write: EntryWrite,
-        decide: impl Fn(Option<&EntryView>, Timestamp) -> Result<EntryDecision, E>,
+        decide: impl Fn(Option<&EntryView>, Timestamp) -> Result<EntryDecision, E> + 'static,
     ) -> Result<Outcome, E> {
-        self.change_entry_beside(write, None, |found, _, now| decide(found, now))
+        self.change_entry_beside(write, None, move |found, _, now| decide(found, now))
             .await
     }
 
     /// The same where it matters whether another entry of the kind is as `fits` says. What was found then belongs to the
     /// grounds: of two changes that each rest on the entry which the other one changes, the later is decided again.
-    pub async fn change_entry_beside<E: From<ExecuteError>>(
+    pub async fn change_entry_beside<E: From<ExecuteError> + 'static>(
+        self: &Arc<Self>,
+        write: EntryWrite,
+        fits: Option<fn(&Entry) -> bool>,
+        decide: impl Fn(Option<&EntryView>, bool, Timestamp) -> Result<EntryDecision, E> + 'static,
+    ) -> Result<Outcome, E> {
+        let inventory = self.clone();
+        to_its_end(async move { inventory.run_change(write, fits, decide).await }).await
+    }
+
+    async fn run_change<E: From<ExecuteError>>(
         &self,
         write: EntryWrite,
         fits: Option<fn(&Entry) -> bool>,
@@ -107,7 +118,8 @@ impl Inventory {
         Ok(found.is_some())
     }
 
-    async fn done_before(&self, keyed: Option<Keyed>) -> Result<Option<Outcome>, ExecuteError> {
+    /// What a request came to that had the same key, and was not done yet when the key was claimed.
+    pub(super) async fn done_before(&self, keyed: Option<Keyed>) -> Result<Option<Outcome>, ExecuteError> {
         let Some(Keyed { key, fingerprint, .. }) = keyed else {
             return Ok(None);
         };
@@ -117,6 +129,17 @@ impl Inventory {
             Some(receipt) => Ok(Some(self.replay(receipt).await?)),
         }
     }
+}
+
+/// Runs a write in a task of its own: who asked for it may go away meanwhile, and it does not stop half way.
+pub async fn to_its_end<T: 'static, E: From<ExecuteError> + 'static>(
+    write: impl Future<Output = Result<T, E>> + 'static,
+) -> Result<T, E> {
+    let ended = actix_web::rt::spawn(write).await;
+    ended.unwrap_or_else(|_| {
+        let reason = "a write ended before it was answered".to_owned();
+        Err(ExecuteError::from(JournalError::Unknown(reason)).into())
+    })
 }
 
 /// Entries that are looked at together.

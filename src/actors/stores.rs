@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::entries::EntryWrite;
+use super::entries::{EntryWrite, to_its_end};
 use super::sku::system;
 use super::{ExecuteError, Inventory, Keyed, Options, Outcome, Told};
 use crate::domain::{
@@ -44,11 +44,7 @@ impl Inventory {
         C: Fn(Option<&EntryView>) -> Result<(), E> + 'static,
     {
         let inventory = self.clone();
-        let task = actix_web::rt::spawn(async move { inventory.run_deletion(deletion).await });
-        task.await.unwrap_or_else(|_| {
-            let reason = "the deletion of a store ended before it was answered".to_owned();
-            Err(ExecuteError::from(JournalError::Unknown(reason)).into())
-        })
+        to_its_end(async move { inventory.run_deletion(deletion).await }).await
     }
 
     async fn run_deletion<E, C>(self: &Arc<Self>, deletion: StoreDeletion<C>) -> Result<Outcome, E>
@@ -134,8 +130,13 @@ impl Inventory {
                         told: Told::Event,
                     });
                 }
-                // The store was changed meanwhile.
-                Err(JournalError::Conflict) => {}
+                // The store was changed meanwhile; or another request with this key is done by now.
+                Err(JournalError::Conflict) => {
+                    let done = self.done_before(deletion.keyed).await;
+                    if let Some(done) = done.map_err(|error| (error.into(), false))? {
+                        return Ok(done);
+                    }
+                }
                 Err(error) => {
                     let is_unknown = matches!(error, JournalError::Unknown(_));
                     return Err((ExecuteError::from(error).into(), is_unknown));

@@ -1,5 +1,6 @@
 //! The actors on a journal that waits and fails on demand.
 
+mod entries;
 mod quota;
 mod scope;
 mod steps;

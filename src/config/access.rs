@@ -1,5 +1,6 @@
 //! Settings of who may call: keys that sign and verify tokens, and what stays open without them.
 
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -55,7 +56,7 @@ pub struct AccessArgs {
 impl AccessArgs {
     /// The keys of tokens; none where callers need not log in.
     pub fn keys(&self) -> anyhow::Result<Option<Keys>> {
-        let signer = match (self.secret(), &self.jwt_key) {
+        let signer = match (self.secret()?, &self.jwt_key) {
             (Some(_), Some(_)) => bail!(
                 "there is both a secret and --jwt-key; keep the one that is to sign, and name the other as \
                  --jwt-previous-secret or --jwt-previous-key for as long as its tokens live"
@@ -77,9 +78,18 @@ impl AccessArgs {
     }
 
     /// With the name of where it comes from. An empty one is one too: somebody meant to set it.
-    fn secret(&self) -> Option<(&'static str, Secret)> {
-        let ours = self.jwt_secret.clone().map(|secret| ("HOLDFAST_JWT_SECRET", secret));
-        ours.or_else(|| Some(("JWT_SECRET", Secret::new(std::env::var("JWT_SECRET").ok()?))))
+    fn secret(&self) -> anyhow::Result<Option<(&'static str, Secret)>> {
+        if let Some(secret) = &self.jwt_secret {
+            return Ok(Some(("HOLDFAST_JWT_SECRET", secret.clone())));
+        }
+        match std::env::var("JWT_SECRET") {
+            Ok(secret) => Ok(Some(("JWT_SECRET", Secret::new(secret)))),
+            Err(VarError::NotPresent) => Ok(None),
+            // The error itself would show it.
+            Err(VarError::NotUnicode(_)) => {
+                bail!("the secret in JWT_SECRET is not UTF-8; set one that is, or unset it")
+            }
+        }
     }
 
     fn older(&self) -> anyhow::Result<Vec<Verifier>> {

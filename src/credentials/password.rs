@@ -1,9 +1,11 @@
 //! Passwords: what one must be like, and the hash that is kept of it (argon2id).
 
+use std::sync::Arc;
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Secret;
 use crate::domain::account::SecretHash;
@@ -26,6 +28,15 @@ pub fn check(password: &str) -> Result<(), InvalidPassword> {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("a password could not be hashed: {0}")]
 pub struct HashFailed(String);
+
+/// Why a [`Hasher`] gives no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HasherError {
+    #[error("too many passwords wait to be hashed")]
+    Busy,
+    #[error(transparent)]
+    Failed(#[from] HashFailed),
+}
 
 /// 19 MiB, two rounds, one lane: the least of those that OWASP calls strong, some 20 ms.
 const MEMORY_KIB: u32 = 19_456;
@@ -108,27 +119,33 @@ impl Phc {
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// How many may wait for a thread; more are refused.
+const MAX_WAITING: usize = 64;
+
 /// Hashes beside the requests, on as many threads as there are cores and no more.
 pub struct Hasher {
-    places: Semaphore,
+    threads: Arc<Semaphore>,
+    /// Those who have a thread and those who wait for one.
+    places: Arc<Semaphore>,
 }
 
 impl Default for Hasher {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            places: Semaphore::new(cores),
+            threads: Arc::new(Semaphore::new(cores)),
+            places: Arc::new(Semaphore::new(cores + MAX_WAITING)),
         }
     }
 }
 
 impl Hasher {
-    pub async fn hash(&self, password: Secret) -> Result<SecretHash, HashFailed> {
+    pub async fn hash(&self, password: Secret) -> Result<SecretHash, HasherError> {
         self.run(move || hash(&password)).await
     }
 
     /// False where there is nobody whose password it could be, after the same time.
-    pub async fn verify(&self, password: Secret, expected: Option<SecretHash>) -> Result<bool, HashFailed> {
+    pub async fn verify(&self, password: Secret, expected: Option<SecretHash>) -> Result<bool, HasherError> {
         let is_somebody = expected.is_some();
         let expected = expected.unwrap_or_else(|| SecretHash::new(NOBODY));
         let is_right = self.run(move || verify(&password, &expected)).await?;
@@ -138,14 +155,23 @@ impl Hasher {
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, HashFailed> + Send + 'static,
-    ) -> Result<T, HashFailed> {
-        let _place = self
-            .places
-            .acquire()
-            .await
-            .map_err(|error| HashFailed(error.to_string()))?;
+    ) -> Result<T, HasherError> {
+        let permits = self.permits().await?;
+        // They go with the work, which goes on where the request is gone.
+        let work = move || {
+            let _permits = permits;
+            work()
+        };
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|error| HashFailed(error.to_string()))?
+        Ok(done.map_err(|error| HashFailed(error.to_string()))??)
+    }
+
+    async fn permits(&self) -> Result<[OwnedSemaphorePermit; 2], HasherError> {
+        let place = self.places.clone().try_acquire_owned();
+        let place = place.map_err(|_| HasherError::Busy)?;
+        let thread = self.threads.clone().acquire_owned().await;
+        let thread = thread.map_err(|error| HashFailed(error.to_string()))?;
+        Ok([thread, place])
     }
 }
 
@@ -184,6 +210,45 @@ mod tests {
         let somebody = Phc::parse(somebody.expose()).unwrap();
         let work = |phc: &Phc| (phc.memory_kib, phc.rounds, phc.lanes, phc.salt.len(), phc.hash.len());
         assert_eq!(work(&nobody), work(&somebody));
+    }
+
+    fn hasher(threads: usize, places: usize) -> Hasher {
+        Hasher {
+            threads: Arc::new(Semaphore::new(threads)),
+            places: Arc::new(Semaphore::new(places)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_is_taken_until_its_work_is_done_even_where_nobody_waits_for_it() {
+        let hasher = Arc::new(hasher(1, 2));
+        let (finish, finished) = std::sync::mpsc::channel::<()>();
+        let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let asking = hasher.clone();
+        let asked = tokio::spawn(async move {
+            let work = move || {
+                let _ = begin.send(());
+                finished.recv().map_err(|error| HashFailed(error.to_string()))
+            };
+            asking.run(work).await
+        });
+        begun.recv().await.unwrap();
+        asked.abort();
+        assert!(asked.await.is_err());
+        assert_eq!(
+            (hasher.threads.available_permits(), hasher.places.available_permits()),
+            (0, 1)
+        );
+        finish.send(()).unwrap();
+        let again = hasher.run(|| Ok(())).await;
+        assert!(again.is_ok(), "{again:?}");
+    }
+
+    #[tokio::test]
+    async fn whoever_would_wait_behind_too_many_is_refused() {
+        let hasher = hasher(1, 1);
+        let _busy = hasher.permits().await.unwrap();
+        assert!(matches!(hasher.run(|| Ok(())).await, Err(HasherError::Busy)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::State;
 use super::caller::Identity;
@@ -33,7 +33,7 @@ pub struct Access {
     pub keys: Keys,
     pub open_registration: bool,
     /// Makes the first admin; there is none after that.
-    setup_token: Mutex<Option<Secret>>,
+    setup_token: Arc<Mutex<Option<Secret>>>,
     known: DashMap<Digest, Arc<Known>, RandomState>,
 }
 
@@ -56,7 +56,7 @@ impl Access {
         Self {
             keys,
             open_registration,
-            setup_token: Mutex::default(),
+            setup_token: Arc::default(),
             known: DashMap::default(),
         }
     }
@@ -65,9 +65,9 @@ impl Access {
         *self.setup_token.lock().await = Some(token);
     }
 
-    /// The setup token, for as long as its caller takes to make the first admin; it is gone when that is done.
-    pub async fn setup(&self, given: &str) -> Result<MutexGuard<'_, Option<Secret>>, Problem> {
-        let expected = self.setup_token.lock().await;
+    /// The setup token, which nobody else has while its caller makes the first admin; it is gone when that is done.
+    pub async fn setup(&self, given: &str) -> Result<OwnedMutexGuard<Option<Secret>>, Problem> {
+        let expected = self.setup_token.clone().lock_owned().await;
         let is_right = expected
             .as_ref()
             .is_some_and(|expected| is_same(expected.expose(), given));

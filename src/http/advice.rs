@@ -290,11 +290,12 @@ impl Code {
     fn of_service(self) -> Advice {
         match self {
             Self::Overloaded => Advice {
-                cause: "More requests wait for this SKU than the service lets wait. Nothing was changed.",
+                cause: "More requests wait for this SKU, or more passwords to be checked, than the service lets wait. \
+                        Nothing was changed.",
                 remedy: "Wait for the seconds that `Retry-After` names and send it again; if it lasts, send less at once.",
                 retry: Retry::SameKey,
-                always: &["sku"],
-                sometimes: &[],
+                always: &[],
+                sometimes: &["sku"],
             },
             Self::StorageUnavailable => Advice {
                 cause: "The stock is being recovered after a start, the disk is full, or storage has failed. This \

@@ -5,7 +5,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::MutexGuard;
+use tokio::sync::OwnedMutexGuard;
 use validator::Validate;
 
 use super::access::{self, Access, unauthenticated};
@@ -18,6 +18,8 @@ use super::routes::Right;
 use super::users::{self, check_password, check_stores};
 use super::write::{self, Answer};
 use super::{State, body, forms};
+use crate::actors::Outcome;
+use crate::actors::entries::to_its_end;
 use crate::credentials::Secret;
 use crate::credentials::password::{MAX_BYTES, MIN_CHARS};
 use crate::domain::account::{AccountName, Role, User};
@@ -156,26 +158,25 @@ pub async fn register(state: Data<State>, request: HttpRequest, payload: Payload
     if caller.is_none() {
         state.limiter.admit_login(&request, asked.username.as_str())?;
     }
-    let mut setup = permit(&state, caller.as_ref(), &asked).await?;
+    let setup = permit(&state, caller.as_ref(), &asked).await?;
     let caller = caller.unwrap_or_else(|| Caller::of(&request));
     let (name, by) = (asked.username.clone(), caller.origin.by.clone());
     let key = EntryKey::User(name.clone());
     let write = entries::write(&request, &bytes, asked.idempotency_key.as_deref(), caller, key)?;
     let password = state.hasher.hash(asked.password.secret()).await?;
-    let (role, stores) = (asked.role(), &asked.stores);
-    let decide = |found: Option<&EntryView>, now| {
+    let (role, stores) = (asked.role(), asked.stores);
+    let made = name.clone();
+    let decide = move |found: Option<&EntryView>, now| {
         if found.is_some() {
-            let detail = format!("There is a user {name:?} already.");
+            let detail = format!("There is a user {made:?} already.");
             return Err(Problem::new(Code::AlreadyExists, detail));
         }
-        let user = User::new(name.clone(), password.clone(), role, stores.clone(), now);
+        let user = User::new(made.clone(), password.clone(), role, stores.clone(), now);
         let user = user.map_err(users::of_stores)?;
         Ok::<_, Problem>((EventKind::UserCreated, Some(Entry::User(user.into()))))
     };
-    let outcome = state.inventory()?.change_entry(write, decide).await?;
-    if let Some(setup) = &mut setup {
-        **setup = None;
-    }
+    let inventory = state.inventory()?.clone();
+    let outcome = using_up(setup, async move { inventory.change_entry(write, decide).await }).await?;
     state.check_replay(&outcome, asked.password.secret()).await?;
     if outcome.replayed.is_none() {
         tracing::info!(
@@ -199,15 +200,35 @@ async fn registrant(state: &State, request: &HttpRequest) -> Result<Option<Calle
     Ok(Some(Caller::of(request)))
 }
 
-type Setup<'a> = MutexGuard<'a, Option<Secret>>;
+type Setup = OwnedMutexGuard<Option<Secret>>;
+
+/// Makes a user with the setup token, if it takes one: the token is gone before the user is written, and comes back only
+/// where it is certain that there is no such user. That goes on when the caller goes away.
+async fn using_up(
+    setup: Option<Setup>,
+    write: impl Future<Output = Result<Outcome, Problem>> + 'static,
+) -> Result<Outcome, Problem> {
+    let Some(mut setup) = setup else {
+        return write.await;
+    };
+    to_its_end(async move {
+        let token = setup.take();
+        let made = write.await;
+        if made.as_ref().is_err_and(is_certain) {
+            *setup = token;
+        }
+        made
+    })
+    .await
+}
+
+fn is_certain(refusal: &Problem) -> bool {
+    !matches!(refusal.code(), Code::OutcomeUnknown | Code::Internal)
+}
 
 /// Whether the user may be made: with the setup token, which is then held until that is done; by an admin; or by anyone,
 /// as a viewer, where registration is open.
-async fn permit<'a>(
-    state: &'a State,
-    caller: Option<&Caller>,
-    asked: &RegisterBody,
-) -> Result<Option<Setup<'a>>, Problem> {
+async fn permit(state: &State, caller: Option<&Caller>, asked: &RegisterBody) -> Result<Option<Setup>, Problem> {
     match (&state.access, &asked.setup_token, caller) {
         (Some(access), Some(given), _) => Ok(Some(first(state, access, given).await?)),
         (None, Some(_), _) => Err(unauthenticated()),
@@ -224,10 +245,65 @@ async fn permit<'a>(
 }
 
 /// A setup token is worth nothing any more as soon as there is an admin, however that was made.
-async fn first<'a>(state: &State, access: &'a Access, given: &Hidden) -> Result<Setup<'a>, Problem> {
+async fn first(state: &State, access: &Access, given: &Hidden) -> Result<Setup, Problem> {
     let setup = access.setup(given.expose()).await?;
     match state.inventory()?.has_admin().await? {
         true => Err(unauthenticated()),
         false => Ok(setup),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::sync::{Mutex, oneshot};
+
+    use super::*;
+    use crate::actors::ExecuteError;
+    use crate::journal::JournalError;
+
+    async fn taken(token: &Arc<Mutex<Option<Secret>>>) -> Setup {
+        token.clone().lock_owned().await
+    }
+
+    fn setup_token() -> Arc<Mutex<Option<Secret>>> {
+        Arc::new(Mutex::new(Some(Secret::new("token".to_owned()))))
+    }
+
+    #[test]
+    fn nobody_else_has_the_setup_token_until_the_first_admin_is_made_though_its_caller_has_gone() {
+        actix_web::rt::System::new().block_on(async {
+            let token = setup_token();
+            let setup = taken(&token).await;
+            let (end, ended) = oneshot::channel::<Result<Outcome, Problem>>();
+            let asked = actix_web::rt::spawn(using_up(Some(setup), async { ended.await.unwrap() }));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            asked.abort();
+            assert!(asked.await.is_err(), "it was answered");
+            assert!(token.try_lock().is_err(), "another may use it");
+            end.send(Err(ExecuteError::Journal(JournalError::Unknown(String::new())).into()))
+                .unwrap();
+            assert!(taken(&token).await.is_none(), "there may be an admin");
+        });
+    }
+
+    #[test]
+    fn the_setup_token_comes_back_only_where_there_is_certainly_no_admin() {
+        actix_web::rt::System::new().block_on(async {
+            let unavailable = JournalError::Unavailable(String::new());
+            let (unknown, damaged) = (
+                JournalError::Unknown(String::new()),
+                JournalError::Damaged(String::new()),
+            );
+            for (error, is_back) in [(unavailable, true), (unknown, false), (damaged, false)] {
+                let token = setup_token();
+                let setup = taken(&token).await;
+                let refused = Err(ExecuteError::Journal(error.clone()).into());
+                assert!(using_up(Some(setup), async { refused }).await.is_err());
+                assert_eq!(taken(&token).await.is_some(), is_back, "{error:?}");
+            }
+        });
     }
 }

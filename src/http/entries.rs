@@ -41,6 +41,8 @@ impl<'de> Deserialize<'de> for Hidden {
 
 /// The members that have such texts.
 const HIDDEN: [&str; 2] = ["password", "setupToken"];
+/// What stands in their place where a request is told from another: that there was one counts.
+const GIVEN: &str = "given";
 
 /// What a deletion may say; mostly it says nothing.
 #[derive(Default, Deserialize, JsonSchema, Validate)]
@@ -93,7 +95,11 @@ fn without_secrets(bytes: &[u8]) -> Vec<u8> {
     let Ok(mut members) = serde_json::from_slice::<Map<String, Value>>(bytes) else {
         return Vec::new();
     };
-    members.retain(|name, _| !HIDDEN.contains(&name.as_str()));
+    for name in HIDDEN {
+        if let Some(secret) = members.get_mut(name) {
+            *secret = GIVEN.into();
+        }
+    }
     Value::Object(members).to_string().into_bytes()
 }
 
@@ -134,9 +140,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_fingerprinted_has_no_secrets_and_all_else() {
+    fn what_is_fingerprinted_has_no_secrets_but_that_there_were_some_and_all_else() {
         let body = br#"{"username": "anna", "password": "correct horse", "setupToken": "x", "role": "admin"}"#;
-        assert_eq!(without_secrets(body), br#"{"role":"admin","username":"anna"}"#);
+        let told = br#"{"password":"given","role":"admin","setupToken":"given","username":"anna"}"#;
+        assert_eq!(without_secrets(body), told);
         assert_eq!(without_secrets(b""), b"");
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::forms;
 use crate::actors::ExecuteError;
-use crate::credentials::password::HashFailed;
+use crate::credentials::password::HasherError;
 use crate::domain::joint::{JointRefusal, LineFault, LineRefusal};
 use crate::domain::{
     Reason, Refusal, RequestId, Reservation, ReservationId, ReservationStatus, Resource, StoreId, Timestamp,
@@ -340,9 +340,15 @@ impl From<ExecuteError> for Problem {
     }
 }
 
-impl From<HashFailed> for Problem {
-    fn from(error: HashFailed) -> Self {
-        Self::internal(&error)
+impl From<HasherError> for Problem {
+    fn from(error: HasherError) -> Self {
+        match error {
+            HasherError::Busy => Self::new(
+                Code::Overloaded,
+                "Too many passwords wait to be checked; nothing was changed, try again.",
+            ),
+            HasherError::Failed(error) => Self::internal(&error),
+        }
     }
 }
 

@@ -112,7 +112,8 @@ pub async fn create(state: Data<State>, request: HttpRequest, payload: Payload) 
     let expected = precondition::expected(&request, None)?;
     let write = entry_write(&request, &bytes, body.idempotency_key.as_deref(), &body.store_id)?;
     let inventory = state.inventory()?;
-    let store = |at: Timestamp| Store {
+    let store_id = body.store_id.clone();
+    let store = move |at: Timestamp| Store {
         store_id: body.store_id.clone(),
         name: body.name.clone(),
         location: body.location.clone(),
@@ -122,14 +123,14 @@ pub async fn create(state: Data<State>, request: HttpRequest, payload: Payload) 
         updated_at: at,
     };
     let journal = inventory.journal().clone();
-    let decide = |found: Option<&EntryView>, now: Timestamp| -> Result<EntryDecision, Problem> {
+    let decide = move |found: Option<&EntryView>, now: Timestamp| -> Result<EntryDecision, Problem> {
         if found.is_some() {
-            let detail = format!("There is a store {:?} already.", body.store_id);
-            return Err(Problem::new(Code::AlreadyExists, detail).with("storeId", body.store_id.as_str()));
+            let detail = format!("There is a store {store_id:?} already.");
+            return Err(Problem::new(Code::AlreadyExists, detail).with("storeId", store_id.as_str()));
         }
-        check_expected(&expected, &body.store_id, 0)?;
-        if journal.is_closing(&body.store_id) {
-            return Err(Problem::of_closing(&body.store_id));
+        check_expected(&expected, &store_id, 0)?;
+        if journal.is_closing(&store_id) {
+            return Err(Problem::of_closing(&store_id));
         }
         Ok((EventKind::StoreCreated, Some(Entry::Store(Arc::new(store(now))))))
     };
@@ -148,7 +149,7 @@ pub async fn replace(
     let body: StoreBody = body::parse(&request, &bytes)?;
     let expected = precondition::expected(&request, body.expected_version)?;
     let write = entry_write(&request, &bytes, body.idempotency_key.as_deref(), &store_id)?;
-    let decide = |found: Option<&EntryView>, now: Timestamp| -> Result<EntryDecision, Problem> {
+    let decide = move |found: Option<&EntryView>, now: Timestamp| -> Result<EntryDecision, Problem> {
         let (version, before) = found
             .and_then(store_of)
             .ok_or_else(|| Problem::of_no_store(&store_id))?;

@@ -154,16 +154,17 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
     let write = entries::write(&request, &bytes, asked.idempotency_key.as_deref(), caller, key)?;
     may?;
     let (shown, kept) = service::issue(&id).map_err(|error| Problem::internal(&error))?;
-    let decide = |_: Option<&EntryView>, now| {
+    let (made, of, name) = (id.clone(), by.clone(), asked.name.clone());
+    let decide = move |_: Option<&EntryView>, now| {
         let token = ServiceToken {
-            id: id.as_str().into(),
+            id: made.as_str().into(),
             name: asked.name.clone(),
             secret: kept.clone(),
             role: asked.role,
             stores: asked.stores.clone(),
             expires_at: asked.expires_at,
             created_at: now,
-            created_by: by.clone(),
+            created_by: of.clone(),
         };
         Ok::<_, Problem>((EventKind::TokenCreated, Some(Entry::Token(token.into()))))
     };
@@ -172,7 +173,7 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
     if is_new {
         tracing::info!(
             token = id,
-            name = asked.name.as_str(),
+            name = name.as_str(),
             by = by.as_str(),
             "a service token was made"
         );
@@ -193,8 +194,9 @@ pub async fn revoke(state: Data<State>, request: HttpRequest, caller: Caller, pa
     let key = EntryKey::Token(id.as_str().into());
     let write = entries::write(&request, &bytes, asked.idempotency_key.as_deref(), caller, key)?;
     may?;
-    let decide = |found: Option<&EntryView>, _| {
-        entries::found(found, &expected, &|| told(&id))?;
+    let revoked = id.clone();
+    let decide = move |found: Option<&EntryView>, _| {
+        entries::found(found, &expected, &|| told(&revoked))?;
         Ok::<_, Problem>((EventKind::TokenRevoked, None))
     };
     let outcome = state.inventory()?.change_entry(write, decide).await?;

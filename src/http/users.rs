@@ -173,11 +173,11 @@ pub async fn change(state: Data<State>, request: HttpRequest, caller: Caller, pa
         disabled: asked.disabled,
         password: hash,
     };
-    let decide = |user: &User, now| {
+    let decide = move |user: &User, now| {
         let changed = user.changed(&change, now).map_err(of_stores)?;
         Ok((EventKind::UserUpdated, Some(changed)))
     };
-    let outcome = alter(&state, write, &name, &expected, decide).await?;
+    let outcome = alter(&state, write, &name, expected, decide).await?;
     if let Some(password) = password {
         state.check_replay(&outcome, password).await?;
     }
@@ -195,7 +195,7 @@ pub async fn delete(state: Data<State>, request: HttpRequest, caller: Caller, pa
     let write = entries::write(&request, &bytes, asked.idempotency_key.as_deref(), caller, key)?;
     may?;
     let decide = |_: &User, _| Ok((EventKind::UserDeleted, None));
-    let outcome = alter(&state, write, &name, &expected, decide).await?;
+    let outcome = alter(&state, write, &name, expected, decide).await?;
     Ok(forms::written(&outcome, false))
 }
 
@@ -204,17 +204,17 @@ async fn alter(
     state: &State,
     write: EntryWrite,
     name: &AccountName,
-    expected: &Expected,
-    decide: impl Fn(&User, Timestamp) -> Result<(EventKind, Option<User>), Problem>,
+    expected: Expected,
+    decide: impl Fn(&User, Timestamp) -> Result<(EventKind, Option<User>), Problem> + 'static,
 ) -> Result<Outcome, Problem> {
-    let by = write.origin.by.clone();
-    let decide = |found: Option<&EntryView>, has_other: bool, now| {
-        let found = entries::found(found, expected, &|| told(name))?;
-        let user = found.entry.as_user().ok_or_else(|| entries::not_found(&told(name)))?;
+    let (by, of) = (write.origin.by.clone(), name.clone());
+    let decide = move |found: Option<&EntryView>, has_other: bool, now| {
+        let found = entries::found(found, &expected, &|| told(&of))?;
+        let user = found.entry.as_user().ok_or_else(|| entries::not_found(&told(&of)))?;
         let (kind, after) = decide(user, now)?;
         let governed = after.as_ref().is_some_and(User::governs);
         if user.governs() && !governed && !has_other {
-            return Err(last_admin(name));
+            return Err(last_admin(&of));
         }
         Ok::<_, Problem>((kind, after.map(|user| Entry::User(user.into()))))
     };

@@ -1,6 +1,8 @@
 //! Who may come in: tokens that are good, tokens that are not, and what becomes of a token when its user changes.
 
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, JSON, at};
+use crate::client::{Answer, Client, JSON, at, comes_true};
 use crate::serving::refused_start;
 use crate::support::{HOLDFAST, SECRET, TestApp};
 
@@ -422,6 +424,55 @@ fn where_registration_is_open_anyone_becomes_a_viewer_and_nothing_more() {
     ask(&app, &viewer, "GET", "/api/users", None).refused(403, "forbidden");
     // There is no admin yet, and the setup token is still good.
     first_admin(&app);
+}
+
+#[test]
+fn where_what_is_printed_goes_to_a_journal_no_setup_token_is_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [("HOLDFAST_JWT_SECRET", SECRET), ("JOURNAL_STREAM", "8:1234")];
+    let app = TestApp::start_under(folder.path(), 0, &[], &environment);
+    let log = app.log();
+    assert!(
+        log.contains("no admin yet") && log.contains("holdfast user add"),
+        "{log}"
+    );
+    assert!(!log.contains("setupToken"), "{log}");
+}
+
+#[test]
+fn a_repeat_without_the_password_of_the_first_time_is_another_request() {
+    let app = TestApp::start_guarded(&[]);
+    let admin = first_admin(&app);
+    user(&app, &admin, "ben", json!({}));
+    let change = |key: &str, body: Value| {
+        let mut body = body;
+        body["idempotencyKey"] = json!(key);
+        ask(&app, &admin, "PUT", "/api/users/ben", Some(body))
+    };
+    let (with, without) = (
+        json!({"role": "viewer", "password": PASSWORD}),
+        json!({"role": "viewer"}),
+    );
+    change("k1", with.clone()).expect(200);
+    change("k1", with.clone()).expect(200);
+    change("k1", without.clone()).refused(422, "idempotency_key_reused");
+    change("k2", without).expect(200);
+    change("k2", with).refused(422, "idempotency_key_reused");
+}
+
+#[test]
+fn a_secret_that_is_no_text_refuses_to_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(HOLDFAST);
+    command.args(["serve", "--port", "0", "--data-dir"]).arg(folder.path());
+    command.env("JWT_SECRET", OsStr::from_bytes(&[0xff; 40]));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let ended = comes_true(Duration::from_secs(10), || child.try_wait().unwrap().is_some());
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(ended && !output.status.success(), "it started: {said}");
+    assert!(said.contains("JWT_SECRET is not UTF-8"), "{said}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::http::operations::OperationForm;
 use crate::http::pages::problems::AdviceForm;
 use crate::http::problem::Code::{
     AlreadyExists, BelowReserved, Forbidden, InUse, InsufficientStock, NotFound, NotReserved, OutcomeUnknown,
-    PayloadTooLarge, QuantityLimit, QuotaExceeded, RateLimited, RequestTimeout, ReservationNotActive,
+    Overloaded, PayloadTooLarge, QuantityLimit, QuotaExceeded, RateLimited, RequestTimeout, ReservationNotActive,
     StorageUnavailable, Unauthenticated, UnsupportedMediaType, VersionMismatch,
 };
 use crate::http::products::{NewProductBody, ProductBody};
@@ -673,6 +673,7 @@ pub fn login() -> Doc {
         RequestTimeout,
         PayloadTooLarge,
         UnsupportedMediaType,
+        Overloaded,
         StorageUnavailable,
     ])
 }
@@ -683,9 +684,9 @@ pub fn register() -> Doc {
         ACCESS,
         "Makes a user. The first one, an admin, is made with the `setupToken` that the service prints to its terminal \
          when it starts without any admin, and that works once. After that it takes the token of an admin, who may also give `role` \
-         and `stores`; or, where the operator has opened registration, nothing, and the user becomes a viewer. Passwords are \
-         no part of what is compared when an `Idempotency-Key` comes again: a repeat with another one is refused all the \
-         same, as the stored hash tells.",
+         and `stores`; or, where the operator has opened registration, nothing, and the user becomes a viewer. Of a \
+         password, only that there is one is compared when an `Idempotency-Key` comes again: a repeat with another one is \
+         refused all the same, as the stored hash tells.",
     )
     .takes::<RegisterBody>(json!({
         "username": "ben", "password": "correct horse battery", "role": "clerk", "stores": ["london"],
