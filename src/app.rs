@@ -2,6 +2,7 @@
 
 use std::future::ready;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -148,15 +149,12 @@ fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Ar
     Ok(server.run())
 }
 
-/// systemd sets it where what is printed goes to its journal, which keeps it and shows it to others.
-const JOURNAL: &str = "JOURNAL_STREAM";
-
 /// Where there is nobody yet who could make users: prints what makes the first one, to the terminal and not to the log.
 async fn offer_setup(access: &Access, inventory: &Inventory) -> anyhow::Result<()> {
     if inventory.has_admin().await? {
         return Ok(());
     }
-    if std::env::var_os(JOURNAL).is_some() {
+    if prints_to_journal() {
         eprintln!("There is no admin yet: stop the service and make one with `holdfast user add`.");
         return Ok(());
     }
@@ -168,6 +166,14 @@ async fn offer_setup(access: &Access, inventory: &Inventory) -> anyhow::Result<(
     );
     access.expect_setup(token).await;
     Ok(())
+}
+
+/// Whether what is printed goes to systemd's journal, which keeps it and shows it to others. The variable alone does not
+/// tell, as it is inherited: it names the device and inode of the journal's stream.
+fn prints_to_journal() -> bool {
+    let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let stderr = std::fs::metadata("/proc/self/fd/2");
+    stderr.is_ok_and(|stderr| named == format!("{}:{}", stderr.dev(), stderr.ino()))
 }
 
 /// Off the server's threads, so that health probes are answered meanwhile.

@@ -170,6 +170,7 @@ impl Keys {
     fn verify_by(&self, verifier: &Verifier, token: &str) -> Option<Claims> {
         let mut validation = Validation::new(verifier.algorithm);
         validation.leeway = 0;
+        validation.validate_nbf = true;
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.set_issuer(&[&self.terms.issuer]);
         validation.set_audience(&[&self.terms.audience]);

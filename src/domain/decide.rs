@@ -191,10 +191,6 @@ fn expired(sku: &Sku, hold: &Hold) -> HoldChange {
     }
 }
 
-/// Who does not see all stores can put no more than this into a level: with the limit of the item's total in reach, they
-/// could find out, one dry run after the other, how much there is in the stores that they do not see.
-const MAX_OF_NARROW: u64 = 1_000_000_000_000;
-
 struct Decision<'a> {
     stock: &'a Stock,
     ground: &'a Stock,
@@ -577,8 +573,7 @@ impl Decision<'_> {
     /// The level's and the item's total must both stay exact in every JSON reader.
     fn check_limit(&self, before: &Level, quantity: u64) -> Result<(), Reason> {
         let total = (self.stock.quantity() - before.quantity).saturating_add(quantity);
-        let is_narrow = !self.request.origin.scope.is_all();
-        if quantity > MAX_QUANTITY || total > MAX_QUANTITY || is_narrow && quantity > MAX_OF_NARROW {
+        if quantity > MAX_QUANTITY || total > MAX_QUANTITY {
             Err(Reason::QuantityLimit)
         } else {
             Ok(())
@@ -669,53 +664,4 @@ fn only_reservation(holds: &[HoldChange]) -> Option<ReservationId> {
         .iter()
         .all(|hold| hold.reservation_id == *first)
         .then(|| first.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{AllOpen, Principal, RequestId, Scope};
-
-    fn request(in_store: &str, quantity: u64, scope: Scope) -> Request {
-        Request {
-            sku: Sku::parse("A").unwrap(),
-            store_id: StoreId::parse(in_store).unwrap(),
-            action: Action::Set(Box::new(Set {
-                quantity,
-                ..Set::default()
-            })),
-            resource: Resource::Level,
-            expected: Expected::default(),
-            origin: Origin {
-                by: Principal::anonymous(),
-                request_id: RequestId::parse("r").unwrap(),
-                scope,
-            },
-        }
-    }
-
-    #[test]
-    fn the_limit_of_a_total_tells_a_narrowed_caller_nothing_of_other_stores() {
-        let mut stock = Stock::default();
-        let now = Timestamp::from_millis(1);
-        let elsewhere = decide(&stock, &request("leeds", 5, Scope::default()), &AllOpen, now).unwrap();
-        stock.evolve(&Sku::parse("A").unwrap(), &elsewhere);
-        let own = Scope::of(&[StoreId::parse("bath").unwrap()]);
-        let answers = |quantity: u64, scope: &Scope| {
-            let before = decide(
-                &Stock::default(),
-                &request("bath", quantity, scope.clone()),
-                &AllOpen,
-                now,
-            );
-            let after = decide(&stock, &request("bath", quantity, scope.clone()), &AllOpen, now);
-            (before.is_ok(), after.is_ok())
-        };
-        assert_eq!(answers(MAX_QUANTITY, &Scope::default()), (true, false));
-        for quantity in [MAX_OF_NARROW, MAX_OF_NARROW + 1, MAX_QUANTITY - 5, MAX_QUANTITY] {
-            let (before, after) = answers(quantity, &own);
-            assert_eq!(before, after, "{quantity}");
-        }
-        assert_eq!(answers(MAX_OF_NARROW, &own), (true, true));
-    }
 }

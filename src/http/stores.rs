@@ -113,6 +113,7 @@ pub async fn create(state: Data<State>, request: HttpRequest, payload: Payload) 
     let write = entry_write(&request, &bytes, body.idempotency_key.as_deref(), &body.store_id)?;
     let inventory = state.inventory()?;
     let store_id = body.store_id.clone();
+    let named = store_id.clone();
     let store = move |at: Timestamp| Store {
         store_id: body.store_id.clone(),
         name: body.name.clone(),
@@ -135,7 +136,7 @@ pub async fn create(state: Data<State>, request: HttpRequest, payload: Payload) 
         Ok((EventKind::StoreCreated, Some(Entry::Store(Arc::new(store(now))))))
     };
     let outcome = inventory.change_entry(write, decide).await?;
-    Ok(written(&request, &outcome, &body.store_id))
+    Ok(written(&request, &outcome, &named))
 }
 
 /// `PUT /api/stores/{storeId}`
@@ -149,6 +150,7 @@ pub async fn replace(
     let body: StoreBody = body::parse(&request, &bytes)?;
     let expected = precondition::expected(&request, body.expected_version)?;
     let write = entry_write(&request, &bytes, body.idempotency_key.as_deref(), &store_id)?;
+    let named = store_id.clone();
     let decide = move |found: Option<&EntryView>, now: Timestamp| -> Result<EntryDecision, Problem> {
         let (version, before) = found
             .and_then(store_of)
@@ -165,7 +167,7 @@ pub async fn replace(
         Ok((EventKind::StoreUpdated, Some(Entry::Store(Arc::new(after)))))
     };
     let outcome = state.inventory()?.change_entry(write, decide).await?;
-    Ok(written(&request, &outcome, &store_id))
+    Ok(written(&request, &outcome, &named))
 }
 
 /// `DELETE /api/stores/{storeId}`

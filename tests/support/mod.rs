@@ -53,7 +53,7 @@ impl TestApp {
     /// The same, in an environment of its own.
     pub fn start_under(folder: &Path, port: u16, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(HOLDFAST);
-        command.env_remove("JOURNAL_STREAM").envs(environment.iter().copied());
+        command.envs(environment.iter().copied());
         command
             .args(["serve", "--port", &port.to_string(), "--data-dir"])
             .arg(folder)
