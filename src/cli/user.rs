@@ -219,9 +219,8 @@ async fn alter(name: &AccountName, change: UserChange, password: Option<Secret>,
                 let after = user
                     .changed(&change, now)
                     .map_err(|fault| anyhow!("the list of stores (--store) {fault}"))?;
-                let is_last = user.governs() && !after.governs() && !has_other;
                 ensure!(
-                    !is_last,
+                    !user.was_last_admin(Some(&after), has_other),
                     "{name:?} is the last admin that can log in: make another one first"
                 );
                 Ok((EventKind::UserUpdated, after))

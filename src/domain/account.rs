@@ -95,12 +95,7 @@ impl Rights {
         self.role
     }
 
-    /// The stores beside which nothing is seen, in order; none where all are.
-    pub fn scope(&self) -> Option<&[StoreId]> {
-        self.seen.stores()
-    }
-
-    /// The same, for those who narrow what they show.
+    /// The stores beside which nothing is seen.
     pub fn seen(&self) -> &Scope {
         &self.seen
     }
@@ -125,7 +120,7 @@ impl Rights {
 
     /// Whether there is any store in which stock may be moved.
     pub fn moves_somewhere(&self) -> bool {
-        let has_stores = self.scope().is_some_and(|stores| !stores.is_empty());
+        let has_stores = self.seen.stores().is_some_and(|stores| !stores.is_empty());
         self.moves_everywhere() || self.role == Role::Clerk && has_stores
     }
 }
@@ -298,6 +293,11 @@ impl User {
     /// Whether it can log in and make other users.
     pub fn governs(&self) -> bool {
         self.role == Role::Admin && !self.disabled
+    }
+
+    /// Whether nobody could make users any more with `after` in its place, or nobody: there must always be an admin.
+    pub fn was_last_admin(&self, after: Option<&Self>, has_other: bool) -> bool {
+        self.governs() && !after.is_some_and(Self::governs) && !has_other
     }
 }
 

@@ -14,7 +14,7 @@ use super::problem::{Code, Problem};
 use super::{body, forms, precondition};
 use crate::actors::entries::EntryWrite;
 use crate::credentials::Secret;
-use crate::domain::{EntryKey, Expected, MAX_QUANTITY, Reason, Resource};
+use crate::domain::{EntryKey, Expected, MAX_QUANTITY, Resource};
 use crate::journal::EntryView;
 
 /// A text of the body that no answer may show again, not even where it is of the wrong type.
@@ -119,20 +119,8 @@ pub fn not_found(what: &str) -> Problem {
 }
 
 pub fn check(expected: &Expected, current: u64, what: &dyn Fn() -> String) -> Result<(), Problem> {
-    expected.check(current).map_err(|reason| {
-        let stands = format!("{} is at version {current}", what());
-        let problem = match reason {
-            Reason::VersionMismatch { expected, .. } => Problem::new(
-                Code::VersionMismatch,
-                format!("expectedVersion is {expected}, but {stands}."),
-            ),
-            _ => Problem::new(
-                Code::PreconditionFailed,
-                format!("The precondition (If-Match, If-None-Match) fails: {stands}."),
-            ),
-        };
-        problem.with("currentVersion", current)
-    })
+    let checked = expected.check(current);
+    checked.map_err(|reason| Problem::of_version(reason, &what()))
 }
 
 #[cfg(test)]

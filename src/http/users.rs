@@ -212,8 +212,7 @@ async fn alter(
         let found = entries::found(found, &expected, &|| told(&of))?;
         let user = found.entry.as_user().ok_or_else(|| entries::not_found(&told(&of)))?;
         let (kind, after) = decide(user, now)?;
-        let governed = after.as_ref().is_some_and(User::governs);
-        if user.governs() && !governed && !has_other {
+        if user.was_last_admin(after.as_ref(), has_other) {
             return Err(last_admin(&of));
         }
         Ok::<_, Problem>((kind, after.map(|user| Entry::User(user.into()))))
