@@ -8,12 +8,14 @@ mod reservations;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+
 use self::reservations::*;
 use super::file::{FaultyFolder, Options};
 use super::memory::MemoryJournal;
 use super::{
-    Append, Appended, EntryKind, Fingerprint, HistoryFilter, ItemFilter, Journal, JournalError, ProductFilter, Receipt,
-    Record,
+    Append, Appended, Document, EntryKind, Fingerprint, HistoryFilter, ItemFilter, Journal, JournalError, Kept,
+    ProductFilter, Receipt, Record,
 };
 use crate::domain::catalogue::{AllOpen, Store};
 use crate::domain::command::{ReorderPoint, Reserve, Resource, Set};
@@ -170,6 +172,7 @@ macro_rules! suites {
             products_are_made_changed_deleted_and_made_again,
             the_first_level_in_a_store_makes_its_entry,
             nothing_comes_to_a_store_that_is_about_to_be_deleted,
+            a_document_is_kept_until_the_next_one_is_there,
         ]);)*
     };
 }
@@ -309,6 +312,19 @@ async fn nothing_leaves_before_it_is_durable(rig: Box<dyn Rig>) {
     rig.release();
     assert_eq!(answer.await.unwrap().first_seq, 2);
     assert_eq!(quantity(&*rig, &owner.sku, "s").await, Some(9));
+}
+
+async fn a_document_is_kept_until_the_next_one_is_there(mut rig: Box<dyn Rig>) {
+    assert!(rig.journal().kept(Document::Totals).await.unwrap().is_none());
+    for seq in 1..=2 {
+        let body = RawValue::from_string(format!("{{\"stores\":{seq}}}")).unwrap();
+        let kept = Kept { seq, body };
+        rig.journal().keep(Document::Totals, kept.clone()).await.unwrap();
+        rig = rig.crash();
+        let found = rig.journal().kept(Document::Totals).await.unwrap().unwrap();
+        assert_eq!((found.seq, found.body.get()), (seq, kept.body.get()));
+    }
+    assert!(rig.journal().kept(Document::Sales).await.unwrap().is_none());
 }
 
 async fn what_was_not_durable_at_a_crash_is_wholly_gone(rig: Box<dyn Rig>) {

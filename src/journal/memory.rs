@@ -2,7 +2,7 @@
 //!
 //! What would be a slow or failing disk is a switch here; a crash is [`MemoryJournal::crash`].
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use super::contract::{Bug, Fault};
 use super::tables::{Admission, Published, Tables};
 use super::{
-    Answer, Append, Appended, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal,
-    JournalError, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter, ReservationPlace,
+    Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
+    Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter, ReservationPlace,
 };
 use crate::domain::{EntryKey, Event, Principal, Product, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
 
@@ -32,6 +32,7 @@ struct State {
     refusing: Option<String>,
     poisoned: bool,
     refused: usize,
+    documents: HashMap<Document, Kept>,
 }
 
 impl State {
@@ -67,7 +68,9 @@ impl MemoryJournal {
 
     /// What a new process finds: all that was made durable, and nothing else.
     pub fn crash(&self, retention_ms: i64) -> Self {
-        Self::recover(retention_ms, self.state().log.clone(), self.planted)
+        let crashed = Self::recover(retention_ms, self.state().log.clone(), self.planted);
+        crashed.state().documents = self.state().documents.clone();
+        crashed
     }
 
     /// Makes every append wait, as for a sync that does not return.
@@ -325,6 +328,15 @@ impl Journal for MemoryJournal {
 
     fn save_snapshot(&self, _: &Sku) -> Answer<()> {
         ready(())
+    }
+
+    fn keep(&self, document: Document, kept: Kept) -> Answer<()> {
+        self.state().documents.insert(document, kept);
+        ready(())
+    }
+
+    fn kept(&self, document: Document) -> Answer<Option<Kept>> {
+        ready(self.state().documents.get(&document).cloned())
     }
 
     fn refusing(&self) -> Option<String> {

@@ -27,6 +27,8 @@ pub mod contract;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::domain::reservation::Line;
 use crate::domain::stock::LevelImage;
@@ -334,6 +336,29 @@ pub struct FoundReservations {
     pub resume: Option<ReservationPlace>,
 }
 
+/// What is made from the log and kept beside it, so that it need not be made from the beginning again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Document {
+    /// What all stores have together, as of the last sync.
+    Totals,
+    /// What was sold, by the hour.
+    Sales,
+    /// How far each webhook's deliveries have come, and what could not be delivered.
+    Deliveries,
+}
+
+impl Document {
+    pub const ALL: [Self; 3] = [Self::Totals, Self::Sales, Self::Deliveries];
+}
+
+/// A document as it was kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// The last event that it contains.
+    pub seq: u64,
+    pub body: Box<RawValue>,
+}
+
 pub type Answer<T> = BoxFuture<'static, Result<T, JournalError>>;
 
 /// The SQL under each method is what the PostgreSQL-protocol engine is to run (tables `events(seq,
@@ -462,6 +487,16 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Writes the SKU's durable state to a file of its own, where the engine keeps such; nothing rests on it.
     fn save_snapshot(&self, sku: &Sku) -> Answer<()>;
+
+    /// Puts a document in the place of the one before, durably. No promise on stock rests on it.
+    ///
+    /// `INSERT INTO documents VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE SET …`
+    fn keep(&self, document: Document, kept: Kept) -> Answer<()>;
+
+    /// A document as it was kept last, also before a crash; `Damaged` says that it must be made again.
+    ///
+    /// `SELECT seq, body FROM documents WHERE name = $1`
+    fn kept(&self, document: Document) -> Answer<Option<Kept>>;
 
     /// Why writes are refused at present, if they are.
     fn refusing(&self) -> Option<String>;

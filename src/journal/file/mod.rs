@@ -10,11 +10,13 @@
 //!   events/0000000000000001.index   of a closed segment: where in it the records of a SKU, a store, … are
 //!   checkpoint.json                 every SKU's state at some sequence, so that startup need not read the whole log
 //!   skus/3f/<encoded sku>.json      a SKU's snapshot, written by its actor
+//!   central.json, …                 documents that are made from the log: totals, sales
 //! ```
 
 mod active;
 mod checkpoint;
 mod disk;
+mod document;
 #[cfg(test)]
 mod faulty;
 mod index;
@@ -44,8 +46,8 @@ use self::segment::{Head, SegmentMap};
 use self::writer::{Job, Queued, Writer};
 use super::tables::Tables;
 use super::{
-    Answer, Append, Appended, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView, Journal,
-    JournalError, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter, ReservationPlace,
+    Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
+    Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter, ReservationPlace,
 };
 use crate::domain::{
     EntryKey, Event, Principal, Product, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
@@ -442,6 +444,21 @@ impl Journal for FileJournal {
             written.map_err(|error| JournalError::Unavailable(format!("writing a snapshot: {error}")))
         })
         .boxed()
+    }
+
+    fn keep(&self, document: Document, kept: Kept) -> Answer<()> {
+        let folder = self.folder.clone();
+        let task = tokio::task::spawn_blocking(move || document::write(&folder, document, &kept));
+        task.map(|written| {
+            let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            written.map_err(|error| JournalError::Unavailable(format!("writing a document: {error}")))
+        })
+        .boxed()
+    }
+
+    fn kept(&self, document: Document) -> Answer<Option<Kept>> {
+        let folder = self.folder.clone();
+        self.read(move |_| document::read(&folder, document))
     }
 
     fn refusing(&self) -> Option<String> {

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::index::{self, Gathered};
 use super::segment::{self, Chain, End};
-use super::{OpenError, checkpoint, lock, recovery, snapshot};
+use super::{OpenError, checkpoint, document, lock, recovery, snapshot};
 use crate::domain::{EntryChange, EntryKey, Reservation, ReservationId, Sku, StockImage};
+use crate::journal::Document;
 use crate::journal::entries::EntryLine;
 use crate::journal::tables::{Published, Tables};
 
@@ -69,6 +70,8 @@ pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report,
     let mut claims = Claims::default();
     claim_snapshots(&folder.join("skus"), &mut claims, &mut report);
     let checkpoint_head = claim_checkpoint(folder, &mut claims, &mut report);
+    let documents = Document::ALL.map(|document| document::read(folder, document));
+    report.faults.extend(documents.into_iter().filter_map(Result::err));
     let tables = Tables::new(0);
     let log = Log {
         report: &mut report,
