@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use actix::{Addr, Message};
+use actix::Message;
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 
@@ -19,7 +19,7 @@ use super::debt::{Debt, Outstanding, Returned};
 use super::order::Moved;
 use super::quota::Pledge;
 use super::registry::Place;
-use super::sku::{SkuActor, State, expire_due};
+use super::sku::{State, expire_due};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, Told, actor_is_gone};
 use crate::domain::joint::{Cart, CartLine, Joint, JointAction, JointRefusal, JointRequest, Stocks, decide_joint};
 use crate::domain::{Action, EntryKey, Event, Origin, Reservation, ReservationId, Scope, Sku, Stock, Timestamp};
@@ -69,15 +69,13 @@ struct Mustered {
 pub struct Seat {
     muster: Arc<Muster>,
     index: usize,
-    actor: Option<Addr<SkuActor>>,
     place: Option<Place>,
 }
 
 /// A SKU's state in the hands of a step. Dropped, the state is lost, and the actor loads it anew.
 struct Loan {
     /// Until it is over.
-    actor: Option<Addr<SkuActor>>,
-    outstanding: Arc<Outstanding>,
+    outstanding: Option<Arc<Outstanding>>,
     state: Option<State>,
     /// Something that it rests on is in flight.
     is_ahead: bool,
@@ -90,8 +88,7 @@ struct Loan {
 impl Seat {
     pub fn take(mut self, state: State, is_ahead: bool, outstanding: Arc<Outstanding>) {
         let loan = Loan {
-            actor: self.actor.take(),
-            outstanding,
+            outstanding: Some(outstanding),
             state: Some(state),
             is_ahead,
             is_changed: false,
@@ -179,26 +176,24 @@ impl Loan {
 
     /// The same, after an append of what was decided was queued; the actor hears how that ends.
     fn give_back_appended(mut self) -> Option<Debt> {
-        self.outstanding.queue();
-        let actor = self.end()?;
-        Some(Debt::queued_for(actor, self.outstanding.clone()))
+        self.outstanding.iter().for_each(|outstanding| outstanding.queue());
+        self.end().map(Debt::queued_for)
     }
 
-    fn end(&mut self) -> Option<Addr<SkuActor>> {
-        let actor = self.actor.take()?;
-        let returned = Returned {
+    fn end(&mut self) -> Option<Arc<Outstanding>> {
+        let outstanding = self.outstanding.take()?;
+        outstanding.give_back(Returned {
             state: self.state.take(),
             is_changed: self.is_changed,
-        };
-        self.outstanding.give_back(returned, &actor);
-        Some(actor)
+        });
+        Some(outstanding)
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
         // Of one that was not given back, what was made of the state is lost.
-        if self.actor.is_some() {
+        if self.outstanding.is_some() {
             self.state = None;
             self.end();
         }
@@ -626,11 +621,9 @@ impl Inventory {
         {
             let _in_one_go = self.enlisting.lock().unwrap_or_else(PoisonError::into_inner);
             for (index, (actor, place, _)) in entered.into_iter().enumerate() {
-                // The address travels with the seat, and comes back with the loan.
-                actor.clone().do_send(Seat {
+                actor.do_send(Seat {
                     muster: muster.clone(),
                     index,
-                    actor: Some(actor),
                     place: Some(place),
                 });
             }

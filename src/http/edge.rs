@@ -23,7 +23,7 @@ use super::connection::{Answering, Progress};
 use super::cors::{self, Ruling};
 use super::legacy::refusal;
 use super::problem::{Code, Problem, shorten};
-use super::{State, access, limits};
+use super::{State, access};
 use crate::actors::new_id;
 use crate::domain::{Principal, RequestId};
 
@@ -210,7 +210,7 @@ async fn finish(
     let (request, response) = response.into_parts();
     let mut response = response;
     let headers = response.headers_mut();
-    limits::tell(&request, headers);
+    edge.state.limiter.tell(&request, headers);
     ruling.tell(headers);
     add_headers(headers, &request_id, edge.gauge.draining.load(Ordering::Acquire));
     drop(answering);
