@@ -554,6 +554,9 @@ impl Inventory {
 
     /// Pledges the lines that the step may come to hold, or has it know which of them cannot be had.
     async fn pledge_lines(&self, ask: &mut Ask, origin: &Origin) -> Result<Pledged, ExecuteError> {
+        if !self.quotas.bind(&origin.by) {
+            return Ok(Pledged::default());
+        }
         match ask {
             Ask::Reserve { cart, replaces, .. } => {
                 let given_back = match replaces {

@@ -20,7 +20,8 @@ pub struct Registry {
 }
 
 struct Entry {
-    address: Addr<SkuActor>,
+    /// Behind an `Arc`, as a copy of an address itself is not cheap.
+    address: Arc<Addr<SkuActor>>,
     places: Arc<AtomicUsize>,
 }
 
@@ -70,7 +71,11 @@ impl Registry {
 
     /// A place in the queue of the SKU's actor, which may stop only when the place is gone; and whether the actor had to
     /// be started.
-    pub fn enter(&self, inventory: &Arc<Inventory>, sku: &Sku) -> Result<(Addr<SkuActor>, Place, bool), ExecuteError> {
+    pub fn enter(
+        &self,
+        inventory: &Arc<Inventory>,
+        sku: &Sku,
+    ) -> Result<(Arc<Addr<SkuActor>>, Place, bool), ExecuteError> {
         for is_new in [false, true] {
             if is_new {
                 self.start(inventory, sku);
@@ -92,12 +97,12 @@ impl Registry {
         // An actor ends without leaving the map only by a defect, or when its thread ends at shutdown.
         self.actors.remove_if(sku, |_, entry| !entry.address.connected());
         self.actors.entry(sku.clone()).or_insert_with(|| Entry {
-            address: SkuActor::start_for(sku.clone(), inventory.clone()),
+            address: Arc::new(SkuActor::start_for(sku.clone(), inventory.clone())),
             places: Arc::default(),
         });
     }
 
-    pub fn actors(&self) -> Vec<Addr<SkuActor>> {
+    pub fn actors(&self) -> Vec<Arc<Addr<SkuActor>>> {
         self.actors.iter().map(|entry| entry.address.clone()).collect()
     }
 

@@ -25,7 +25,7 @@ use super::legacy::refusal;
 use super::problem::{Code, Problem, shorten};
 use super::{State, access};
 use crate::actors::new_id;
-use crate::domain::{Principal, RequestId};
+use crate::domain::RequestId;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -128,7 +128,7 @@ impl Edge {
         let admitted = limiter.admit_address(request).and_then(|()| match self.state.access {
             // Whoever must say who they are is counted when they have.
             Some(_) => Ok(()),
-            None => limiter.admit_principal(request, &Principal::anonymous()),
+            None => limiter.admit_anonymous(request),
         });
         admitted.err().map(HttpResponse::from_error)
     }

@@ -91,6 +91,14 @@ impl Limiter {
         }
     }
 
+    /// Where nobody must log in, all callers are one.
+    pub fn admit_anonymous(&self, request: &HttpRequest) -> Result<(), Problem> {
+        match self.by_principal {
+            Some(_) => self.admit_principal(request, &Principal::anonymous()),
+            None => Ok(()),
+        }
+    }
+
     /// Counts a login or a registration, before it is known whether there is such a name.
     pub fn admit_login(&self, request: &HttpRequest, name: &str) -> Result<(), Problem> {
         let Some(logins) = &self.logins else { return Ok(()) };
