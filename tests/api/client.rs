@@ -208,6 +208,15 @@ impl Answer {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Of a header that may stand there more than once.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let found = self
+            .headers
+            .iter()
+            .filter(|(found, _)| found.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str()).collect()
+    }
+
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{} answered {}", self.path, self.text());
