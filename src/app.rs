@@ -52,7 +52,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let limiter = Arc::new(Limiter::of(&config.limits));
     rt::spawn(limits::keep_small(Arc::downgrade(&limiter)));
     let (state, gauges) = (
-        Data::new(State::recovering(access, is_local, limiter)),
+        Data::new(State::recovering(access, is_local, limiter).with_feed(config.feed())),
         Arc::new(Gauges::default()),
     );
     let server = server(config, listener, state.clone(), gauges.clone())?;

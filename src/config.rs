@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use crate::actors;
 use crate::http::address::Network;
+use crate::http::cloudevents::DEFAULT_SOURCE;
 use crate::http::cors::Origin;
+use crate::http::feed::{self, Feed};
 use crate::journal::file;
 pub use access::AccessArgs;
 
@@ -77,6 +79,10 @@ pub struct Config {
     /// Refuses stock of products and in stores that the catalogue does not have; else their first use makes them
     #[arg(long, env = "HOLDFAST_STRICT_CATALOGUE")]
     pub strict_catalogue: bool,
+
+    /// What the service is called as the `source` of CloudEvents: a URI that no other service has whose events meet there
+    #[arg(long, env = "HOLDFAST_EVENT_SOURCE", default_value = DEFAULT_SOURCE, value_name = "URI", value_parser = event_source)]
+    pub event_source: String,
 
     /// Seconds that a stop waits for requests under way
     #[arg(long, env = "HOLDFAST_SHUTDOWN_SECONDS", default_value_t = 30)]
@@ -185,6 +191,15 @@ impl Config {
         }
     }
 
+    pub fn feed(&self) -> Feed {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Feed::new(feed::Settings {
+            source: self.event_source.clone(),
+            quiet: seconds(self.limits.keep_alive_seconds),
+            patience: seconds(self.limits.answer_seconds),
+        })
+    }
+
     pub fn actors(&self) -> actors::Settings {
         actors::Settings {
             queue_limit: self.queue_limit as usize,
@@ -195,4 +210,13 @@ impl Config {
             strict_catalogue: self.strict_catalogue,
         }
     }
+}
+
+/// As far as it can be told that something is no URI.
+fn event_source(text: &str) -> Result<String, String> {
+    let is_uri = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+    if text.is_empty() || !text.bytes().all(is_uri) {
+        return Err("it must be a URI, such as https://stock.example.com or urn:holdfast:london".to_owned());
+    }
+    Ok(text.to_owned())
 }

@@ -3,6 +3,8 @@
 //! An event carries the state after it (quantities, versions, what is still held), so that a reader
 //! needs no earlier event to understand it, and an answer can be written again from it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -118,6 +120,13 @@ impl EventKind {
     /// It is the service's own, about users, tokens or the catalogue: no feed, export or webhook shows it.
     pub fn is_hidden(self) -> bool {
         !Self::SHOWN.contains(&self)
+    }
+}
+
+/// As it is written down.
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::catalogue::{self, ProductWriteForm, StoreWriteForm};
+use super::csv::Listed;
 use super::path::{ItemPath, LevelPath};
 use super::precondition::etag;
 use super::reservations;
@@ -41,6 +42,20 @@ pub struct LevelForm<'a> {
     updated_at: Timestamp,
 }
 
+impl Listed for LevelForm<'_> {
+    const NAME: &'static str = "levels";
+    const COLUMNS: &'static [&'static str] = &[
+        "sku",
+        "storeId",
+        "quantity",
+        "reserved",
+        "available",
+        "version",
+        "reorderPoint",
+        "updatedAt",
+    ];
+}
+
 /// A SKU over all stores.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -64,6 +79,28 @@ pub struct ItemForm<'a> {
     levels: Vec<LevelForm<'a>>,
     created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+impl Listed for ItemForm<'_> {
+    const NAME: &'static str = "items";
+    const PER: Option<&'static str> = Some("levels");
+    const COLUMNS: &'static [&'static str] = &[
+        "sku",
+        "name",
+        "description",
+        "price.amount as price",
+        "price.currency",
+        "levels.storeId",
+        "levels.quantity",
+        "levels.reserved",
+        "levels.available",
+        "levels.version",
+        "levels.reorderPoint",
+        "levels.updatedAt",
+        "version as itemVersion",
+        "createdAt",
+        "updatedAt as itemUpdatedAt",
+    ];
 }
 
 /// The answer to a write of a level: the level after it.
@@ -147,6 +184,27 @@ pub struct ReservationForm<'a> {
     updated_at: Timestamp,
 }
 
+impl Listed for ReservationForm<'_> {
+    const NAME: &'static str = "reservations";
+    const PER: Option<&'static str> = Some("lines");
+    const COLUMNS: &'static [&'static str] = &[
+        "reservationId",
+        "status",
+        "reference",
+        "expiresAt",
+        "createdAt",
+        "updatedAt",
+        "lines.sku",
+        "lines.storeId",
+        "lines.quantity",
+        "lines.requested",
+        "lines.held",
+        "lines.committed",
+        "lines.released",
+        "lines.expired",
+    ];
+}
+
 /// What a reservation has of one level: `quantity` is what is held, committed, released and expired together.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -189,6 +247,31 @@ pub struct EventForm<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
     changes: Vec<ChangeForm<'a>>,
+}
+
+impl Listed for EventForm<'_> {
+    const NAME: &'static str = "events";
+    const PER: Option<&'static str> = Some("changes");
+    const COLUMNS: &'static [&'static str] = &[
+        "seq",
+        "type",
+        "at",
+        "by",
+        "requestId",
+        "reservationId",
+        "reference",
+        "note",
+        "changes.sku",
+        "changes.storeId",
+        "changes.movement",
+        "changes.delta",
+        "changes.quantity",
+        "changes.reserved",
+        "changes.version",
+        "changes.itemVersion",
+        "changes.lowStock",
+        "changes.moves",
+    ];
 }
 
 /// A level as it stands after an event.
@@ -249,6 +332,23 @@ pub struct MovementForm<'a> {
     reference: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
+}
+
+impl Listed for MovementForm<'_> {
+    const NAME: &'static str = "movements";
+    const COLUMNS: &'static [&'static str] = &[
+        "seq",
+        "type",
+        "sku",
+        "storeId",
+        "delta",
+        "quantityAfter",
+        "at",
+        "by",
+        "reservationId",
+        "reference",
+        "note",
+    ];
 }
 
 pub fn level<'a>(sku: &'a Sku, store_id: &'a StoreId, level: &Level) -> LevelForm<'a> {

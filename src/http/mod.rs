@@ -12,12 +12,16 @@ mod bodies;
 pub mod body;
 mod caller;
 mod catalogue;
+pub mod cloudevents;
 pub mod connection;
 pub mod cors;
+mod csv;
 mod cursor;
 pub mod edge;
 mod entries;
 mod events;
+pub mod feed;
+mod format;
 pub mod forms;
 mod health;
 mod idempotency;
@@ -40,6 +44,7 @@ mod root;
 pub mod routes;
 mod schemas;
 mod stores;
+mod stream;
 mod tokens;
 mod transfers;
 mod users;
@@ -53,6 +58,7 @@ use tokio::sync::watch;
 use crate::actors::Inventory;
 use crate::credentials::password::Hasher;
 use access::Access;
+use feed::Feed;
 use limits::Limiter;
 use problem::{Code, Problem};
 
@@ -64,6 +70,7 @@ pub struct State {
     /// Whoever calls must do it by a name that only this machine has.
     pub is_local: bool,
     pub limiter: Arc<Limiter>,
+    pub feed: Arc<Feed>,
     hasher: Hasher,
     started: Instant,
     stopping: watch::Sender<bool>,
@@ -77,10 +84,17 @@ impl State {
             access,
             is_local,
             limiter,
+            feed: Arc::default(),
             hasher: Hasher::default(),
             started: Instant::now(),
             stopping: watch::Sender::new(false),
         }
+    }
+
+    /// With other settings of the feed than those that it has by itself.
+    pub fn with_feed(self, feed: Feed) -> Self {
+        let feed = Arc::new(feed);
+        Self { feed, ..self }
     }
 
     /// Lets those go who wait for news.

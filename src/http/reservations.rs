@@ -8,6 +8,7 @@ use validator::Validate;
 
 use super::bodies::{Object, present};
 use super::caller::{Caller, Sight};
+use super::format::FORMAT;
 use super::idempotency::KEY_PATTERN;
 use super::lists::{AFTER, LIMIT, Page};
 use super::problem::{Code, Problem};
@@ -299,6 +300,7 @@ pub const LIST: &[Parameter] = &[
     },
     LIMIT,
     AFTER,
+    FORMAT,
 ];
 
 /// `GET /api/reservations`

@@ -17,7 +17,7 @@ use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::{
     State, access, auth, batch, edge, events, health, items, levels, openapi, operations, pages, products,
-    reservations, root, stores, tokens, transfers, users,
+    reservations, root, stores, stream, tokens, transfers, users,
 };
 use crate::domain::Role;
 
@@ -330,6 +330,11 @@ pub fn table() -> Vec<Resource> {
                 docs::events,
             )
             .compressed(),
+        at("/api/events/stream").get(
+            "the log as it grows, as server-sent events",
+            stream::follow,
+            docs::event_stream,
+        ),
         at("/api/movements")
             .get(
                 "changes of quantities, newest first, paged",

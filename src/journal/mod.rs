@@ -196,6 +196,10 @@ pub struct HistoryFilter {
     /// Only events that delete the SKU's product.
     pub ended: bool,
     pub movement: Option<Movement>,
+    /// Only events of this kind.
+    pub kind: Option<EventKind>,
+    /// Only changes by which available fell to or below the reorder point.
+    pub low_stock: bool,
     /// Only expiries of holds.
     pub expired: bool,
     /// Only what is about this reservation, whether or not it changes a level.
@@ -225,7 +229,9 @@ impl HistoryFilter {
         let ends = |item: &ItemChange| item.details.is_none() && self.sku.as_ref().is_none_or(|sku| *sku == item.sku);
         let is_end = !self.ended || event.items.iter().any(ends);
         let is_expiry = !self.expired || event.kind == EventKind::ReservationExpired;
+        let is_of_kind = self.kind.is_none_or(|kind| kind == event.kind);
         in_time
+            && is_of_kind
             && is_described
             && is_end
             && is_expiry
@@ -237,7 +243,8 @@ impl HistoryFilter {
 
     /// What is said of a product changes no level, but its item.
     fn takes_item(&self, event: &Event) -> bool {
-        let asks_level = self.store.is_some() || !self.scope.is_all() || self.moved || self.movement.is_some();
+        let asks_change = self.moved || self.movement.is_some() || self.low_stock;
+        let asks_level = self.store.is_some() || !self.scope.is_all() || asks_change;
         let is_asked = |sku: &Sku| self.sku.as_ref().is_none_or(|asked| asked == sku);
         !asks_level && event.items.iter().any(|item| is_asked(&item.sku))
     }
@@ -271,6 +278,7 @@ impl HistoryFilter {
         self.sku.as_ref().is_none_or(|sku| *sku == change.sku)
             && self.takes_store(&change.store_id)
             && (!self.moved || change.movement.is_some())
+            && (!self.low_stock || change.low_stock)
             && self
                 .movement
                 .is_none_or(|movement| change.moves().any(|one| one.movement == movement))

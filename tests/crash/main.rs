@@ -8,6 +8,8 @@
 //! Of carts of many lines: `carts.rs` kills in the middle of them, `crowds.rs` has many clients want the same and go
 //! away, `expiry.rs` has holds end at bad times (it takes `faketime`). `trade.rs` is what they ask, and `audit.rs` how
 //! they know what must be there.
+//!
+//! `feed.rs` has a thousand follow the log, one of whom does not read.
 
 mod audit;
 mod books;
@@ -17,6 +19,7 @@ mod crowds;
 mod damage;
 mod expiry;
 mod faults;
+mod feed;
 mod folder;
 mod full;
 mod kills;

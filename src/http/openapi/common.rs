@@ -6,7 +6,7 @@ use super::doc::Doc;
 use super::problems;
 use super::schemas::Schemas;
 use crate::domain::account::AccountName;
-use crate::domain::{Movement, RequestId, ReservationId, ReservationStatus, Sku, StoreId, Timestamp};
+use crate::domain::{EventKind, Movement, RequestId, ReservationId, ReservationStatus, Sku, StoreId, Timestamp};
 use crate::http::forms::ReservationForm;
 use crate::http::idempotency::KEY_PATTERN;
 use crate::http::legacy::inventory::CENTRAL;
@@ -128,7 +128,12 @@ fn value(kind: Kind, name: &str, schemas: &mut Schemas) -> Value {
         Kind::Choice => json!({"type": "boolean"}),
         Kind::Time => schemas.form::<Timestamp>(),
         Kind::Movement => schemas.form::<Movement>(),
+        Kind::Event => schemas.form::<EventKind>(),
         Kind::ReservationStatus => schemas.form::<ReservationStatus>(),
+        Kind::Format(offered) => {
+            let names: Vec<&str> = offered.iter().map(|format| format.as_str()).collect();
+            json!({"type": "string", "enum": names})
+        }
         Kind::Required(kind) => value(*kind, name, schemas),
     }
 }
@@ -161,6 +166,12 @@ pub fn parameters() -> Value {
             json!({"type": "string"}),
             "On a read: 304 without a body if the resource is still at this version (`\"7\"`). On a write: only if it \
              is at none of these; `*`: only if there is nothing yet. Else 412.",
+        ),
+        "Last-Event-ID": header(
+            "Last-Event-ID",
+            json!({"type": "string", "pattern": "^[0-9]{0,15}$"}),
+            "The `id` that you have seen last: the stream goes on behind it. Browsers send it by themselves when they \
+             connect again, and it counts more than `after`.",
         ),
         "X-Store-Id": header(
             "X-Store-Id",
@@ -208,6 +219,8 @@ pub fn headers() -> Value {
             "The limits that the request counted towards: `q` requests in `w` seconds.",
             "\"principal\";q=100;w=60",
         ),
+        "Content-Disposition": header("Of CSV: a file to be saved.", "attachment; filename=\"levels.csv\""),
+        "X-Accel-Buffering": always("Tells nginx to pass it on as it comes.", "no"),
         "Content-Security-Policy": always("The page loads nothing from elsewhere.", "default-src 'none'"),
         "Vary": always("The answer depends on this header of the request.", "Accept"),
     })

@@ -3,8 +3,11 @@
 use schemars::JsonSchema;
 use serde_json::Value;
 
+use super::examples;
 use super::schemas::Schemas;
+use crate::http::csv::{self, Listed};
 use crate::http::legacy::refusal;
+use crate::http::lists::PageForm;
 use crate::http::problem::Code;
 use crate::http::query::Parameter;
 use crate::http::routes::Right;
@@ -44,6 +47,8 @@ pub struct Content {
 }
 
 pub const JSON: &str = "application/json";
+/// Headers of a page of a list.
+pub const LISTED: &[&str] = &["Content-Disposition", "Link", "Vary"];
 pub const HTML: &str = "text/html; charset=utf-8";
 
 impl Doc {
@@ -137,6 +142,17 @@ impl Doc {
         self.answers_with(status, about, headers, vec![content])
     }
 
+    /// A page of a list, as JSON or as CSV; `row` is an example.
+    pub fn lists<T: JsonSchema + Listed>(self, about: &'static str, row: Value) -> Self {
+        let csv = Content::csv::<T>(&row);
+        let json = Content {
+            media_type: JSON,
+            schema: Schemas::form::<PageForm<T>>,
+            example: examples::page(row),
+        };
+        self.answers_with(200, about, LISTED, vec![json, csv])
+    }
+
     /// An answer that is no form of ours: text of some type, or nothing at all.
     pub fn answers_with(
         mut self,
@@ -202,6 +218,10 @@ impl Doc {
 }
 
 impl Content {
+    pub fn csv<T: Listed>(row: &Value) -> Self {
+        Self::text("text/csv", &csv::table::<T>(std::slice::from_ref(row)))
+    }
+
     pub fn text(media_type: &'static str, example: &str) -> Self {
         Self {
             media_type,

@@ -2,20 +2,21 @@
 
 use serde_json::json;
 
-use super::doc::{Content, Doc, HTML};
+use super::doc::{Content, Doc, HTML, LISTED};
 use super::examples as example;
+use super::schemas::Schemas;
 use crate::http::auth::{LoginBody, LoginForm, RegisterBody};
 use crate::http::batch::{BatchBody, BatchForm};
 use crate::http::bodies::{AdjustBody, CreateBody, ReleaseBody, ReserveBody, SetBody, TransferBody};
 use crate::http::catalogue::{ProductForm, ProductWriteForm, StoreForm, StoreWriteForm};
+use crate::http::cloudevents::{self, CloudEventForm};
 use crate::http::entries::DeleteBody;
 use crate::http::events::{EVENTS, EventsForm, MOVEMENTS};
 use crate::http::forms::{
-    ItemForm, ItemWriteForm, LevelForm, LevelWriteForm, MovementForm, ReservationForm, ReservationWriteForm,
+    EventForm, ItemForm, ItemWriteForm, LevelForm, LevelWriteForm, MovementForm, ReservationForm, ReservationWriteForm,
     TransferForm,
 };
 use crate::http::health::{HealthForm, UnavailableForm};
-use crate::http::lists::PageForm;
 use crate::http::operations::OperationForm;
 use crate::http::pages::problems::AdviceForm;
 use crate::http::problem::Code::{
@@ -27,6 +28,7 @@ use crate::http::products::{NewProductBody, ProductBody};
 use crate::http::reservations::{CartBody, ExtendBody, ResolveBody};
 use crate::http::root::ServiceForm;
 use crate::http::stores::{NewStoreBody, StoreBody};
+use crate::http::stream::{self, STREAM};
 use crate::http::tokens::{NewTokenForm, TokenBody, TokenForm};
 use crate::http::users::{UserBody, UserForm};
 use crate::http::{items, levels, products, reservations, stores, tokens, users};
@@ -237,12 +239,7 @@ pub fn reservations() -> Doc {
          rows than asked, or none, and yet not be the last: go on until `next` is null.",
     )
     .query(reservations::LIST)
-    .answers::<PageForm<ReservationForm>>(
-        200,
-        "A page of reservations.",
-        &["Link"],
-        example::page(example::cart()),
-    )
+    .lists::<ReservationForm>("A page of reservations.", example::cart())
     .refuses(&[NotFound])
 }
 
@@ -366,7 +363,7 @@ pub fn levels() -> Doc {
          without levels has an empty list. Each row is current at some moment during the request.",
     )
     .query(levels::LIST)
-    .answers::<PageForm<LevelForm>>(200, "A page of levels.", &["Link"], example::page(example::level()))
+    .lists::<LevelForm>("A page of levels.", example::level())
     .refuses(&[NotFound])
 }
 
@@ -377,7 +374,7 @@ pub fn items() -> Doc {
         "All items in order of SKU, in pages, or those that fit every parameter that is given.",
     )
     .query(items::LIST)
-    .answers::<PageForm<ItemForm>>(200, "A page of items.", &["Link"], example::page(example::item()))
+    .lists::<ItemForm>("A page of items.", example::item())
     .refuses(&[NotFound])
 }
 
@@ -487,7 +484,7 @@ pub fn products() -> Doc {
         "All products in order of SKU, in pages, or those that fit every parameter that is given.",
     )
     .query(products::LIST)
-    .answers::<PageForm<ProductForm>>(200, "A page of products.", &["Link"], example::page(example::product()))
+    .lists::<ProductForm>("A page of products.", example::product())
 }
 
 pub fn create_product() -> Doc {
@@ -557,7 +554,7 @@ pub fn stores() -> Doc {
          only these.",
     )
     .query(stores::LIST)
-    .answers::<PageForm<StoreForm>>(200, "A page of stores.", &["Link"], example::page(example::store()))
+    .lists::<StoreForm>("A page of stores.", example::store())
 }
 
 pub fn create_store() -> Doc {
@@ -615,16 +612,48 @@ pub fn events() -> Doc {
         "listEvents",
         HISTORY,
         "Every change, in the one order in which they took effect. To follow the log, keep the `seq` of each answer and \
-         give it as `after` the next time; `wait` holds the answer back until there is news. Nothing is ever skipped.",
+         give it as `after` the next time; `wait` holds the answer back until there is news. Nothing is ever skipped. In CSV \
+         an event has a line for each of its changes. As CloudEvents 1.0 the page is an array; where there is more, `Link` \
+         says so, and else the last `id` is what to go on from.",
     )
     .query(EVENTS)
-    .answers::<EventsForm>(200, "A page of the log.", &["Link"], {
-        let mut example = example::page(example::event());
-        example["seq"] = json!(41);
-        example["end"] = json!(41);
-        example
+    .answers_with(200, "A page of the log.", LISTED, {
+        let mut page = example::page(example::event());
+        page["seq"] = json!(41);
+        page["end"] = json!(41);
+        let json = Content {
+            media_type: super::doc::JSON,
+            schema: Schemas::form::<EventsForm>,
+            example: page,
+        };
+        let batch = Content {
+            media_type: cloudevents::BATCH,
+            schema: Schemas::form::<Vec<CloudEventForm>>,
+            example: json!([example::cloud_event()]),
+        };
+        vec![json, Content::csv::<EventForm>(&example::event()), batch]
     })
     .refuses(&[NotFound])
+}
+
+pub fn event_stream() -> Doc {
+    let content = Content::text(stream::MEDIA_TYPE, &example::stream());
+    let mut doc = Doc::read(
+        "streamEvents",
+        HISTORY,
+        "Each event as soon as it is recorded, as server-sent events: `id` is the `seq`, `event` the type, `data` the event \
+         as of `/api/events`, or as a CloudEvent. It begins behind `Last-Event-ID` or `after`, and else with what is new, and \
+         from any place that it has named nothing is lost or told twice. While nothing comes, a comment is sent every 15 \
+         seconds, together with an `id` where events were passed over: the client would go on from there. Low stock is \
+         followed by itself with `lowStock=true`. The stream ends when your token is over, or when the user or service token \
+         is changed; when the service stops; and when you do not read what you are sent, as nobody waits for you. Connect \
+         again with the last `id`. Browsers' `EventSource` sends no token; where callers must log in, read it with `fetch`.",
+    )
+    .query(STREAM)
+    .answers_with(200, "The events.", &["Vary", "X-Accel-Buffering"], vec![content])
+    .refuses(&[NotFound]);
+    doc.headers.push("Last-Event-ID");
+    doc
 }
 
 pub fn movements() -> Doc {
@@ -635,12 +664,7 @@ pub fn movements() -> Doc {
          movements: they change what is available, not what is there.",
     )
     .query(MOVEMENTS)
-    .answers::<PageForm<MovementForm>>(
-        200,
-        "A page of movements.",
-        &["Link"],
-        example::page(example::movement()),
-    )
+    .lists::<MovementForm>("A page of movements.", example::movement())
     .refuses(&[NotFound])
 }
 
@@ -698,7 +722,7 @@ pub fn register() -> Doc {
 pub fn users() -> Doc {
     Doc::read("listUsers", ACCESS, "Every user, in order of name.")
         .query(users::LIST)
-        .answers::<PageForm<UserForm>>(200, "A page of users.", &["Link"], example::page(example::user()))
+        .lists::<UserForm>("A page of users.", example::user())
 }
 
 pub fn user() -> Doc {
@@ -748,12 +772,7 @@ pub fn tokens() -> Doc {
         "Every service token, the oldest first, without its secret.",
     )
     .query(tokens::LIST)
-    .answers::<PageForm<TokenForm>>(
-        200,
-        "A page of service tokens.",
-        &["Link"],
-        example::page(example::service_token()),
-    )
+    .lists::<TokenForm>("A page of service tokens.", example::service_token())
 }
 
 pub fn token() -> Doc {
@@ -869,7 +888,7 @@ pub fn stylesheet() -> Doc {
 pub fn problem() -> Doc {
     let json = Content {
         media_type: super::doc::JSON,
-        schema: super::schemas::Schemas::form::<AdviceForm>,
+        schema: Schemas::form::<AdviceForm>,
         example: json!(AdviceForm::of(InsufficientStock)),
     };
     Doc::new(

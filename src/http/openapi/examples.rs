@@ -228,6 +228,26 @@ pub fn event() -> Value {
     })
 }
 
+pub fn cloud_event() -> Value {
+    json!({
+        "specversion": "1.0",
+        "id": "41",
+        "source": "/api/events",
+        "type": "holdfast.reservation.created",
+        "time": AT,
+        "subject": RESERVATION,
+        "datacontenttype": "application/json",
+        "data": event(),
+    })
+}
+
+pub fn stream() -> String {
+    format!(
+        "retry: 2000\nid: 40\n\nid: 41\nevent: reservation.created\ndata: {}\n\n:\n\n",
+        event()
+    )
+}
+
 pub fn movement() -> Value {
     json!({
         "seq": 44, "type": "SALE", "sku": "85123A", "storeId": "london", "delta": -2, "quantityAfter": 8, "at": AT,

@@ -58,6 +58,7 @@ const RULES: &[(&str, Rule)] = &[
     ("getItemAt", Rule::Item),
     ("listItems", Rule::Feed),
     ("listEvents", Rule::Feed),
+    ("streamEvents", Rule::Feed),
     ("listMovements", Rule::Feed),
     ("listReservations", Rule::Feed),
     ("getOperation", Rule::Key),
@@ -194,6 +195,7 @@ struct Operation<'a> {
     path: &'a str,
     right: &'a str,
     has_store_filter: bool,
+    has_pages: bool,
     has_store_header: bool,
     /// Its refusals have the form of the Node services.
     is_of_node: bool,
@@ -241,6 +243,7 @@ fn operations(document: &Value) -> Vec<Operation<'_>> {
                 path,
                 right: about["x-right"].as_str().unwrap(),
                 has_store_filter: parameters().any(|one| one["in"] == "query" && one["name"] == "storeId"),
+                has_pages: parameters().any(|one| one["in"] == "query" && one["name"] == "limit"),
                 has_store_header: parameters().any(|one| one["$ref"] == "#/components/parameters/X-Store-Id"),
                 is_of_node: about["operationId"].as_str().unwrap().contains("Node"),
                 needs_time: parameters().any(|one| one["in"] == "query" && one["required"] == true),
@@ -316,7 +319,7 @@ impl<'a> Case<'a> {
             case.body = Some(body);
         }
         if operation.has_store_filter {
-            case.path += "?limit=1000";
+            case.path += if operation.has_pages { "?limit=1000" } else { "?after=0" };
         }
         case
     }
