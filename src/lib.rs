@@ -16,6 +16,7 @@ pub mod actors;
 pub mod credentials;
 pub mod domain;
 pub mod http;
+pub mod import;
 pub mod journal;
 
 pub mod app;
