@@ -199,7 +199,13 @@ pub fn named_format(query: &Query) -> Result<Option<Format>, Problem> {
 fn check_encoding(request: &HttpRequest) -> Result<bool, Problem> {
     match request.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"" | b"identity") => Ok(false),
-        Some(b"gzip" | b"x-gzip") => Ok(true),
+        Some(encoding)
+            if [&b"gzip"[..], b"x-gzip"]
+                .iter()
+                .any(|gzip| encoding.eq_ignore_ascii_case(gzip)) =>
+        {
+            Ok(true)
+        }
         Some(encoding) => {
             let encoding = shorten(&String::from_utf8_lossy(encoding));
             let detail = format!("The body must come as it is or as gzip, not as {encoding:?}.");

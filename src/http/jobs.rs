@@ -141,7 +141,7 @@ pub async fn cancel(state: Data<State>, request: HttpRequest, caller: Caller, pa
         return Ok(HttpResponse::Ok().json(JobForm::of(&view)));
     }
     let jobs = state.jobs()?;
-    jobs.cancel(&id);
+    jobs.cancel(&id).await;
     tracing::info!(job = id, by = caller.origin.by.as_str(), "an import is to be cancelled");
     let ended = tokio::select! {
         view = jobs.wait(&id, CANCEL_PATIENCE) => view,

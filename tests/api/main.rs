@@ -18,6 +18,7 @@ mod hostile;
 mod idempotency;
 mod identity;
 mod ids;
+mod imports;
 mod items;
 mod legacy;
 mod levels;

@@ -56,6 +56,8 @@ struct Entry {
     /// How much of the body has been read, which runs ahead of what is done.
     read: Arc<AtomicU64>,
     is_cancelled: bool,
+    /// Somebody is at it: the runner, or who cancels it before the runner has come to it.
+    is_taken: bool,
     /// Why it does not go on at present.
     waiting: Option<Arc<str>>,
 }
@@ -100,6 +102,7 @@ impl Entry {
             read: Arc::new(AtomicU64::new(job.done.read_bytes)),
             job,
             is_cancelled: false,
+            is_taken: false,
             waiting: None,
         }
     }
@@ -271,10 +274,36 @@ impl Jobs {
         }
     }
 
-    /// Tells a job to stop, which it does as soon as the chunk under way is in; one that is over stays as it is.
-    pub fn cancel(&self, id: &str) {
+    /// Tells a job to stop, which it does as soon as the chunk under way is in; one that waits is over at once, and one that
+    /// is over stays as it is.
+    pub async fn cancel(&self, id: &str) {
+        let waiting = self.take_waiting(id);
+        self.changes.send_replace(());
+        let Some(mut job) = waiting else { return };
+        job.end(Status::Cancelled, None, self.inventory.now());
+        let (files, kept) = (self.files.clone(), job.clone());
+        match off_thread(move || files.save(&kept)).await {
+            Ok(()) => self.show(&job),
+            Err(error) => {
+                tracing::warn!(%error, job = id, "that an import is cancelled cannot be written; it will be in its turn");
+                self.let_go(id);
+            }
+        }
+        self.tidy().await;
+    }
+
+    fn take_waiting(&self, id: &str) -> Option<Job> {
+        let mut table = self.table();
+        let entry = table.get_mut(id)?;
+        entry.is_cancelled = true;
+        let is_waiting = entry.job.status == Status::Queued && !entry.is_taken;
+        entry.is_taken |= is_waiting;
+        is_waiting.then(|| entry.job.clone())
+    }
+
+    fn let_go(&self, id: &str) {
         if let Some(entry) = self.table().get_mut(id) {
-            entry.is_cancelled = true;
+            entry.is_taken = false;
         }
         self.changes.send_replace(());
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::job::{Done, Job, Status};
 use super::reader::{CHUNK_LINES, Chunk, Reader};
-use super::{Jobs, TIDY_INTERVAL, off_thread};
+use super::{Entry as JobEntry, Jobs, TIDY_INTERVAL, off_thread};
 use crate::actors::batch::Operation;
 use crate::actors::{self, ExecuteError, Keyed};
 use crate::domain::account::{AccountName, Role, ServiceToken};
@@ -76,13 +76,16 @@ impl Jobs {
         }
     }
 
-    /// One that was running when the service ended, or else the oldest that is not over.
+    /// Takes one that was running when the service ended, or else the oldest that waits.
     fn next(&self) -> Option<(Job, Arc<AtomicU64>)> {
-        let table = self.table();
-        let open = || table.values().filter(|entry| !entry.job.status.is_over());
-        let running = open().find(|entry| entry.job.status == Status::Running);
-        let next = running.or_else(|| open().next());
-        next.map(|entry| (entry.job.clone(), entry.read.clone()))
+        let mut table = self.table();
+        let open = |entry: &&mut JobEntry| !entry.job.status.is_over() && !entry.is_taken;
+        let next = table
+            .values_mut()
+            .filter(open)
+            .min_by_key(|entry| entry.job.status != Status::Running)?;
+        next.is_taken = true;
+        Some((next.job.clone(), next.read.clone()))
     }
 
     async fn carry_out(self: &Arc<Self>, mut job: Job, read: Arc<AtomicU64>) {
@@ -260,7 +263,7 @@ impl Jobs {
         let _ = self.keep_advance(job, job.clone(), errors).await;
     }
 
-    fn show(&self, job: &Job) {
+    pub(super) fn show(&self, job: &Job) {
         if let Some(entry) = self.table().get_mut(&job.id) {
             entry.job = job.clone();
             entry.waiting = None;
