@@ -2,14 +2,15 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, all_pages, at_in, column, comes_true, is_time, operation, read_answer};
 use crate::log::events;
 use crate::staff::{House, OWN};
-use crate::support::TestApp;
+use crate::support::{HOLDFAST, TestApp};
 
 const IMPORTS: &str = "/api/imports";
 const CSV: (&str, &str) = ("content-type", "text/csv");
@@ -584,6 +585,13 @@ fn a_state_that_is_damaged_is_named_and_its_job_not_run_again() {
         .join(format!("jobs/{}/state.json", job["jobId"].as_str().unwrap()));
     let text = std::fs::read_to_string(&state).unwrap();
     std::fs::write(&state, text.replace("succeeded", "cancelled")).unwrap();
+    let verify = [HOLDFAST, "verify", "--data-dir", folder.path().to_str().unwrap()];
+    let verified = Command::new(verify[0]).args(&verify[1..]).output().unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned() + &String::from_utf8_lossy(&verified.stderr);
+    assert!(
+        !verified.status.success() && said.contains("state.json: its checksum does not match"),
+        "{said}"
+    );
     let app = TestApp::start_in(folder.path(), 0, &[]);
     app.get(&job_path(&job)).refused(404, "not_found");
     assert!(
@@ -592,6 +600,25 @@ fn a_state_that_is_damaged_is_named_and_its_job_not_run_again() {
         app.log()
     );
     assert!(state.exists());
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_body_that_is_still_coming() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut app = TestApp::start_in(folder.path(), 0, &[]);
+    let mut coming = app.connect();
+    let head = format!("POST {IMPORTS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\n");
+    write!(
+        coming.get_mut(),
+        "{head}Content-Length: 1000\r\n\r\nsku,quantity\nA,1\n"
+    )
+    .unwrap();
+    assert!(comes_true(PATIENCE, || folders(folder.path()).len() == 1));
+    let begun = Instant::now();
+    assert!(app.terminate().success());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    read_answer(&mut coming).refused_at(IMPORTS, 503, "storage_unavailable");
+    assert!(folders(folder.path()).is_empty());
 }
 
 #[test]

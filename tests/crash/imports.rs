@@ -40,6 +40,24 @@ fn add_here_and_there(port: u16, imported: &AtomicU64, is_over: &AtomicBool) -> 
     answered
 }
 
+/// Kills when a chunk is in, and that it is cannot be written down: the next start finds the place before it.
+fn kill_before_the_place_is_kept(app: &mut TestApp, client: &Client, path: &str) {
+    let kept = app.folder().join(path.strip_prefix("/api/").unwrap());
+    let elsewhere = app.folder().join("elsewhere");
+    std::fs::rename(&kept, &elsewhere).unwrap();
+    let waits = within(PATIENCE, || {
+        let shown = job(client, path);
+        shown["waiting"]
+            .as_str()
+            .is_some_and(|why| why.starts_with("Its state cannot be written"))
+    });
+    assert!(waits, "{}", job(client, path));
+    // Some of what has come in is added to.
+    std::thread::sleep(Duration::from_millis(100));
+    app.kill();
+    std::fs::rename(&elsewhere, &kept).unwrap();
+}
+
 fn job(client: &Client, path: &str) -> Value {
     client.get(path).body
 }
@@ -62,9 +80,13 @@ fn every_line_is_in_once_whatever_the_service_was_killed_in_and_no_sale_is_undon
                 so_far > kill * step - 900
             });
             assert!(reached, "{}", job(&client, &path));
-            // In the midst of a chunk, mostly.
-            std::thread::sleep(Duration::from_millis(7 * kill % 40));
-            app.kill();
+            match kill % 2 {
+                0 => {
+                    std::thread::sleep(Duration::from_millis(7 * kill % 40));
+                    app.kill();
+                }
+                _ => kill_before_the_place_is_kept(&mut app, &client, &path),
+            }
             app = TestApp::start_in(folder.path(), port, &[]);
         }
         let ended = within(PATIENCE, || job(&client, &path)["status"] == "succeeded");

@@ -9,6 +9,8 @@ mod files;
 pub mod job;
 mod reader;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
