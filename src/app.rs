@@ -18,6 +18,7 @@ use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::Inventory;
+use crate::actors::jobs::Jobs;
 use crate::config::Config;
 use crate::credentials::random;
 use crate::http::access::Access;
@@ -25,6 +26,7 @@ use crate::http::body::Bounds;
 use crate::http::connection::{Connection, Patience, Places};
 use crate::http::edge::{Edge, Gauges};
 use crate::http::limits::{self, Limiter};
+use crate::http::problem::Problem;
 use crate::http::{State, routes};
 use crate::journal::Journal;
 use crate::journal::file::{FileJournal, Recovered};
@@ -70,12 +72,15 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     if let Some(access) = &state.access {
         offer_setup(access, &inventory).await?;
     }
+    let jobs = start_jobs(config, &inventory, state.access.is_some())?;
+    state.serve_jobs(jobs.clone());
     state.serve(inventory);
     tracing::info!(%address, data = %config.data.data_dir.display(), "Holdfast takes requests at http://{address}");
 
     stop.asked().await;
     tracing::info!("stopping: answering what is under way");
     state.stop();
+    stop_jobs(&jobs, config).await;
     drain(&handle, &gauges, Duration::from_secs(config.shutdown_seconds.into())).await;
     let closing = tokio::task::spawn_blocking(move || journal.close());
     closing
@@ -83,6 +88,21 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         .context("stopped, but not in order; the next start recovers from the log")?;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn start_jobs(config: &Config, inventory: &Arc<Inventory>, authenticates: bool) -> anyhow::Result<Arc<Jobs>> {
+    let folder = &config.data.data_dir;
+    let describe = |error| Problem::from(error).to_string();
+    let jobs = Jobs::start(inventory.clone(), folder, config.jobs(authenticates), describe);
+    jobs.with_context(|| format!("cannot read the jobs in {}", folder.join("jobs").display()))
+}
+
+/// Before the threads end that have the SKUs of the chunk under way.
+async fn stop_jobs(jobs: &Jobs, config: &Config) {
+    let patience = Duration::from_secs(config.shutdown_seconds.into());
+    if tokio::time::timeout(patience, jobs.stop()).await.is_err() {
+        tracing::warn!("an import did not come to rest; the next start goes on with it all the same");
+    }
 }
 
 fn listen(config: &Config) -> anyhow::Result<TcpListener> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::actors;
+use crate::actors::jobs::JobSettings;
 use crate::http::address::Network;
 use crate::http::cloudevents::DEFAULT_SOURCE;
 use crate::http::cors::Origin;
@@ -112,7 +113,7 @@ pub struct Limits {
     #[arg(long, env = "HOLDFAST_HEAD_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub head_seconds: u32,
 
-    /// Seconds in which its body must have come
+    /// Seconds in which its body must have come; of an import, in which some more of it must
     #[arg(long, env = "HOLDFAST_BODY_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub body_seconds: u32,
 
@@ -127,6 +128,10 @@ pub struct Limits {
     /// Bytes in a body
     #[arg(long, env = "HOLDFAST_MAX_BODY_BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(1024..))]
     pub max_body_bytes: u32,
+
+    /// Bytes in the body of an import, as it is sent; 0: any number
+    #[arg(long, env = "HOLDFAST_MAX_IMPORT_BYTES", default_value_t = 4 << 30)]
+    pub max_import_bytes: u64,
 
     /// Lines that the open reservations of a principal may hold; 0: as many as there are; never of callers without a name
     #[arg(long, env = "HOLDFAST_MAX_OPEN_HOLDS", default_value_t = 100_000)]
@@ -198,6 +203,13 @@ impl Config {
             quiet: seconds(self.limits.keep_alive_seconds),
             patience: seconds(self.limits.answer_seconds),
         })
+    }
+
+    pub fn jobs(&self, authenticates: bool) -> JobSettings {
+        JobSettings {
+            retention_ms: i64::from(self.key_hours) * HOUR_MS,
+            authenticates,
+        }
     }
 
     pub fn actors(&self) -> actors::Settings {

@@ -12,6 +12,7 @@ pub mod entries;
 mod expiry;
 mod gathering;
 mod history;
+pub mod jobs;
 pub mod joint;
 mod order;
 mod quota;
@@ -24,6 +25,8 @@ mod tests;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
@@ -70,6 +73,8 @@ pub struct Inventory {
     clock: Clock,
     registry: Registry,
     claims: Claims,
+    /// Keys by which imports were asked for, of which the log knows nothing; until when they are kept.
+    held_keys: DashMap<KeyHash, Timestamp, RandomState>,
     quotas: Quotas,
     deadlines: Deadlines,
     /// Held by a joint step while it takes its places.
@@ -230,6 +235,7 @@ impl Inventory {
             settings,
             registry: Registry::default(),
             claims: Claims::default(),
+            held_keys: DashMap::default(),
             deadlines,
             enlisting: Mutex::default(),
             deleting_store: tokio::sync::Mutex::default(),
@@ -518,11 +524,22 @@ impl Inventory {
                 JournalError::Unknown(reason).into()
             }
         })?;
-        let receipt = self.journal.receipt(keyed.key, self.clock.now()).await?;
+        let now = self.clock.now();
+        if self.held_keys.get(&keyed.key).is_some_and(|until| *until > now) {
+            return Err(ExecuteError::KeyReused);
+        }
+        let receipt = self.journal.receipt(keyed.key, now).await?;
         match receipt.filter(|receipt| receipt.fingerprint != keyed.fingerprint) {
             Some(_) => Err(ExecuteError::KeyReused),
             None => Ok((claim, receipt)),
         }
+    }
+
+    /// Until then the key stands for what is not in the log.
+    fn hold_key(&self, key: KeyHash, until: Timestamp) {
+        let now = self.clock.now();
+        self.held_keys.retain(|_, until| *until > now);
+        self.held_keys.insert(key, until);
     }
 
     /// The outcome of a write that was done before, read back from the log.

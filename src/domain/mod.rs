@@ -21,7 +21,7 @@ pub mod product;
 mod properties;
 pub mod reservation;
 pub mod stock;
-mod text;
+pub mod text;
 pub mod time;
 
 pub use account::{Rights, Role, Scope};

@@ -25,7 +25,9 @@ mod format;
 pub mod forms;
 mod health;
 mod idempotency;
+mod imports;
 mod items;
+mod jobs;
 pub mod legacy;
 mod levels;
 pub mod limits;
@@ -56,6 +58,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use crate::actors::Inventory;
+use crate::actors::jobs::Jobs;
 use crate::credentials::password::Hasher;
 use access::Access;
 use feed::Feed;
@@ -65,6 +68,7 @@ use problem::{Code, Problem};
 /// What the handlers share.
 pub struct State {
     inventory: OnceLock<Arc<Inventory>>,
+    jobs: OnceLock<Arc<Jobs>>,
     /// None where nobody must log in.
     pub access: Option<Access>,
     /// Whoever calls must do it by a name that only this machine has.
@@ -81,6 +85,7 @@ impl State {
     pub fn recovering(access: Option<Access>, is_local: bool, limiter: Arc<Limiter>) -> Self {
         Self {
             inventory: OnceLock::new(),
+            jobs: OnceLock::new(),
             access,
             is_local,
             limiter,
@@ -114,6 +119,12 @@ impl State {
         }
     }
 
+    pub fn serve_jobs(&self, jobs: Arc<Jobs>) {
+        if self.jobs.set(jobs).is_err() {
+            tracing::error!("jobs were to be served twice; the first are kept");
+        }
+    }
+
     fn access(&self) -> Result<&Access, Problem> {
         let detail = "Nobody must log in here: send requests without a token. The operator can turn authentication on.";
         self.access
@@ -122,12 +133,15 @@ impl State {
     }
 
     fn inventory(&self) -> Result<&Arc<Inventory>, Problem> {
-        let recovering = || {
-            Problem::new(
-                Code::StorageUnavailable,
-                "The stock is being recovered; try again shortly.",
-            )
-        };
         self.inventory.get().ok_or_else(recovering)
     }
+
+    fn jobs(&self) -> Result<&Arc<Jobs>, Problem> {
+        self.jobs.get().ok_or_else(recovering)
+    }
+}
+
+fn recovering() -> Problem {
+    let detail = "The stock is being recovered; try again shortly.";
+    Problem::new(Code::StorageUnavailable, detail)
 }

@@ -18,6 +18,8 @@ use crate::domain::{
 };
 use crate::journal::JournalError;
 
+pub use crate::domain::text::shorten;
+
 /// Every code that an answer may carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -104,7 +106,11 @@ impl Code {
             ),
             Self::PreconditionFailed => ("precondition_failed", 412, "The precondition does not hold"),
             Self::PayloadTooLarge => ("payload_too_large", 413, "The body is too large"),
-            Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is not JSON"),
+            Self::UnsupportedMediaType => (
+                "unsupported_media_type",
+                415,
+                "The body is of a type that is not taken here",
+            ),
             Self::MisdirectedRequest => ("misdirected_request", 421, "The request is for another host"),
             Self::IdempotencyKeyReused => ("idempotency_key_reused", 422, "The key stands for another request"),
             Self::RateLimited => ("rate_limited", 429, "Too many requests in this time"),
@@ -640,16 +646,8 @@ impl Problem {
 
 /// What a client sent is shown to it, but not at any length.
 const MAX_FIELDS: usize = 20;
-const MAX_SHOWN: usize = 200;
 /// Enough for two ids of 64 characters, percent-encoded.
 const MAX_INSTANCE: usize = 2048;
-
-pub fn shorten(text: &str) -> String {
-    match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
 
 /// Ends with a full stop.
 fn sentence(text: &str) -> String {

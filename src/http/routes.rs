@@ -16,8 +16,8 @@ use super::openapi::docs;
 use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::{
-    State, access, auth, batch, edge, events, health, items, levels, openapi, operations, pages, products,
-    reservations, root, stores, stream, tokens, transfers, users,
+    State, access, auth, batch, edge, events, health, imports, items, jobs, levels, openapi, operations, pages,
+    products, reservations, root, stores, stream, tokens, transfers, users,
 };
 use crate::domain::Role;
 
@@ -347,6 +347,28 @@ pub fn table() -> Vec<Resource> {
             operations::get,
             docs::operation,
         ),
+        at("/api/imports")
+            .post(
+                "imports: counts from CSV or NDJSON of any length, in the background",
+                imports::create,
+                docs::create_import,
+            )
+            .needs(Right::Operate),
+        at("/api/jobs")
+            .get("imports, newest first, paged", jobs::list, docs::jobs)
+            .needs(Right::Operate)
+            .compressed(),
+        at("/api/jobs/{jobId}")
+            .get("how an import stands", jobs::get, docs::job)
+            .needs(Right::Operate)
+            .delete("takes an import away that is over", jobs::delete, docs::delete_job)
+            .needs(Right::Operate),
+        at("/api/jobs/{jobId}/errors")
+            .get("the lines that were refused, as a file", jobs::errors, docs::job_errors)
+            .needs(Right::Operate),
+        at("/api/jobs/{jobId}/cancel")
+            .post("stops an import", jobs::cancel, docs::cancel_job)
+            .needs(Right::Operate),
         login("/api/auth/login"),
         register("/api/auth/register"),
         at("/api/users")

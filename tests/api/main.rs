@@ -19,6 +19,7 @@ mod hostile;
 mod idempotency;
 mod identity;
 mod ids;
+mod imports;
 mod items;
 mod legacy;
 mod levels;

@@ -44,6 +44,7 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
             json!({"type": "string"}),
             "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c",
         ),
+        "jobId" => ("The job.", json!({"type": "string"}), JOB_ID),
         "code" => {
             let codes = Code::ALL.map(Code::as_str);
             (
@@ -60,6 +61,9 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
 /// The `stockId` of 85123A in London.
 pub const STOCK_ID: &str = "Njpsb25kb244NTEyM0E";
 
+/// An import.
+pub const JOB_ID: &str = "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6d";
+
 /// A path with the examples of `path` in it.
 pub fn example_path(path: &str) -> String {
     path.replace("{sku}", "85123A")
@@ -69,6 +73,7 @@ pub fn example_path(path: &str) -> String {
         .replace("{code}", "insufficient_stock")
         .replace("{key}", "cart-7")
         .replace("{username}", "anna")
+        .replace("{jobId}", JOB_ID)
         .replace("{tokenId}", "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c")
 }
 
@@ -181,8 +186,9 @@ pub fn parameters() -> Value {
         "Prefer": header(
             "Prefer",
             json!({"type": "string", "examples": ["return=minimal"]}),
-            "`return=minimal`: no body where it would only say what a read would (RFC 7240). Other preferences are \
-             passed over.",
+            "`return=minimal`: no body where it would only say what a read would (RFC 7240). Of an import: \
+             `respond-async`, which is so in any case, and `wait=SECONDS`, up to 30, for its end. Other preferences \
+             are passed over.",
         ),
     })
 }
@@ -203,6 +209,10 @@ pub fn headers() -> Value {
         "Idempotency-Replayed": header(
             "`true`: the write took effect earlier, and this is the answer of then.",
             "true",
+        ),
+        "Content-Disposition": header(
+            "That it is a file, and what to call it.",
+            "attachment; filename=\"errors.ndjson\"",
         ),
         "Preference-Applied": header("That `Prefer` was heeded.", "return=minimal"),
         "Retry-After": {

@@ -24,7 +24,8 @@ pub struct Doc {
     pub query: &'static [Parameter],
     /// Names of `components/parameters`.
     pub headers: Vec<&'static str>,
-    pub body: Option<Content>,
+    /// In each form that is taken.
+    pub body: Vec<Content>,
     pub is_body_optional: bool,
     pub answers: Vec<Answer>,
     pub codes: Vec<Code>,
@@ -60,7 +61,7 @@ impl Doc {
             about,
             query: &[],
             headers: vec!["X-Request-Id"],
-            body: None,
+            body: Vec::new(),
             is_body_optional: false,
             answers: Vec::new(),
             codes: vec![Code::InvalidRequest, Code::Internal],
@@ -104,12 +105,16 @@ impl Doc {
     }
 
     fn takes_json(self, schema: Reference, example: Value) -> Self {
-        let body = Some(Content {
+        self.takes_content(Content {
             media_type: JSON,
             schema,
             example,
-        });
-        Self { body, ..self }
+        })
+    }
+
+    pub fn takes_content(mut self, content: Content) -> Self {
+        self.body.push(content);
+        self
     }
 
     /// Nothing said is the same as `{}`.

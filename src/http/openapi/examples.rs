@@ -295,6 +295,25 @@ pub fn health() -> Value {
 }
 
 /// A page that is the last one.
+pub fn job() -> Value {
+    json!({
+        "jobId": super::common::JOB_ID, "kind": "import", "status": "succeeded", "dryRun": false, "lines": 2, "imported": 1,
+        "failedLines": 1, "totalBytes": 51, "readBytes": 51, "percent": 100, "by": "anna", "createdAt": CREATED,
+        "startedAt": CREATED, "finishedAt": AT,
+    })
+}
+
+pub fn queued_job() -> Value {
+    let mut job = with(
+        job(),
+        json!({"status": "queued", "lines": 0, "imported": 0, "failedLines": 0, "readBytes": 0, "percent": 0}),
+    );
+    if let Some(members) = job.as_object_mut() {
+        members.retain(|name, _| !["startedAt", "finishedAt"].contains(&name.as_str()));
+    }
+    job
+}
+
 pub fn page(row: Value) -> Value {
     json!({"items": [row], "next": null})
 }

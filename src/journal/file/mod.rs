@@ -15,14 +15,14 @@
 
 mod active;
 mod checkpoint;
-mod disk;
+pub(crate) mod disk;
 mod document;
 #[cfg(test)]
 mod faulty;
 mod index;
 #[cfg(test)]
 mod lies;
-mod line;
+pub(crate) mod line;
 mod lock;
 mod recovery;
 mod reservations;

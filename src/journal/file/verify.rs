@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::disk::TEMPORARY;
 use super::index::{self, Gathered};
 use super::segment::{self, Chain, End};
-use super::{OpenError, checkpoint, document, lock, recovery, snapshot};
+use super::{OpenError, checkpoint, document, line, lock, recovery, snapshot};
 use crate::domain::{EntryChange, EntryKey, Reservation, ReservationId, Sku, StockImage};
 use crate::journal::Document;
 use crate::journal::entries::EntryLine;
@@ -72,6 +73,7 @@ pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report,
     let checkpoint_head = claim_checkpoint(folder, &mut claims, &mut report);
     let documents = Document::ALL.map(|document| document::read(folder, document));
     report.faults.extend(documents.into_iter().filter_map(Result::err));
+    report.faults.extend(job_faults(&folder.join("jobs")));
     let tables = Tables::new(0);
     let log = Log {
         report: &mut report,
@@ -111,6 +113,19 @@ pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report,
         ));
     }
     Ok(report)
+}
+
+/// Imports say how far they have come; what that means is for them to know.
+fn job_faults(folder: &Path) -> Vec<String> {
+    let jobs = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let whole = jobs.filter(|job| !job.file_name().to_string_lossy().starts_with(TEMPORARY));
+    let states = whole.map(|job| job.path().join("state.json"));
+    let fault = |path: PathBuf| match std::fs::read(&path) {
+        Ok(bytes) if line::is_whole(bytes.trim_ascii_end()) => None,
+        Ok(_) => Some(format!("{}: its checksum does not match", path.display())),
+        Err(error) => Some(format!("{}: {error}", path.display())),
+    };
+    states.filter_map(fault).collect()
 }
 
 fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> Option<segment::Head> {

@@ -308,6 +308,7 @@ impl<'a> Case<'a> {
             .replace("{key}", &format!("{KEY}-{number}"))
             .replace("{code}", "forbidden")
             .replace("{username}", "nobody-of-this-name")
+            .replace("{jobId}", RESERVATION)
             .replace("{tokenId}", RESERVATION);
         if let Some(mut body) = case.body.take() {
             if operation.id == "createItem" {
