@@ -70,6 +70,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     if let Some(access) = &state.access {
         offer_setup(access, &inventory).await?;
     }
+    let sales = inventory.sales().clone();
     state.serve(inventory);
     tracing::info!(%address, data = %config.data.data_dir.display(), "Holdfast takes requests at http://{address}");
 
@@ -77,6 +78,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     tracing::info!("stopping: answering what is under way");
     state.stop();
     drain(&handle, &gauges, Duration::from_secs(config.shutdown_seconds.into())).await;
+    sales.close().await;
     let closing = tokio::task::spawn_blocking(move || journal.close());
     closing
         .await?

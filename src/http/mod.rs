@@ -38,6 +38,7 @@ mod query;
 mod reservations;
 mod root;
 pub mod routes;
+mod sales;
 mod schemas;
 mod stores;
 mod tokens;

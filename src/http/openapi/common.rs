@@ -129,6 +129,7 @@ fn value(kind: Kind, name: &str, schemas: &mut Schemas) -> Value {
         Kind::Time => schemas.form::<Timestamp>(),
         Kind::Movement => schemas.form::<Movement>(),
         Kind::ReservationStatus => schemas.form::<ReservationStatus>(),
+        Kind::OneOf(words) => json!({"type": "string", "enum": words}),
         Kind::Required(kind) => value(*kind, name, schemas),
     }
 }

@@ -59,6 +59,7 @@ const RULES: &[(&str, Rule)] = &[
     ("listItems", Rule::Feed),
     ("listEvents", Rule::Feed),
     ("listMovements", Rule::Feed),
+    ("getSales", Rule::Feed),
     ("listReservations", Rule::Feed),
     ("getOperation", Rule::Key),
     ("runBatch", Rule::Batch),
