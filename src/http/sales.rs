@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use actix_web::http::header::{ACCEPT, LINK, VARY};
+use actix_web::http::header::{ACCEPT, CONTENT_DISPOSITION, LINK, VARY};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::caller::Sight;
 use super::lists::{AFTER, LIMIT, Page, link};
@@ -156,6 +157,7 @@ pub struct SalesRowForm {
 }
 
 impl SalesRowForm {
+    /// In CSV, in this order.
     const COLUMNS: [&str; 10] = [
         "from",
         "sku",
@@ -168,24 +170,6 @@ impl SalesRowForm {
         "netPerDay",
         "daysOfCover",
     ];
-
-    fn record(&self) -> [String; 10] {
-        fn text<T: ToString>(value: Option<&T>) -> String {
-            value.map(T::to_string).unwrap_or_default()
-        }
-        [
-            self.from.to_string(),
-            text(self.sku.as_ref()),
-            text(self.store_id.as_ref()),
-            self.sold.to_string(),
-            self.returned.to_string(),
-            self.net.to_string(),
-            self.partial.to_string(),
-            text(self.available.as_ref()),
-            text(self.net_per_day.as_ref()),
-            text(self.days_of_cover.as_ref()),
-        ]
-    }
 }
 
 /// `GET /api/analytics/sales`
@@ -234,16 +218,28 @@ fn answer(request: &HttpRequest, query: &Query, form: &SalesForm, is_csv: bool) 
     if !is_csv {
         return Ok(response.json(form));
     }
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    let records = std::iter::once(SalesRowForm::COLUMNS.map(str::to_owned));
-    for record in records.chain(form.items.iter().map(SalesRowForm::record)) {
-        csv.write_record(record).map_err(|error| Problem::internal(&error))?;
-    }
-    let bytes = csv.into_inner().map_err(|error| Problem::internal(&error))?;
-    Ok(response.content_type(CSV).body(bytes))
+    response.insert_header((CONTENT_DISPOSITION, "attachment; filename=\"sales.csv\""));
+    let csv = csv_of(&form.items).map_err(|error| Problem::internal(&error))?;
+    Ok(response.content_type(CSV).body(csv))
 }
 
-pub const CSV: &str = "text/csv; charset=utf-8";
+pub const CSV: &str = "text/csv; charset=utf-8; header=present";
+
+/// A header, and a line per row with what its members hold.
+fn csv_of(rows: &[SalesRowForm]) -> csv::Result<Vec<u8>> {
+    let crlf = csv::Terminator::CRLF;
+    let mut csv = csv::WriterBuilder::new().terminator(crlf).from_writer(Vec::new());
+    csv.write_record(SalesRowForm::COLUMNS)?;
+    for row in rows {
+        let row = serde_json::json!(row);
+        csv.write_record(SalesRowForm::COLUMNS.map(|column| match &row[column] {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }))?;
+    }
+    Ok(csv.into_inner().map_err(csv::IntoInnerError::into_error)?)
+}
 
 /// The parameter decides; without it, a client that names CSV gets it.
 fn wants_csv(request: &HttpRequest, query: &Query) -> Result<bool, Problem> {

@@ -351,12 +351,15 @@ fn a_page_comes_as_csv_too() {
     }
     let page = sales(&app, "limit=1&by=hour");
     let csv = sales(&app, "limit=1&by=hour&format=csv");
-    assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
+    assert_eq!(
+        csv.header("content-type"),
+        Some("text/csv; charset=utf-8; header=present")
+    );
     let next = page["next"].as_str().unwrap();
     assert!(csv.header("link").unwrap().contains(next));
     let from = items(&page)[0]["from"].as_str().unwrap();
     let expected = format!(
-        "from,sku,storeId,sold,returned,net,partial,available,netPerDay,daysOfCover\n{from},\"A,B\",s1,1,0,1,true,4,1,4\n"
+        "from,sku,storeId,sold,returned,net,partial,available,netPerDay,daysOfCover\r\n{from},\"A,B\",s1,1,0,1,true,4,1.0,4.0\r\n"
     );
     assert_eq!(csv.text(), expected);
     let path = format!("{SALES}?limit=1&by=hour");

@@ -31,9 +31,12 @@ fn store(text: &str) -> StoreId {
     StoreId::parse(text).unwrap()
 }
 
+/// SKU, store, and what moves there.
+type Moved<'a> = (&'a str, &'a str, &'a [(Movement, i64)]);
+
 /// An event in which these levels have these movements each; more than one come together as those of an atomic batch.
-fn event(at: Timestamp, changes: &[(&str, &str, &[(Movement, i64)])]) -> Event {
-    let change = |(sku_id, store_id, moves): &(&str, &str, &[(Movement, i64)])| Change {
+fn event(at: Timestamp, changes: &[Moved]) -> Event {
+    let change = |(sku_id, store_id, moves): &Moved| Change {
         sku: sku(sku_id),
         store_id: store(store_id),
         movement: moves.first().map(|(movement, _)| *movement),

@@ -651,8 +651,8 @@ pub fn sales() -> Doc {
         schema: super::schemas::Schemas::form::<SalesForm>,
         example: example::sales(),
     };
-    let csv = "from,sku,storeId,sold,returned,net,partial,available,netPerDay,daysOfCover\n\
-               2025-11-27T00:00:00.000Z,85123A,london,6,1,5,true,7,2.5,2.8\n";
+    let csv = "from,sku,storeId,sold,returned,net,partial,available,netPerDay,daysOfCover\r\n\
+               2025-11-27T00:00:00.000Z,85123A,london,6,1,5,true,7,2.5,2.8\r\n";
     Doc::read(
         "getSales",
         HISTORY,
