@@ -74,6 +74,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     }
     let jobs = start_jobs(config, &inventory, state.access.is_some())?;
     state.serve_jobs(jobs.clone());
+    let sales = inventory.sales().clone();
     state.serve(inventory);
     tracing::info!(%address, data = %config.data.data_dir.display(), "Holdfast takes requests at http://{address}");
 
@@ -82,6 +83,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     state.stop();
     stop_jobs(&jobs, config).await;
     drain(&handle, &gauges, Duration::from_secs(config.shutdown_seconds.into())).await;
+    sales.close().await;
     let closing = tokio::task::spawn_blocking(move || journal.close());
     closing
         .await?

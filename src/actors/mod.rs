@@ -17,6 +17,7 @@ pub mod joint;
 mod order;
 mod quota;
 mod registry;
+pub mod sales;
 mod sku;
 pub mod stores;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use self::expiry::Deadlines;
 use self::order::{Moved, Order, Reply, Task, Write};
 use self::quota::{Asked, Full, Pledge, Quotas};
 use self::registry::Registry;
+use self::sales::SalesBook;
 use self::sku::KeepHouse;
 use crate::domain::command::Counted;
 use crate::domain::joint::{JointRefusal, Touched};
@@ -83,6 +85,7 @@ pub struct Inventory {
     deleting_store: tokio::sync::Mutex<()>,
     /// One snapshot at a time: they must never be what the log waits for.
     snapshots: Semaphore,
+    sales: Arc<SalesBook>,
 }
 
 /// An idempotency key, and the request that it stands for.
@@ -230,6 +233,7 @@ impl Inventory {
         let (deadlines, wakeups) = expiry::channel();
         let inventory = Arc::new(Self {
             clock: Clock::starting_at(journal.last_time()),
+            sales: SalesBook::start(journal.clone()),
             journal,
             quotas: Quotas::of(settings.open_holds),
             settings,
@@ -249,6 +253,11 @@ impl Inventory {
 
     pub fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
+    }
+
+    /// What was sold.
+    pub fn sales(&self) -> &Arc<SalesBook> {
+        &self.sales
     }
 
     /// Whether only products and stores that the catalogue has are stocked.
@@ -310,6 +319,19 @@ impl Inventory {
                 view => return Ok(view.map(|view| view.level)),
             }
         }
+    }
+
+    /// What is left of a SKU in the stores of a scope; `None` where it has no level there.
+    pub async fn available(self: &Arc<Self>, sku: &Sku, scope: &Scope) -> Result<Option<u64>, ExecuteError> {
+        if let Some(store) = scope.only() {
+            return Ok(self.level(sku, store).await?.map(|level| level.available()));
+        }
+        let item = self.item(sku).await?.and_then(|item| item.within(scope));
+        let stocked = item.filter(|item| !item.levels.is_empty());
+        Ok(stocked.map(|item| {
+            let (quantity, reserved) = item.totals();
+            quantity - reserved
+        }))
     }
 
     pub async fn item(self: &Arc<Self>, sku: &Sku) -> Result<Option<Item>, ExecuteError> {

@@ -20,6 +20,7 @@ pub mod product;
 #[cfg(test)]
 mod properties;
 pub mod reservation;
+pub mod sales;
 pub mod stock;
 pub mod text;
 pub mod time;

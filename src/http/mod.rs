@@ -44,6 +44,7 @@ mod query;
 mod reservations;
 mod root;
 pub mod routes;
+mod sales;
 mod schemas;
 mod stores;
 mod stream;

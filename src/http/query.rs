@@ -38,6 +38,8 @@ pub enum Kind {
     ReservationStatus,
     /// One of these forms.
     Format(&'static [Format]),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     /// One that must be given.
     Required(&'static Kind),
 }
@@ -146,6 +148,14 @@ impl<'a> Query<'a> {
         found
             .map(Some)
             .ok_or_else(|| Problem::invalid(name, format!("it must be one of {names}")))
+    }
+
+    /// One of some words, by its place among them.
+    pub fn one_of(&self, name: &str, words: &[&str]) -> Result<Option<usize>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let place = words.iter().position(|word| *word == text);
+        let invalid = || Problem::invalid(name, format!("it must be one of {}", words.join(", ")));
+        place.map(Some).ok_or_else(invalid)
     }
 
     /// The size of a page: 1 to 1000, 100 where it is not given.

@@ -17,7 +17,7 @@ use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::{
     State, access, auth, batch, edge, events, health, imports, items, jobs, levels, openapi, operations, pages,
-    products, reservations, root, stores, stream, tokens, transfers, users,
+    products, reservations, root, sales, stores, stream, tokens, transfers, users,
 };
 use crate::domain::Role;
 
@@ -340,6 +340,13 @@ pub fn table() -> Vec<Resource> {
                 "changes of quantities, newest first, paged",
                 events::movements,
                 docs::movements,
+            )
+            .compressed(),
+        at("/api/analytics/sales")
+            .get(
+                "what was sold, by SKU, store and time, and how long the stock lasts",
+                sales::sales,
+                docs::sales,
             )
             .compressed(),
         at("/api/operations/{key}").get(

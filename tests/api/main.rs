@@ -33,6 +33,7 @@ mod replies;
 mod reservation_lists;
 mod reservations;
 mod rights;
+mod sales;
 mod serving;
 mod staff;
 mod storage;

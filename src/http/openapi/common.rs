@@ -139,6 +139,7 @@ fn value(kind: Kind, name: &str, schemas: &mut Schemas) -> Value {
             let names: Vec<&str> = offered.iter().map(|format| format.as_str()).collect();
             json!({"type": "string", "enum": names})
         }
+        Kind::OneOf(words) => json!({"type": "string", "enum": words}),
         Kind::Required(kind) => value(*kind, name, schemas),
     }
 }

@@ -30,6 +30,7 @@ use crate::http::problem::Code::{
 use crate::http::products::{NewProductBody, ProductBody};
 use crate::http::reservations::{CartBody, ExtendBody, ResolveBody};
 use crate::http::root::ServiceForm;
+use crate::http::sales::{CSV, SALES, SalesForm};
 use crate::http::stores::{NewStoreBody, StoreBody};
 use crate::http::stream::{self, STREAM};
 use crate::http::tokens::{NewTokenForm, TokenBody, TokenForm};
@@ -668,6 +669,35 @@ pub fn movements() -> Doc {
     )
     .query(MOVEMENTS)
     .lists::<MovementForm>("A page of movements.", example::movement())
+    .refuses(&[NotFound])
+}
+
+pub fn sales() -> Doc {
+    let json = Content {
+        media_type: super::doc::JSON,
+        schema: super::schemas::Schemas::form::<SalesForm>,
+        example: example::sales(),
+    };
+    let csv = "from,sku,storeId,sold,returned,net,partial,available,netPerDay,daysOfCover\r\n\
+               2025-11-27T00:00:00.000Z,85123A,london,6,1,5,true,7,2.5,2.8\r\n";
+    Doc::read(
+        "getSales",
+        HISTORY,
+        "What was sold and what came back, by SKU and store and in buckets of time, and how long the stock lasts if it goes \
+         on selling so (`daysOfCover`). It counts movements of type `SALE` (commits of reservations among them) and \
+         `RETURN`, all that were answered before the request began. Buckets are whole, those of `from` and `to` too; the one \
+         that is not over yet is `partial`. Days are those of UTC, also of a store with another time zone, and weeks begin \
+         on Monday. Hours are kept for 35 days, days for 400, and weeks for ever: what is asked more finely than it is kept \
+         is refused, naming `from`. What sells best: `?group=sku&sort=sold&limit=10`. What was sold of a SKU or in a store \
+         that was deleted since stays counted.",
+    )
+    .query(SALES)
+    .answers_with(
+        200,
+        "A page of sales.",
+        &["Link", "Vary"],
+        vec![json, Content::text(CSV, csv)],
+    )
     .refuses(&[NotFound])
 }
 

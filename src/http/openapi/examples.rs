@@ -255,6 +255,22 @@ pub fn movement() -> Value {
     })
 }
 
+pub fn sales() -> Value {
+    json!({
+        "by": "day",
+        "group": "level",
+        "from": "2025-10-29T00:00:00.000Z",
+        "to": "2025-11-27T23:59:59.999Z",
+        "seq": 44,
+        "total": {"sold": 6, "returned": 1, "net": 5},
+        "items": [{
+            "from": "2025-11-27T00:00:00.000Z", "sku": "85123A", "storeId": "london", "sold": 6, "returned": 1, "net": 5,
+            "partial": true, "available": 7, "netPerDay": 2.5, "daysOfCover": 2.8,
+        }],
+        "next": null,
+    })
+}
+
 pub fn operation() -> Value {
     json!({
         "status": "completed", "answer": {"status": 201, "body": reserved_level()}, "seq": 41, "at": AT,

@@ -60,6 +60,7 @@ const RULES: &[(&str, Rule)] = &[
     ("listEvents", Rule::Feed),
     ("streamEvents", Rule::Feed),
     ("listMovements", Rule::Feed),
+    ("getSales", Rule::Feed),
     ("listReservations", Rule::Feed),
     ("getOperation", Rule::Key),
     ("runBatch", Rule::Batch),
