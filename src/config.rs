@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::actors;
+use crate::domain::SyncSchedule;
+use crate::domain::sync::{DEFAULT_SYNC_INTERVAL_MS, MAX_SYNC_INTERVAL_MS, MIN_SYNC_INTERVAL_MS};
 use crate::http::address::Network;
 use crate::http::cors::Origin;
 use crate::journal::file;
@@ -77,6 +79,11 @@ pub struct Config {
     /// Refuses stock of products and in stores that the catalogue does not have; else their first use makes them
     #[arg(long, env = "HOLDFAST_STRICT_CATALOGUE")]
     pub strict_catalogue: bool,
+
+    /// Milliseconds between two syncs, which bring the totals up to date, from 100; 0: only when asked for. This holds until
+    /// somebody schedules or stops the sync (POST /api/sync/start, /api/sync/stop), and then no longer
+    #[arg(long, env = "HOLDFAST_SYNC_INTERVAL_MS", default_value_t = DEFAULT_SYNC_INTERVAL_MS, value_parser = sync_interval)]
+    pub sync_interval_ms: u64,
 
     /// Seconds that a stop waits for requests under way
     #[arg(long, env = "HOLDFAST_SHUTDOWN_SECONDS", default_value_t = 30)]
@@ -193,6 +200,15 @@ impl Config {
             snapshots_per_second: self.snapshots_per_second,
             open_holds: self.limits.max_open_holds,
             strict_catalogue: self.strict_catalogue,
+            sync: SyncSchedule::of_setting(self.sync_interval_ms),
         }
+    }
+}
+
+fn sync_interval(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Ok(0),
+        Ok(millis) if (MIN_SYNC_INTERVAL_MS..=MAX_SYNC_INTERVAL_MS).contains(&millis) => Ok(millis),
+        _ => Err(format!("must be 0, or from {MIN_SYNC_INTERVAL_MS} to {MAX_SYNC_INTERVAL_MS}")),
     }
 }

@@ -40,6 +40,7 @@ mod root;
 pub mod routes;
 mod schemas;
 mod stores;
+mod sync;
 mod tokens;
 mod transfers;
 mod users;
