@@ -134,7 +134,7 @@ impl Inventory {
     }
 
     /// What a request came to that had the same key, and was not done yet when the key was claimed.
-    pub(super) async fn done_before(&self, keyed: Option<Keyed>) -> Result<Option<Outcome>, ExecuteError> {
+    pub async fn done_before(&self, keyed: Option<Keyed>) -> Result<Option<Outcome>, ExecuteError> {
         let Some(Keyed { key, fingerprint, .. }) = keyed else {
             return Ok(None);
         };

@@ -4,6 +4,7 @@ mod entries;
 mod quota;
 mod scope;
 mod steps;
+mod sync;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -43,7 +43,7 @@ pub async fn run(
     let origin = caller.origin;
     let inventory = state.inventory()?;
     if counts.is_empty() {
-        return Ok(None);
+        return Ok(inventory.done_before(keyed).await?);
     }
     let operations = (0..).zip(counts).map(|(index, count)| Operation {
         index,

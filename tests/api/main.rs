@@ -35,6 +35,7 @@ mod serving;
 mod staff;
 mod storage;
 mod stores;
+mod sync;
 mod tokens;
 mod transfers;
 mod users;

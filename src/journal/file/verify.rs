@@ -11,7 +11,7 @@ use super::index::{self, Gathered};
 use super::segment::{self, Chain, End};
 use super::{OpenError, checkpoint, document, lock, recovery, snapshot};
 use crate::domain::{EntryChange, EntryKey, Reservation, ReservationId, Sku, StockImage, Totals};
-use crate::journal::Document;
+use crate::journal::{Document, Kept};
 use crate::journal::entries::{EntryLine, pushed_by};
 use crate::journal::tables::{Published, Tables};
 
@@ -156,7 +156,8 @@ fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> 
 
 fn claim_totals(folder: &Path, report: &mut Report) -> Option<Totals> {
     let kept = document::read(folder, Document::Totals);
-    match kept.and_then(|kept| kept.map(|kept| kept.totals()).transpose()) {
+    let totals = |kept: Kept| kept.totals().map_err(|fault| format!("central.json: {fault}"));
+    match kept.and_then(|kept| kept.map(totals).transpose()) {
         Ok(totals) => totals,
         Err(fault) => {
             report.faults.push(format!("{fault}; {REMADE}"));
