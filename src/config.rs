@@ -209,6 +209,8 @@ fn sync_interval(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(0) => Ok(0),
         Ok(millis) if (MIN_SYNC_INTERVAL_MS..=MAX_SYNC_INTERVAL_MS).contains(&millis) => Ok(millis),
-        _ => Err(format!("must be 0, or from {MIN_SYNC_INTERVAL_MS} to {MAX_SYNC_INTERVAL_MS}")),
+        _ => Err(format!(
+            "must be 0, or from {MIN_SYNC_INTERVAL_MS} to {MAX_SYNC_INTERVAL_MS}"
+        )),
     }
 }

@@ -291,7 +291,11 @@ impl SyncActor {
             return;
         };
         let (begun, at, board) = (Instant::now(), inventory.now(), self.board.clone());
-        let waiting = if runs { std::mem::take(&mut self.waiting) } else { Vec::new() };
+        let waiting = if runs {
+            std::mem::take(&mut self.waiting)
+        } else {
+            Vec::new()
+        };
         self.must_look = false;
         if runs {
             self.last_begun = Some(begun);
@@ -330,7 +334,10 @@ impl SyncActor {
             Ok(()) => self.failures_in_a_row = 0,
             Err(error) => {
                 self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-                tracing::warn!(error, "a sync failed; the totals stay as they were, and the next one tries again");
+                tracing::warn!(
+                    error,
+                    "a sync failed; the totals stay as they were, and the next one tries again"
+                );
             }
         }
         for served in run.served {
@@ -433,7 +440,10 @@ async fn resume(journal: &dyn Journal) -> Result<Option<Totals>, String> {
     let totals = kept.totals()?;
     let end = journal.visible();
     if totals.seq > end {
-        return Err(format!("those that were kept are of record {}, and the log ends at {end}", totals.seq));
+        return Err(format!(
+            "those that were kept are of record {}, and the log ends at {end}",
+            totals.seq
+        ));
     }
     let record = journal.record(totals.seq).await.map_err(|error| error.to_string())?;
     let last = record.map(|record| LastEvent::of(&record.event));

@@ -338,7 +338,11 @@ pub fn table() -> Vec<Resource> {
             )
             .compressed(),
         at("/api/sync/push")
-            .post("a store reports its counts, all or nothing", sync::push, docs::push_counts)
+            .post(
+                "a store reports its counts, all or nothing",
+                sync::push,
+                docs::push_counts,
+            )
             .compressed(),
         at("/api/sync/totals")
             .get("what lies in each store and in all", sync::totals, docs::sync_totals)

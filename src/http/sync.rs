@@ -19,7 +19,9 @@ use super::{State, body, entries, forms};
 use crate::actors::{Outcome, Told};
 use crate::domain::sync::{DEFAULT_SYNC_INTERVAL_MS, MAX_SYNC_INTERVAL_MS, MIN_SYNC_INTERVAL_MS, OverdueStore};
 use crate::domain::totals::{StoreTotals, Sums};
-use crate::domain::{EntryKey, MAX_QUANTITY, Resource, Scope, Sku, StoreId, SyncSchedule, SyncStatus, Timestamp, Totals};
+use crate::domain::{
+    EntryKey, MAX_QUANTITY, Resource, Scope, Sku, StoreId, SyncSchedule, SyncStatus, Timestamp, Totals,
+};
 
 /// When the sync is to run by itself.
 #[derive(Default, Deserialize, JsonSchema, Validate)]
@@ -196,7 +198,15 @@ pub async fn start(state: Data<State>, request: HttpRequest, caller: Caller, pay
         running: true,
         interval_ms,
     };
-    schedule(&state, &request, &bytes, asked.idempotency_key.as_deref(), caller, wanted).await
+    schedule(
+        &state,
+        &request,
+        &bytes,
+        asked.idempotency_key.as_deref(),
+        caller,
+        wanted,
+    )
+    .await
 }
 
 /// `POST /api/sync/stop`
@@ -207,7 +217,15 @@ pub async fn stop(state: Data<State>, request: HttpRequest, caller: Caller, payl
         running: false,
         ..before
     };
-    schedule(&state, &request, &bytes, asked.idempotency_key.as_deref(), caller, wanted).await
+    schedule(
+        &state,
+        &request,
+        &bytes,
+        asked.idempotency_key.as_deref(),
+        caller,
+        wanted,
+    )
+    .await
 }
 
 /// `GET /api/sync/totals`
@@ -297,7 +315,10 @@ fn sums_form(sums: &Sums) -> SumsForm {
 }
 
 /// A body may be left out.
-fn optional<T: Default + for<'a> Deserialize<'a> + Validate>(request: &HttpRequest, bytes: &[u8]) -> Result<T, Problem> {
+fn optional<T: Default + for<'a> Deserialize<'a> + Validate>(
+    request: &HttpRequest,
+    bytes: &[u8],
+) -> Result<T, Problem> {
     match bytes.is_empty() {
         true => Ok(T::default()),
         false => body::parse(request, bytes),
@@ -323,7 +344,9 @@ async fn schedule(
     may?;
     let outcome = state.inventory()?.schedule_sync::<Problem>(write, wanted).await?;
     let Told::Sync(status) = &outcome.told else {
-        return Err(Problem::internal(&"the receipt of a schedule does not tell how the sync stood"));
+        return Err(Problem::internal(
+            &"the receipt of a schedule does not tell how the sync stood",
+        ));
     };
     if outcome.replayed.is_none() {
         let SyncSchedule { running, interval_ms } = status.schedule;
@@ -342,7 +365,12 @@ fn parse(request: &HttpRequest, bytes: &[u8]) -> Result<Vec<Count>, Problem> {
     let counts: Vec<Object<CountBody>> = body::parse_any(bytes)?;
     let is_too_large = |(_, Object(count)): &(usize, &Object<CountBody>)| count.quantity > MAX_QUANTITY;
     let too_large = counts.iter().enumerate().filter(is_too_large);
-    let fault = |index| (format!("[{index}].quantity"), "must be from 0 to 9007199254740991".to_owned());
+    let fault = |index| {
+        (
+            format!("[{index}].quantity"),
+            "must be from 0 to 9007199254740991".to_owned(),
+        )
+    };
     let faults: Vec<(String, String)> = too_large.map(|(index, _)| fault(index)).collect();
     if !faults.is_empty() {
         return Err(Problem::invalid_fields(faults));

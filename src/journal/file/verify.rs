@@ -11,9 +11,9 @@ use super::index::{self, Gathered};
 use super::segment::{self, Chain, End};
 use super::{OpenError, checkpoint, document, lock, recovery, snapshot};
 use crate::domain::{EntryChange, EntryKey, Reservation, ReservationId, Sku, StockImage, Totals};
-use crate::journal::{Document, Kept};
 use crate::journal::entries::{EntryLine, pushed_by};
 use crate::journal::tables::{Published, Tables};
+use crate::journal::{Document, Kept};
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -386,7 +386,10 @@ impl Log<'_> {
     fn finish(self, events: &Path, end: End, head: &segment::Head) {
         self.report.head = head.hash.to_string();
         if let Some(claimed) = self.claimed_totals.filter(|claimed| claimed.seq > 0) {
-            let fault = format!("central.json: it is of record {}, which the log does not have; {REMADE}", claimed.seq);
+            let fault = format!(
+                "central.json: it is of record {}, which the log does not have; {REMADE}",
+                claimed.seq
+            );
             self.report.faults.push(fault);
         }
         match end {
