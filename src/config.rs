@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use crate::actors;
 use crate::actors::jobs::JobSettings;
+use crate::domain::SyncSchedule;
+use crate::domain::sync::{DEFAULT_SYNC_INTERVAL_MS, MAX_SYNC_INTERVAL_MS, MIN_SYNC_INTERVAL_MS};
 use crate::http::address::Network;
 use crate::http::cloudevents::DEFAULT_SOURCE;
 use crate::http::cors::Origin;
@@ -84,6 +86,11 @@ pub struct Config {
     /// What the service is called as the `source` of CloudEvents: a URI that no other service has whose events meet there
     #[arg(long, env = "HOLDFAST_EVENT_SOURCE", default_value = DEFAULT_SOURCE, value_name = "URI", value_parser = event_source)]
     pub event_source: String,
+
+    /// Milliseconds between two syncs, which bring the totals up to date, from 100; 0: only when asked for. This holds until
+    /// somebody schedules or stops the sync (POST /api/sync/start, /api/sync/stop), and then no longer
+    #[arg(long, env = "HOLDFAST_SYNC_INTERVAL_MS", default_value_t = DEFAULT_SYNC_INTERVAL_MS, value_parser = sync_interval)]
+    pub sync_interval_ms: u64,
 
     /// Seconds that a stop waits for requests under way
     #[arg(long, env = "HOLDFAST_SHUTDOWN_SECONDS", default_value_t = 30)]
@@ -220,6 +227,7 @@ impl Config {
             snapshots_per_second: self.snapshots_per_second,
             open_holds: self.limits.max_open_holds,
             strict_catalogue: self.strict_catalogue,
+            sync: SyncSchedule::of_setting(self.sync_interval_ms),
         }
     }
 }
@@ -231,4 +239,14 @@ fn event_source(text: &str) -> Result<String, String> {
         return Err("it must be a URI, such as https://stock.example.com or urn:holdfast:london".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn sync_interval(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Ok(0),
+        Ok(millis) if (MIN_SYNC_INTERVAL_MS..=MAX_SYNC_INTERVAL_MS).contains(&millis) => Ok(millis),
+        _ => Err(format!(
+            "must be 0, or from {MIN_SYNC_INTERVAL_MS} to {MAX_SYNC_INTERVAL_MS}"
+        )),
+    }
 }

@@ -48,6 +48,8 @@ pub enum Ask {
         ttl_seconds: u64,
     },
     Batch(Vec<Operation>),
+    /// Counts that a store reports.
+    Push(Vec<Operation>),
 }
 
 /// Where the states that a step needs come together.
@@ -401,7 +403,7 @@ impl Inventory {
         {
             return Ok(self.again(borrowed));
         }
-        if let JointAction::Batch(requests) = &mut request.action
+        if let Some(requests) = request.operations_mut()
             && requests.iter().any(|request| request.counted().is_some())
         {
             if !self.wait_for(&borrowed).await? {
@@ -434,7 +436,7 @@ impl Inventory {
         let answer = match decided {
             Err(refusal) => Err(refusal),
             Ok(joint) => {
-                let is_batch = matches!(request.action, JointAction::Batch(_));
+                let is_batch = request.operations_mut().is_some();
                 let (event, told) = told(joint, is_batch);
                 if !dry_run {
                     borrowed.evolve(&event);
@@ -503,6 +505,9 @@ impl Inventory {
             Ask::Batch(operations) => {
                 JointAction::Batch(operations.iter().map(|operation| operation.request.clone()).collect())
             }
+            Ask::Push(operations) => {
+                JointAction::Push(operations.iter().map(|operation| operation.request.clone()).collect())
+            }
         })
     }
 
@@ -523,7 +528,7 @@ impl Inventory {
                 cart.is_taken = is_taken;
                 claims.push(claim);
             }
-            Ask::Batch(operations) => {
+            Ask::Batch(operations) | Ask::Push(operations) => {
                 let mut chosen: HashMap<ReservationId, bool> = HashMap::new();
                 for operation in operations {
                     let index = operation.index;
@@ -572,7 +577,7 @@ impl Inventory {
                     given_back,
                 })
             }
-            Ask::Batch(operations) => {
+            Ask::Batch(operations) | Ask::Push(operations) => {
                 let mut reserves = batch::reserves(operations);
                 let asked = self.ask_quota(&origin.by, reserves.len() as u64).await?;
                 let (limit, free) = match &asked {
@@ -602,7 +607,7 @@ impl Inventory {
 
     /// What the log says of the movements since each count of the past, before anybody waits for this step.
     async fn look_back_each(&self, ask: &Ask) -> Result<Vec<Moved>, ExecuteError> {
-        let Ask::Batch(operations) = ask else {
+        let (Ask::Batch(operations) | Ask::Push(operations)) = ask else {
             return Ok(Vec::new());
         };
         let mut moved = Vec::with_capacity(operations.len());
@@ -718,7 +723,7 @@ fn receipt(keyed: Keyed, event: &Event, told: &Told) -> Receipt {
     let (reservation, operations) = match told {
         Told::Reservation(reservation) => (Some(reservation.reservation_id.clone()), None),
         Told::Operations(operations) => (None, Some(operations.clone())),
-        Told::Event | Told::Item(_) | Told::Product(_) => (None, None),
+        Told::Event | Told::Item(_) | Told::Product(_) | Told::Sync(_) => (None, None),
     };
     Receipt {
         reservation,

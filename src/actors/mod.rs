@@ -20,6 +20,7 @@ mod registry;
 pub mod sales;
 mod sku;
 pub mod stores;
+pub mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -40,11 +41,12 @@ use self::quota::{Asked, Full, Pledge, Quotas};
 use self::registry::Registry;
 use self::sales::SalesBook;
 use self::sku::KeepHouse;
+use self::sync::Syncer;
 use crate::domain::command::Counted;
 use crate::domain::joint::{JointRefusal, Touched};
 use crate::domain::{
-    Action, Event, Item, Level, Principal, Product, Reason, Refusal, Request, Reservation, ReservationId, Scope, Sku,
-    Stock, StoreId, Timestamp,
+    Action, Event, EventKind, Item, Level, Principal, Product, Reason, Refusal, Request, Reservation, ReservationId,
+    Role, Scope, Sku, Stock, StoreId, SyncSchedule, SyncStatus, Timestamp,
 };
 use crate::journal::record::Digest;
 use crate::journal::stores::KnownStores;
@@ -66,6 +68,8 @@ pub struct Settings {
     pub open_holds: u64,
     /// Only products and stores that the catalogue has are stocked; else their first use makes them.
     pub strict_catalogue: bool,
+    /// When the sync runs by itself, as long as nobody has scheduled it.
+    pub sync: SyncSchedule,
 }
 
 /// All stock. Cheap to share; lives as long as the process.
@@ -86,6 +90,7 @@ pub struct Inventory {
     /// One snapshot at a time: they must never be what the log waits for.
     snapshots: Semaphore,
     sales: Arc<SalesBook>,
+    sync: Syncer,
 }
 
 /// An idempotency key, and the request that it stands for.
@@ -145,6 +150,8 @@ pub enum Told {
     Reservation(Arc<Reservation>),
     /// What each operation of an atomic batch has touched.
     Operations(Arc<[Touched]>),
+    /// How the sync stood after it.
+    Sync(Arc<SyncStatus>),
 }
 
 /// Why a write has no outcome.
@@ -206,9 +213,14 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// What it has done is of the service's own: of users, service tokens or the catalogue.
-    pub fn is_hidden(&self) -> bool {
-        matches!(self, Self::Completed(outcome) if outcome.event.kind.is_hidden())
+    /// The role that what it has done takes, where it is of the service's own: of users, service tokens, the catalogue or
+    /// schedules.
+    pub fn needs(&self) -> Option<Role> {
+        match self {
+            Self::Completed(outcome) if outcome.event.kind == EventKind::SyncScheduled => Some(Role::Operator),
+            Self::Completed(outcome) if outcome.event.kind.is_hidden() => Some(Role::Admin),
+            _ => None,
+        }
     }
 
     /// As someone finds it who sees these stores only: what it has done in others, they are not told.
@@ -231,7 +243,8 @@ impl Inventory {
     /// Starts what runs beside the requests; call it within the actix system.
     pub fn start(journal: Arc<dyn Journal>, settings: Settings) -> Arc<Self> {
         let (deadlines, wakeups) = expiry::channel();
-        let inventory = Arc::new(Self {
+        let inventory = Arc::new_cyclic(|inventory| Self {
+            sync: Syncer::start(inventory.clone()),
             clock: Clock::starting_at(journal.last_time()),
             sales: SalesBook::start(journal.clone()),
             journal,
@@ -589,7 +602,8 @@ impl Inventory {
         }
         let operations = receipt.operations.map(Told::Operations);
         let product = receipt.product.map(Told::Product);
-        let told = receipt.item.map(Told::Item).or(operations).or(product);
+        let sync = receipt.sync.map(Told::Sync);
+        let told = receipt.item.map(Told::Item).or(operations).or(product).or(sync);
         Ok(told.unwrap_or(Told::Event))
     }
 

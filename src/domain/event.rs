@@ -32,7 +32,7 @@ pub struct Event {
     /// One per SKU whose details the event sets, or that it deletes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<ItemChange>,
-    /// Users, tokens and stores that the event sets.
+    /// Users, tokens, stores and schedules that the event sets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<EntryChange>,
 }
@@ -55,6 +55,9 @@ pub enum EventKind {
     /// An atomic batch: many operations in one step.
     #[serde(rename = "batch.applied")]
     BatchApplied,
+    /// Counts that a store has reported, in one step.
+    #[serde(rename = "sync.pushed")]
+    SyncPushed,
     #[serde(rename = "reservation.created")]
     ReservationCreated,
     /// What was held, or a part of it, is sold.
@@ -99,17 +102,21 @@ pub enum EventKind {
     /// It is not deleted after all, or it is and its levels are gone.
     #[serde(rename = "store.unlocked")]
     StoreUnlocked,
+    /// The sync is to run by itself from now on, or no longer.
+    #[serde(rename = "sync.scheduled")]
+    SyncScheduled,
 }
 
 impl EventKind {
     /// Those that feeds show.
-    pub const SHOWN: [Self; 11] = [
+    pub const SHOWN: [Self; 12] = [
         Self::ItemCreated,
         Self::LevelCreated,
         Self::LevelCounted,
         Self::LevelAdjusted,
         Self::LevelTransferred,
         Self::BatchApplied,
+        Self::SyncPushed,
         Self::ReservationCreated,
         Self::ReservationCommitted,
         Self::ReservationExtended,
@@ -117,7 +124,7 @@ impl EventKind {
         Self::ReservationExpired,
     ];
 
-    /// It is the service's own, about users, tokens or the catalogue: no feed, export or webhook shows it.
+    /// It is the service's own, about users, tokens, the catalogue or schedules: no feed, export or webhook shows it.
     pub fn is_hidden(self) -> bool {
         !Self::SHOWN.contains(&self)
     }

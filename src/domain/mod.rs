@@ -22,8 +22,10 @@ mod properties;
 pub mod reservation;
 pub mod sales;
 pub mod stock;
+pub mod sync;
 pub mod text;
 pub mod time;
+pub mod totals;
 
 pub use account::{Rights, Role, Scope};
 pub use catalogue::{AllOpen, Store, Stores};
@@ -37,7 +39,9 @@ pub use item::{Details, Item, Price};
 pub use product::Product;
 pub use reservation::{Reservation, ReservationStatus};
 pub use stock::{Level, MAX_QUANTITY, Stock, StockImage};
+pub use sync::{SyncSchedule, SyncStatus};
 pub use time::Timestamp;
+pub use totals::Totals;
 
 fn is_false(value: &bool) -> bool {
     !value

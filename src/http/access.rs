@@ -93,7 +93,7 @@ impl Access {
         let found = inventory.journal().entry(&key).await?;
         let identity = found.and_then(|view| match view.entry {
             Entry::User(user) => of_user(&user, view.version, key, &proof),
-            Entry::Token(_) | Entry::Store(_) | Entry::Closing => None,
+            _ => None,
         });
         Ok(identity)
     }

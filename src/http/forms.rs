@@ -12,6 +12,7 @@ use super::csv::Listed;
 use super::path::{ItemPath, LevelPath};
 use super::precondition::etag;
 use super::reservations;
+use super::sync::{self, StatusForm};
 use super::tokens::{self, TokenForm};
 use super::users::{self, UserForm};
 use crate::actors::{Outcome, Told};
@@ -487,10 +488,14 @@ pub enum Body<'a> {
     Token(TokenForm<'a>),
     Product(ProductWriteForm<'a>),
     Store(StoreWriteForm<'a>),
+    Sync(StatusForm<'a>),
 }
 
-/// The body that shows a user, a token, a product or a store after its event.
+/// The body that shows a user, a token, a product or a store after its event, or how the sync stood.
 fn hidden(outcome: &Outcome) -> Option<Body<'_>> {
+    if let Told::Sync(status) = &outcome.told {
+        return Some(Body::Sync(sync::status_form(status)));
+    }
     let change = outcome.event.entries.first();
     match change.and_then(|change| Some((change.version, change.entry.as_ref()?))) {
         Some((version, Entry::User(user))) => Some(Body::User(users::form(user, version))),

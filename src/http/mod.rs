@@ -48,6 +48,7 @@ mod sales;
 mod schemas;
 mod stores;
 mod stream;
+mod sync;
 mod tokens;
 mod transfers;
 mod users;

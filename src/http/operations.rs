@@ -10,10 +10,10 @@ use super::caller::Caller;
 use super::jobs::JobForm;
 use super::problem::{Code, Problem};
 use super::query::Query;
-use super::routes::Right;
+use super::sync::{self, PushForm};
 use super::{State, batch, forms, idempotency, path};
 use crate::actors::{Operation, Outcome, Told};
-use crate::domain::{Reservation, Timestamp};
+use crate::domain::{EventKind, Reservation, Timestamp};
 use crate::journal::JournalError;
 use crate::journal::record::Digest;
 
@@ -50,6 +50,7 @@ enum BodyForm<'a> {
     Write(Box<forms::Body<'a>>),
     Batch(BatchForm<'a>),
     Job(Box<JobForm>),
+    Push(PushForm<'a>),
 }
 
 /// `GET /api/operations/{key}`
@@ -60,11 +61,15 @@ pub async fn get(state: Data<State>, request: HttpRequest, caller: Caller) -> Re
     let origin = &caller.origin;
     let hash = Digest::of_key(&origin.by, &key);
     let found = state.inventory()?.operation(hash).await?;
-    // Whoever is an admin no longer is not to read on what they did as one.
-    if found.is_hidden() && caller.may(Right::Administer).is_err() {
+    // Whoever is an admin or operator no longer is not to read on what they did as one.
+    if found.needs().is_some_and(|role| caller.rights.role() < role) {
         return Err(not_found(&key));
     }
     match found.within(&origin.scope) {
+        Operation::Completed(outcome) if outcome.event.kind == EventKind::SyncPushed => {
+            let body = Some(BodyForm::Push(sync::push_form(&outcome)));
+            Ok(completed(AnswerForm { status: 200, body }, &outcome))
+        }
         Operation::Completed(outcome) if matches!(outcome.told, Told::Operations(_)) => {
             let made = Reservation::all_made_by(&outcome.event);
             let body = Some(BodyForm::Batch(batch::atomic(&outcome, &made, false)));

@@ -328,10 +328,7 @@ impl From<ExecuteError> for Problem {
                 let detail = format!("Another request is making a reservation {id:?}; ask again for what came of it.");
                 Self::of_reservation(Code::RequestInFlight, detail, &id)
             }
-            ExecuteError::CountedAt { now } => {
-                let message = format!("it must be at most 24 hours ago and not to come; here it is {now}");
-                Self::invalid("countedAt", message)
-            }
+            ExecuteError::CountedAt { now } => Self::of_counted_at("countedAt", now),
             ExecuteError::StoreInUse { store_id, sku } => {
                 let detail = format!("Store {store_id:?} still has stock or holds, of SKU {sku:?} for one.");
                 let problem = Self::new(Code::InUse, detail).with("sku", sku.as_str());
@@ -447,6 +444,12 @@ impl From<JointRefusal> for Problem {
 }
 
 impl Problem {
+    /// A count can be of the last day only.
+    pub fn of_counted_at(field: &str, now: Timestamp) -> Self {
+        let message = format!("it must be at most 24 hours ago and not to come; here it is {now}");
+        Self::invalid(field, message)
+    }
+
     /// The refusal of a whole batch, by those of its operations that were refused.
     pub fn of_operations(refused: Vec<(u32, Self)>) -> Self {
         let rows: Vec<Value> = refused.iter().map(|(index, problem)| problem.row(*index)).collect();

@@ -17,7 +17,7 @@ use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::{
     State, access, auth, batch, edge, events, health, imports, items, jobs, levels, openapi, operations, pages,
-    products, reservations, root, sales, stores, stream, tokens, transfers, users,
+    products, reservations, root, sales, stores, stream, sync, tokens, transfers, users,
 };
 use crate::domain::Role;
 
@@ -349,6 +349,30 @@ pub fn table() -> Vec<Resource> {
                 docs::sales,
             )
             .compressed(),
+        at("/api/sync/push")
+            .post(
+                "a store reports its counts, all or nothing",
+                sync::push,
+                docs::push_counts,
+            )
+            .compressed(),
+        at("/api/sync/totals")
+            .get("what lies in each store and in all", sync::totals, docs::sync_totals)
+            .compressed(),
+        at("/api/sync/status").get(
+            "how far the totals have come, and which stores are overdue",
+            sync::status,
+            docs::sync_status,
+        ),
+        at("/api/sync")
+            .post("brings the totals up to date now", sync::run, docs::run_sync)
+            .needs(Right::Operate),
+        at("/api/sync/start")
+            .post("has the sync run by itself", sync::start, docs::start_sync)
+            .needs(Right::Operate),
+        at("/api/sync/stop")
+            .post("has the sync run only when asked", sync::stop, docs::stop_sync)
+            .needs(Right::Operate),
         at("/api/operations/{key}").get(
             "what became of the caller's write with that idempotency key",
             operations::get,

@@ -34,7 +34,7 @@ use crate::domain::reservation::Line;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
     Change, Entry, EntryKey, Event, EventKind, HoldChange, HoldStep, Item, ItemChange, Level, Movement, Principal,
-    Product, Reservation, ReservationId, ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp,
+    Product, Reservation, ReservationId, ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp, Totals,
 };
 pub use record::{Fingerprint, KeyHash, Receipt};
 
@@ -113,7 +113,7 @@ pub struct ItemView {
     pub next_deadline: Option<Timestamp>,
 }
 
-/// A user, a token or a store.
+/// A user, a token, a store or a schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryView {
     pub version: u64,
@@ -127,6 +127,9 @@ pub enum EntryKind {
     Store,
     /// That a store is about to be deleted.
     Closing,
+    SyncSchedule,
+    /// When a store has pushed last.
+    LastPush,
 }
 
 impl EntryKind {
@@ -136,6 +139,8 @@ impl EntryKind {
             EntryKey::Token(_) => Self::Token,
             EntryKey::Store(_) => Self::Store,
             EntryKey::Closing(_) => Self::Closing,
+            EntryKey::SyncSchedule => Self::SyncSchedule,
+            EntryKey::LastPush(_) => Self::LastPush,
         }
     }
 }
@@ -367,6 +372,29 @@ pub struct Kept {
     pub body: Box<RawValue>,
 }
 
+impl Kept {
+    pub fn of_totals(totals: &Totals) -> serde_json::Result<Self> {
+        let body = serde_json::value::to_raw_value(totals)?;
+        Ok(Self { seq: totals.seq, body })
+    }
+
+    /// What it says, if it is of totals and says one thing only.
+    pub fn totals(&self) -> Result<Totals, String> {
+        let totals: Totals = serde_json::from_str(self.body.get()).map_err(|error| error.to_string())?;
+        match totals.seq == self.seq {
+            true => Ok(totals),
+            false => Err(format!("it is of record {} and of {}", self.seq, totals.seq)),
+        }
+    }
+}
+
+/// How many SKUs have a level in some store, after an event that is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stocked {
+    pub seq: u64,
+    pub skus: u64,
+}
+
 pub type Answer<T> = BoxFuture<'static, Result<T, JournalError>>;
 
 /// The SQL under each method is what the PostgreSQL-protocol engine is to run (tables `events(seq,
@@ -481,6 +509,12 @@ pub trait Journal: Send + Sync + 'static {
 
     /// The last sequence that is shown.
     fn visible(&self) -> u64;
+
+    /// How many SKUs are in stock somewhere, which no event tells, and as of which event.
+    ///
+    /// `SELECT seq, stocked FROM log`, where each append adds the SKUs that it gives their first level and takes away
+    /// those that it leaves without one.
+    fn stocked(&self) -> Answer<Stocked>;
 
     /// Waits until something behind `after` is shown.
     fn news(&self, after: u64) -> BoxFuture<'static, ()>;

@@ -39,6 +39,7 @@ mod staff;
 mod storage;
 mod stores;
 mod stream;
+mod sync;
 mod tokens;
 mod transfers;
 mod users;

@@ -33,6 +33,7 @@ use crate::http::root::ServiceForm;
 use crate::http::sales::{CSV, SALES, SalesForm};
 use crate::http::stores::{NewStoreBody, StoreBody};
 use crate::http::stream::{self, STREAM};
+use crate::http::sync::{BareBody, CountBody, PushForm, StartBody, StatusForm, TotalsForm};
 use crate::http::tokens::{NewTokenForm, TokenBody, TokenForm};
 use crate::http::users::{UserBody, UserForm};
 use crate::http::{items, levels, products, reservations, stores, tokens, users};
@@ -42,6 +43,7 @@ pub const ITEMS: &str = "Items";
 pub const RESERVATIONS: &str = "Reservations";
 pub const MANY: &str = "Many at once";
 pub const CATALOGUE: &str = "Catalogue";
+pub const SYNC: &str = "Sync";
 pub const HISTORY: &str = "History";
 pub const ACCESS: &str = "Access";
 pub const HEALTH: &str = "Health";
@@ -49,7 +51,7 @@ pub const DOCUMENTS: &str = "Documents";
 pub const NODE: &str = "Node services";
 
 /// The tags in the order in which a newcomer reads them.
-pub const TAGS: [(&str, &str); 10] = [
+pub const TAGS: [(&str, &str); 11] = [
     (LEVELS, "The stock of one SKU in one store: count it, move it, hold it."),
     (
         ITEMS,
@@ -63,6 +65,10 @@ pub const TAGS: [(&str, &str); 10] = [
     (
         CATALOGUE,
         "What there is to be stocked, and where. Stock needs no entry here first, unless the service is told to be strict.",
+    ),
+    (
+        SYNC,
+        "What all stores have together, as of the last sync, and the counts that stores report.",
     ),
     (HISTORY, "What happened, when and why; and what became of a write."),
     (
@@ -699,6 +705,91 @@ pub fn sales() -> Doc {
         vec![json, Content::text(CSV, csv)],
     )
     .refuses(&[NotFound])
+}
+
+pub fn push_counts() -> Doc {
+    let doc = Doc::write(
+        "pushCounts",
+        SYNC,
+        "A store reports what it has counted: every count takes effect, or, if one is refused, none; in one step and one \
+         event. Up to 10,000 counts. A level is made where there is none. With `countedAt` a count may lie back up to 24 \
+         hours: what was sold or came in since then stays counted, so the new quantity is the count plus the movements \
+         after it. `variance` is what was counted less what the books had for that moment: below 0 something is missing. \
+         Of two counts of the same SKU and store the later one counts. A store that pushes is not overdue. A refusal \
+         lists in `operations` each count that was refused; a line that does not fit is named by its place, as \
+         `[3].quantity`.",
+    )
+    .takes::<Vec<CountBody>>(json!([
+        {"sku": "85123A", "storeId": "london", "quantity": 10},
+        {"sku": "22423", "storeId": "london", "quantity": 4},
+    ]))
+    .answers::<PushForm>(200, "The levels after it, each once.", DONE, example::push())
+    .refuses(&[BelowReserved, QuantityLimit]);
+    told_in_full(doc)
+}
+
+pub fn sync_totals() -> Doc {
+    Doc::read(
+        "getSyncTotals",
+        SYNC,
+        "What is on hand and reserved in each store and in all, as of the last sync: all events up to `seq` are in it, \
+         and none behind. Whoever sees some stores only is shown those, and their sum as `central`. Sums are exact \
+         integers and may pass 2^53.",
+    )
+    .answers::<TotalsForm>(200, "The totals.", &[], example::totals())
+}
+
+pub fn sync_status() -> Doc {
+    Doc::read(
+        "getSyncStatus",
+        SYNC,
+        "Whether the sync runs by itself, how its last run went, how far the totals are behind the log, and which stores \
+         have not pushed their counts for as long as their `syncIntervalSeconds`.",
+    )
+    .answers::<StatusForm>(200, "How the sync stands.", &[], example::sync_status())
+}
+
+pub fn run_sync() -> Doc {
+    told_in_full(Doc::write(
+        "runSync",
+        SYNC,
+        "Brings the totals up to date with all that was recorded before, and answers when that is done. Two runs never \
+         go on at once: who asks while one is under way waits for the next, with all others who do. A run that fails is \
+         answered as well: `lastError` says why. A repeat under the same key runs again, which changes nothing twice.",
+    ))
+    .takes::<BareBody>(json!({}))
+    .or_nothing()
+    .answers::<StatusForm>(200, "How the sync stands after it.", &[], example::sync_status())
+}
+
+pub fn start_sync() -> Doc {
+    told_in_full(Doc::write(
+        "startSync",
+        SYNC,
+        "Has the sync run by itself from now on, also after a restart. The first run begins at once, unless the last was \
+         shorter ago than `intervalMs`. After failures it tries again twice as late each time, up to a minute, or to \
+         `intervalMs` where that is longer. This takes the place of the setting with which the service was started.",
+    ))
+    .takes::<StartBody>(json!({"intervalMs": 15000}))
+    .or_nothing()
+    .answers::<StatusForm>(200, "How the sync stands with it.", DONE, example::sync_status())
+}
+
+pub fn stop_sync() -> Doc {
+    told_in_full(Doc::write(
+        "stopSync",
+        SYNC,
+        "Has the sync run only when it is asked to, also after a restart. A run that is under way goes on to its end.",
+    ))
+    .takes::<BareBody>(json!({}))
+    .or_nothing()
+    .answers::<StatusForm>(200, "How the sync stands with it.", DONE, example::stopped_sync())
+}
+
+/// Its answer has nothing to be left out.
+fn told_in_full(mut doc: Doc) -> Doc {
+    doc.headers.retain(|name| *name != "Prefer");
+    doc
 }
 
 pub fn operation() -> Doc {

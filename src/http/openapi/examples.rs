@@ -212,6 +212,43 @@ pub fn batch() -> Value {
     ]})
 }
 
+pub fn push() -> Value {
+    json!({
+        "changed": [
+            with(level(), json!({"version": 3, "variance": -1})),
+            {
+                "sku": "22423", "storeId": "london", "quantity": 4, "reserved": 0, "available": 4, "version": 1,
+                "updatedAt": AT, "variance": 4,
+            },
+        ],
+        "seq": 45,
+    })
+}
+
+pub fn totals() -> Value {
+    json!({
+        "seq": 45,
+        "at": AT,
+        "central": {"skus": 2, "quantity": 18, "reserved": 3, "available": 15},
+        "stores": [
+            {"storeId": "leeds", "skus": 1, "quantity": 4, "reserved": 0, "available": 4, "updatedAt": CREATED},
+            {"storeId": "london", "skus": 2, "quantity": 14, "reserved": 3, "available": 11, "updatedAt": AT},
+        ],
+    })
+}
+
+pub fn sync_status() -> Value {
+    json!({
+        "running": true, "intervalMs": 15000, "lastRunAt": AT, "lastDurationMs": 3, "runs": 7, "failures": 0, "seq": 45,
+        "lagEvents": 2, "lagMs": 350,
+        "overdueStores": [{"storeId": "leeds", "lastPushAt": CREATED, "syncIntervalSeconds": 900}],
+    })
+}
+
+pub fn stopped_sync() -> Value {
+    with(sync_status(), json!({"running": false}))
+}
+
 pub fn event() -> Value {
     json!({
         "seq": 41,

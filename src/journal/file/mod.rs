@@ -48,7 +48,7 @@ use super::tables::Tables;
 use super::{
     Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
     Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter,
-    ReservationPlace,
+    ReservationPlace, Stocked,
 };
 use crate::domain::{
     EntryKey, Event, Principal, Product, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
@@ -417,6 +417,10 @@ impl Journal for FileJournal {
 
     fn visible(&self) -> u64 {
         self.shared.tables.visible()
+    }
+
+    fn stocked(&self) -> Answer<Stocked> {
+        ready(self.shared.tables.stocked())
     }
 
     fn news(&self, after: u64) -> BoxFuture<'static, ()> {
