@@ -25,6 +25,7 @@ use crate::http::body::Bounds;
 use crate::http::connection::{Connection, Patience, Places};
 use crate::http::edge::{Edge, Gauges};
 use crate::http::limits::{self, Limiter};
+use crate::http::webhooks::Couriers;
 use crate::http::{State, routes};
 use crate::journal::Journal;
 use crate::journal::file::{FileJournal, Recovered};
@@ -70,13 +71,17 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     if let Some(access) = &state.access {
         offer_setup(access, &inventory).await?;
     }
+    let couriers = Couriers::start(inventory.clone(), config.webhooks.settings()).await;
+    state.deliver(couriers.clone());
     state.serve(inventory);
     tracing::info!(%address, data = %config.data.data_dir.display(), "Holdfast takes requests at http://{address}");
 
     stop.asked().await;
     tracing::info!("stopping: answering what is under way");
     state.stop();
+    couriers.stop();
     drain(&handle, &gauges, Duration::from_secs(config.shutdown_seconds.into())).await;
+    couriers.stopped().await;
     let closing = tokio::task::spawn_blocking(move || journal.close());
     closing
         .await?

@@ -30,7 +30,7 @@ pub struct Event {
     /// One per SKU whose details the event sets, or that it deletes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<ItemChange>,
-    /// Users, tokens and stores that the event sets.
+    /// Users, tokens, stores and webhooks that the event sets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<EntryChange>,
 }
@@ -97,6 +97,12 @@ pub enum EventKind {
     /// It is not deleted after all, or it is and its levels are gone.
     #[serde(rename = "store.unlocked")]
     StoreUnlocked,
+    #[serde(rename = "webhook.created")]
+    WebhookCreated,
+    #[serde(rename = "webhook.updated")]
+    WebhookUpdated,
+    #[serde(rename = "webhook.deleted")]
+    WebhookDeleted,
 }
 
 impl EventKind {
@@ -115,7 +121,7 @@ impl EventKind {
         Self::ReservationExpired,
     ];
 
-    /// It is the service's own, about users, tokens or the catalogue: no feed, export or webhook shows it.
+    /// It is the service's own, about users, tokens, webhooks or the catalogue: no feed, export or webhook shows it.
     pub fn is_hidden(self) -> bool {
         !Self::SHOWN.contains(&self)
     }

@@ -23,6 +23,7 @@ pub mod reservation;
 pub mod stock;
 mod text;
 pub mod time;
+pub mod webhook;
 
 pub use account::{Rights, Role, Scope};
 pub use catalogue::{AllOpen, Store, Stores};
@@ -37,6 +38,7 @@ pub use product::Product;
 pub use reservation::{Reservation, ReservationStatus};
 pub use stock::{Level, MAX_QUANTITY, Stock, StockImage};
 pub use time::Timestamp;
+pub use webhook::Webhook;
 
 fn is_false(value: &bool) -> bool {
     !value

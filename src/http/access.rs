@@ -107,7 +107,7 @@ impl Access {
                 expires_at: Some(proof.expires_at),
                 identity,
             }),
-            Entry::Token(_) | Entry::Store(_) | Entry::Closing => None,
+            Entry::Token(_) | Entry::Store(_) | Entry::Closing | Entry::Webhook(_) => None,
         });
         Ok(known)
     }

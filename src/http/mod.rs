@@ -43,6 +43,7 @@ mod stores;
 mod tokens;
 mod transfers;
 mod users;
+pub mod webhooks;
 mod write;
 
 use std::sync::{Arc, OnceLock};
@@ -55,10 +56,12 @@ use crate::credentials::password::Hasher;
 use access::Access;
 use limits::Limiter;
 use problem::{Code, Problem};
+use webhooks::Couriers;
 
 /// What the handlers share.
 pub struct State {
     inventory: OnceLock<Arc<Inventory>>,
+    couriers: OnceLock<Arc<Couriers>>,
     /// None where nobody must log in.
     pub access: Option<Access>,
     /// Whoever calls must do it by a name that only this machine has.
@@ -74,6 +77,7 @@ impl State {
     pub fn recovering(access: Option<Access>, is_local: bool, limiter: Arc<Limiter>) -> Self {
         Self {
             inventory: OnceLock::new(),
+            couriers: OnceLock::new(),
             access,
             is_local,
             limiter,
@@ -94,6 +98,13 @@ impl State {
         drop(self.stopping.subscribe().wait_for(|stopping| *stopping).await);
     }
 
+    /// To be said before [`State::serve`].
+    pub fn deliver(&self, couriers: Arc<Couriers>) {
+        if self.couriers.set(couriers).is_err() {
+            tracing::error!("webhooks were to be delivered twice; the first are kept");
+        }
+    }
+
     pub fn serve(&self, inventory: Arc<Inventory>) {
         if self.inventory.set(inventory).is_err() {
             tracing::error!("stock was to be served twice; the first is kept");
@@ -108,12 +119,17 @@ impl State {
     }
 
     fn inventory(&self) -> Result<&Arc<Inventory>, Problem> {
-        let recovering = || {
-            Problem::new(
-                Code::StorageUnavailable,
-                "The stock is being recovered; try again shortly.",
-            )
-        };
         self.inventory.get().ok_or_else(recovering)
     }
+
+    fn couriers(&self) -> Result<&Arc<Couriers>, Problem> {
+        self.couriers.get().ok_or_else(recovering)
+    }
+}
+
+fn recovering() -> Problem {
+    Problem::new(
+        Code::StorageUnavailable,
+        "The stock is being recovered; try again shortly.",
+    )
 }

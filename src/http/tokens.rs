@@ -217,7 +217,7 @@ fn change_form(change: &EntryChange) -> Option<TokenForm<'_>> {
 fn token_of(view: &EntryView) -> Option<&ServiceToken> {
     match &view.entry {
         Entry::Token(token) => Some(token),
-        Entry::User(_) | Entry::Store(_) | Entry::Closing => None,
+        Entry::User(_) | Entry::Store(_) | Entry::Closing | Entry::Webhook(_) => None,
     }
 }
 

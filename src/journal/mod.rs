@@ -113,7 +113,7 @@ pub struct ItemView {
     pub next_deadline: Option<Timestamp>,
 }
 
-/// A user, a token or a store.
+/// A user, a token, a store or a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryView {
     pub version: u64,
@@ -127,6 +127,7 @@ pub enum EntryKind {
     Store,
     /// That a store is about to be deleted.
     Closing,
+    Webhook,
 }
 
 impl EntryKind {
@@ -136,6 +137,7 @@ impl EntryKind {
             EntryKey::Token(_) => Self::Token,
             EntryKey::Store(_) => Self::Store,
             EntryKey::Closing(_) => Self::Closing,
+            EntryKey::Webhook(_) => Self::Webhook,
         }
     }
 }

@@ -39,3 +39,4 @@ mod tokens;
 mod transfers;
 mod users;
 mod versions;
+mod webhooks;

@@ -44,6 +44,7 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
             json!({"type": "string"}),
             "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c",
         ),
+        "webhookId" => ("The id of the webhook.", json!({"type": "string"}), WEBHOOK_ID),
         "code" => {
             let codes = Code::ALL.map(Code::as_str);
             (
@@ -60,6 +61,8 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
 /// The `stockId` of 85123A in London.
 pub const STOCK_ID: &str = "Njpsb25kb244NTEyM0E";
 
+pub const WEBHOOK_ID: &str = "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6d";
+
 /// A path with the examples of `path` in it.
 pub fn example_path(path: &str) -> String {
     path.replace("{sku}", "85123A")
@@ -70,6 +73,7 @@ pub fn example_path(path: &str) -> String {
         .replace("{key}", "cart-7")
         .replace("{username}", "anna")
         .replace("{tokenId}", "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c")
+        .replace("{webhookId}", WEBHOOK_ID)
 }
 
 const BEARER: &str = "bearer";

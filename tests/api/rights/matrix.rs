@@ -305,7 +305,8 @@ impl<'a> Case<'a> {
             .replace("{key}", &format!("{KEY}-{number}"))
             .replace("{code}", "forbidden")
             .replace("{username}", "nobody-of-this-name")
-            .replace("{tokenId}", RESERVATION);
+            .replace("{tokenId}", RESERVATION)
+            .replace("{webhookId}", RESERVATION);
         if let Some(mut body) = case.body.take() {
             if operation.id == "createItem" {
                 // These would be about other stores too.
