@@ -10,7 +10,12 @@ use crate::http::webhooks::{Reach, Settings};
 pub struct WebhookArgs {
     /// Networks to which alone webhooks are delivered, such as 10.0.0.0/8, separated by commas; without any: everywhere but
     /// to link-local addresses
-    #[arg(long, env = "HOLDFAST_WEBHOOK_NETWORKS", value_delimiter = ',', value_name = "NETWORKS")]
+    #[arg(
+        long,
+        env = "HOLDFAST_WEBHOOK_NETWORKS",
+        value_delimiter = ',',
+        value_name = "NETWORKS"
+    )]
     pub webhook_networks: Vec<Network>,
 
     /// Milliseconds that a webhook's receiver may take to answer

@@ -32,11 +32,18 @@ mod tests {
     #[test]
     fn a_delivery_is_signed_as_the_standard_says() {
         let secret = SigningSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let (id, seconds, body) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        let (id, seconds, body) = (
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
         let signature = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
         assert_eq!(sign([&secret].into_iter(), id, seconds, body), signature);
         let two = sign([&new_secret().unwrap(), &secret].into_iter(), id, seconds, body);
-        assert!(two.ends_with(&format!(" {signature}")) && two.starts_with("v1,"), "{two}");
+        assert!(
+            two.ends_with(&format!(" {signature}")) && two.starts_with("v1,"),
+            "{two}"
+        );
     }
 
     #[test]

@@ -100,7 +100,11 @@ impl Webhook {
 
     fn is_about(&self, change: &Change) -> bool {
         self.terms.sku.as_ref().is_none_or(|sku| *sku == change.sku)
-            && self.terms.store_id.as_ref().is_none_or(|store| *store == change.store_id)
+            && self
+                .terms
+                .store_id
+                .as_ref()
+                .is_none_or(|store| *store == change.store_id)
     }
 }
 
@@ -296,7 +300,10 @@ mod tests {
     #[test]
     fn each_webhook_takes_what_it_has_asked_for() {
         let sold = event(EventKind::LevelAdjusted, vec![change("A", "s", false)]);
-        let sold_low = event(EventKind::LevelAdjusted, vec![change("A", "s", false), change("B", "t", true)]);
+        let sold_low = event(
+            EventKind::LevelAdjusted,
+            vec![change("A", "s", false), change("B", "t", true)],
+        );
         let own = Some(Topic::Kind(EventKind::LevelAdjusted));
         for (events, of_sold, of_low) in [
             (&["*"][..], own, own),
@@ -306,7 +313,11 @@ mod tests {
             (&["level.counted"][..], None, None),
         ] {
             let webhook = webhook(events);
-            assert_eq!((webhook.takes(&sold), webhook.takes(&sold_low)), (of_sold, of_low), "{events:?}");
+            assert_eq!(
+                (webhook.takes(&sold), webhook.takes(&sold_low)),
+                (of_sold, of_low),
+                "{events:?}"
+            );
         }
     }
 
@@ -324,9 +335,19 @@ mod tests {
     #[test]
     fn what_no_feed_shows_no_webhook_takes() {
         let webhook = webhook(&["*"]);
-        assert_eq!(webhook.takes(&event(EventKind::ProductDeleted, vec![change("A", "s", true)])), None);
+        assert_eq!(
+            webhook.takes(&event(EventKind::ProductDeleted, vec![change("A", "s", true)])),
+            None
+        );
         assert_eq!(webhook.takes(&event(EventKind::LevelAdjusted, Vec::new())), None);
-        for text in ["user.created", "webhook.updated", "store.closed", "", "level.*", "STOCK.LOW"] {
+        for text in [
+            "user.created",
+            "webhook.updated",
+            "store.closed",
+            "",
+            "level.*",
+            "STOCK.LOW",
+        ] {
             assert_eq!(Topic::parse(text), Err(InvalidTopic), "{text}");
         }
     }
@@ -361,7 +382,12 @@ mod tests {
             assert_eq!(SigningSecret::parse(&text).unwrap().expose(), text);
             assert!(SigningSecret::parse(text.trim_end_matches('=')).is_ok());
         }
-        for wrong in [text(&[9; 23]), text(&[9; 65]), text(&[9; 32])[6..].to_owned(), "whsec_?".to_owned()] {
+        for wrong in [
+            text(&[9; 23]),
+            text(&[9; 65]),
+            text(&[9; 32])[6..].to_owned(),
+            "whsec_?".to_owned(),
+        ] {
             assert_eq!(SigningSecret::parse(&wrong), Err(InvalidSecret), "{wrong}");
         }
         assert_eq!(format!("{:?}", SigningSecret::parse(SECRET)), "Ok((secret))");
@@ -378,7 +404,16 @@ mod tests {
         let wait = |failures| RETRIES.wait(failures, None, 0.5).map(|wait| wait.as_secs_f64().round());
         assert_eq!(
             [1, 2, 3, 12, 13, 35, 36, u32::MAX].map(wait),
-            [Some(1.0), Some(2.0), Some(4.0), Some(2048.0), Some(3600.0), Some(3600.0), None, None]
+            [
+                Some(1.0),
+                Some(2.0),
+                Some(4.0),
+                Some(2048.0),
+                Some(3600.0),
+                Some(3600.0),
+                None,
+                None
+            ]
         );
         let total: f64 = (1..36).filter_map(wait).sum();
         assert!((86_000.0..88_000.0).contains(&total), "about a day, not {total} s");

@@ -471,7 +471,11 @@ fn add_hidden_headers(response: &mut HttpResponseBuilder, outcome: &Outcome) {
     if change.entry.is_some() {
         response.insert_header((ETAG, etag(change.version)));
     }
-    let created = [EventKind::UserCreated, EventKind::TokenCreated, EventKind::WebhookCreated];
+    let created = [
+        EventKind::UserCreated,
+        EventKind::TokenCreated,
+        EventKind::WebhookCreated,
+    ];
     if created.contains(&outcome.event.kind) {
         response.insert_header((LOCATION, url));
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, all_pages, at, at_in, column, comes_true, is_time, operation};
 use crate::staff::House;
-use crate::support::receiver::{Delivery, Receiver, Reply};
+use crate::support::receiver::{AUTHORITY, Delivery, Receiver, Reply};
 use crate::support::{HOLDFAST, TestApp};
 
 const WEBHOOKS: &str = "/api/webhooks";
@@ -66,7 +66,9 @@ fn await_delivery(app: &impl Client, path: &str, is_so: impl Fn(&Value) -> bool)
 
 #[track_caller]
 fn adjust(app: &impl Client, sku: &str, delta: i64) -> u64 {
-    let answer = app.post(&format!("{}/adjust", at(sku)), json!({"delta": delta})).expect(200);
+    let answer = app
+        .post(&format!("{}/adjust", at(sku)), json!({"delta": delta}))
+        .expect(200);
     answer["seq"].as_u64().unwrap()
 }
 
@@ -82,7 +84,7 @@ fn each_event_is_delivered_once_in_order_signed_and_in_the_form_of_the_feed() {
     stock(&app, "BEFORE", json!({"quantity": 1}));
     let receiver = Receiver::content();
     let path = subscribe(&app, asking(&receiver.url(), &["*"]));
-    stock(&app, "A", json!({"quantity": 10}));
+    stock(&app, "A", json!({"quantity": 100}));
     for _ in 0..20 {
         adjust(&app, "A", -1);
     }
@@ -106,10 +108,20 @@ fn each_event_is_delivered_once_in_order_signed_and_in_the_form_of_the_feed() {
         let sent: i64 = delivery.header("webhook-timestamp").parse().unwrap();
         assert!((chrono::Utc::now().timestamp() - sent).abs() < 60, "{sent}");
     }
-    let after = if after["lag"] == 0 { after } else { await_delivery(&app, &path, |now| now["lag"] == 0) };
+    let after = if after["lag"] == 0 {
+        after
+    } else {
+        await_delivery(&app, &path, |now| now["lag"] == 0)
+    };
     assert_eq!(after["status"], "delivering");
-    assert_eq!((&after["delivered"], &after["failedAttempts"], &after["deadLetters"]), (&json!(22), &json!(0), &json!(0)));
-    assert!(is_time(&after["lastSuccessAt"]) && after["lastError"].is_null(), "{after}");
+    assert_eq!(
+        (&after["delivered"], &after["failedAttempts"], &after["deadLetters"]),
+        (&json!(22), &json!(0), &json!(0))
+    );
+    assert!(
+        is_time(&after["lastSuccessAt"]) && after["lastError"].is_null(),
+        "{after}"
+    );
     assert_eq!(receiver.came().len(), 22, "something came twice");
 }
 
@@ -138,22 +150,36 @@ fn only_what_was_asked_for_is_delivered() {
     let other = stock(&app, "B", json!({"quantity": 3, "reorderPoint": 1}));
     let low = adjust(&app, "B", -2);
     app.put(&at_in("elsewhere", "A"), json!({"quantity": 4})).expect(201);
-    app.post("/api/stores", json!({"storeId": "new", "name": "New"})).expect(201);
-    app.post("/api/products", json!({"sku": "NEW", "name": "New"})).expect(201);
+    app.post("/api/stores", json!({"storeId": "new", "name": "New"}))
+        .expect(201);
+    app.post("/api/products", json!({"sku": "NEW", "name": "New"}))
+        .expect(201);
     let transfer = json!({"sku": "A", "fromStoreId": "s1", "toStoreId": "elsewhere", "quantity": 1});
-    let moved = app.post("/api/transfers", transfer).expect(200)["seq"].as_u64().unwrap();
+    let moved = app.post("/api/transfers", transfer).expect(200)["seq"]
+        .as_u64()
+        .unwrap();
     for (_, path) in &receivers {
         await_delivery(&app, path, |now| now["lag"] == 0);
     }
     let came: Vec<Vec<(u64, String)>> = receivers
         .iter()
-        .map(|(receiver, _)| receiver.came().iter().map(|one| (one.seq(), one.json["type"].as_str().unwrap().to_owned())).collect())
+        .map(|(receiver, _)| {
+            receiver
+                .came()
+                .iter()
+                .map(|one| (one.seq(), one.json["type"].as_str().unwrap().to_owned()))
+                .collect()
+        })
         .collect();
     let of = |seq: u64, kind: &str| (seq, kind.to_owned());
     let created = low + 1;
     assert_eq!(
         came[0],
-        [of(counted, "level.created"), of(other, "level.created"), of(created, "level.created")]
+        [
+            of(counted, "level.created"),
+            of(other, "level.created"),
+            of(created, "level.created")
+        ]
     );
     assert_eq!(came[1], [of(sold, "stock.low"), of(low, "stock.low")]);
     assert_eq!(came[2], [of(other, "level.created"), of(low, "level.adjusted")]);
@@ -177,9 +203,20 @@ fn what_failed_is_tried_again_before_anything_that_came_later() {
     assert_eq!(receiver.seqs(), [first, second, second, second, second, third, third]);
     let ids: Vec<&str> = came[1..5].iter().map(|one| one.header("webhook-id")).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    assert!(came[1..5].iter().all(|one| one.body == came[1].body && one.signatures_by(SECRET) == 1));
+    assert!(
+        came[1..5]
+            .iter()
+            .all(|one| one.body == came[1].body && one.signatures_by(SECRET) == 1)
+    );
     let stands = await_delivery(&app, &path, |now| now["lag"] == 0);
-    assert_eq!((&stands["delivered"], &stands["failedAttempts"], &stands["consecutiveFailures"]), (&json!(3), &json!(4), &json!(0)));
+    assert_eq!(
+        (
+            &stands["delivered"],
+            &stands["failedAttempts"],
+            &stands["consecutiveFailures"]
+        ),
+        (&json!(3), &json!(4), &json!(0))
+    );
     assert_eq!(stands["lastError"]["message"], "answered 429");
 }
 
@@ -195,10 +232,16 @@ fn a_webhook_whose_receiver_is_down_says_so_and_goes_on_when_it_is_back() {
     let stands = await_delivery(&app, &path, |now| now["consecutiveFailures"].as_u64() >= Some(3));
     assert_eq!((&stands["status"], &stands["lag"]), (&json!("retrying"), &json!(2)));
     assert_eq!(stands["lastError"]["message"], "answered 503");
-    assert!(is_time(&stands["lastError"]["at"]) && stands["lastSuccessAt"].is_null(), "{stands}");
+    assert!(
+        is_time(&stands["lastError"]["at"]) && stands["lastSuccessAt"].is_null(),
+        "{stands}"
+    );
     is_up.store(true, Ordering::Relaxed);
     let stands = await_delivery(&app, &path, |now| now["lag"] == 0);
-    assert_eq!((&stands["status"], &stands["delivered"]), (&json!("delivering"), &json!(2)));
+    assert_eq!(
+        (&stands["status"], &stands["delivered"]),
+        (&json!("delivering"), &json!(2))
+    );
     let seqs = receiver.seqs();
     assert_eq!(seqs.last(), Some(&second));
     assert!(seqs[..seqs.len() - 1].iter().all(|seq| *seq == first), "{seqs:?}");
@@ -210,7 +253,9 @@ fn a_receiver_that_lies_hangs_or_breaks_off_is_tried_again_and_holds_nobody_up()
     let elsewhere = Receiver::content();
     let redirect = |status: u16| {
         let location = elsewhere.url();
-        Reply::Raw(format!("HTTP/1.1 {status} Go\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"))
+        Reply::Raw(format!(
+            "HTTP/1.1 {status} Go\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+        ))
     };
     let raw = |text: &str| Reply::Raw(text.to_owned());
     let rows = [
@@ -220,13 +265,33 @@ fn a_receiver_that_lies_hangs_or_breaks_off_is_tried_again_and_holds_nobody_up()
         ("a closed connection", raw(""), false),
         ("half a status line", raw("HTTP/1.1 20"), false),
         ("half a head", raw("HTTP/1.1 200 OK\r\nContent-Le"), false),
-        ("half a head and then nothing", Reply::Stuck("HTTP/1.1 200 OK\r\nContent-Le"), false),
+        (
+            "half a head and then nothing",
+            Reply::Stuck("HTTP/1.1 200 OK\r\nContent-Le"),
+            false,
+        ),
         ("no HTTP", raw("220 mail.example ESMTP\r\n"), false),
         ("a head without an end", Reply::Endless("HTTP/1.1 200 OK\r\nx: "), false),
-        ("a failure with an endless body", Reply::Endless("HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n"), false),
-        ("garbage with 200", raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n\0\u{1}<html>?"), true),
-        ("a body that is cut off", raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), true),
-        ("a body that does not come", Reply::Stuck("HTTP/1.1 202 OK\r\nContent-Length: 100\r\n\r\n"), true),
+        (
+            "a failure with an endless body",
+            Reply::Endless("HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n"),
+            false,
+        ),
+        (
+            "garbage with 200",
+            raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n\0\u{1}<html>?"),
+            true,
+        ),
+        (
+            "a body that is cut off",
+            raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"),
+            true,
+        ),
+        (
+            "a body that does not come",
+            Reply::Stuck("HTTP/1.1 202 OK\r\nContent-Length: 100\r\n\r\n"),
+            true,
+        ),
         ("an endless body", Reply::Endless("HTTP/1.1 200 OK\r\n\r\n"), true),
     ];
     let app = TestApp::start_with(PATIENT);
@@ -237,7 +302,11 @@ fn a_receiver_that_lies_hangs_or_breaks_off_is_tried_again_and_holds_nobody_up()
         let path = subscribe(&app, json!({"url": receiver.url(), "events": ["*"], "sku": sku}));
         let first = stock(&app, &sku, json!({"quantity": 10}));
         let second = adjust(&app, &sku, -1);
-        let expected = if is_delivery { vec![first, second] } else { vec![first, first, second] };
+        let expected = if is_delivery {
+            vec![first, second]
+        } else {
+            vec![first, first, second]
+        };
         await_delivery(&app, &path, |now| now["delivered"] == 2);
         assert_eq!(receiver.seqs(), expected, "{what}");
         let stands = delivery(&app, &path);
@@ -251,13 +320,20 @@ fn a_receiver_that_lies_hangs_or_breaks_off_is_tried_again_and_holds_nobody_up()
 #[test]
 fn a_receiver_that_is_not_there_is_tried_again() {
     let app = TestApp::start_with(PATIENT);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let path = subscribe(&app, asking(&format!("http://127.0.0.1:{port}"), &["*"]));
     let unknown = subscribe(&app, asking("http://no-such-host.invalid/x", &["*"]));
     stock(&app, "A", json!({"quantity": 10}));
     let stands = await_delivery(&app, &path, |now| now["failedAttempts"].as_u64() >= Some(2));
     let message = stands["lastError"]["message"].as_str().unwrap();
-    assert!(message.starts_with(&format!("cannot connect to 127.0.0.1:{port}")), "{message}");
+    assert!(
+        message.starts_with(&format!("cannot connect to 127.0.0.1:{port}")),
+        "{message}"
+    );
     let stands = await_delivery(&app, &unknown, |now| now["failedAttempts"].as_u64() >= Some(1));
     assert!(stands["lastError"]["message"].is_string(), "{stands}");
 }
@@ -298,7 +374,10 @@ fn a_receiver_may_ask_for_time() {
     stock(&app, "A", json!({"quantity": 100}));
     let came = receiver.await_count(2);
     let waited = came[1].came - came[0].came;
-    assert!((Duration::from_millis(950)..Duration::from_secs(5)).contains(&waited), "{waited:?}");
+    assert!(
+        (Duration::from_millis(950)..Duration::from_secs(5)).contains(&waited),
+        "{waited:?}"
+    );
 }
 
 /// Fails for these SKUs, as long as it is told to.
@@ -306,7 +385,10 @@ fn fails_for(skus: &'static [&'static str]) -> (Receiver, Arc<AtomicBool>) {
     let is_failing = Arc::new(AtomicBool::new(true));
     let failing = is_failing.clone();
     let receiver = Receiver::start(move |_, delivery: &Delivery| {
-        let sku = delivery.json["data"]["changes"][0]["sku"].as_str().unwrap_or_default().to_owned();
+        let sku = delivery.json["data"]["changes"][0]["sku"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let fails = failing.load(Ordering::Relaxed) && skus.contains(&sku.as_str());
         Reply::Status(if fails { 400 } else { 200 })
     });
@@ -321,23 +403,44 @@ fn what_fails_every_time_becomes_a_dead_letter_and_is_sent_again_when_asked() {
     let letters = format!("{path}/dead-letters");
     let redeliver = format!("{letters}/redeliver");
     assert_eq!(app.get(&letters).expect(200)["items"], json!([]));
-    let seqs: Vec<u64> = ["A", "BAD", "B", "WORSE", "C"].iter().map(|sku| stock(&app, sku, json!({"quantity": 1}))).collect();
+    let seqs: Vec<u64> = ["A", "BAD", "B", "WORSE", "C"]
+        .iter()
+        .map(|sku| stock(&app, sku, json!({"quantity": 1})))
+        .collect();
     let stands = await_delivery(&app, &path, |now| now["lag"] == 0);
-    assert_eq!((&stands["delivered"], &stands["deadLetters"], &stands["failedAttempts"]), (&json!(3), &json!(2), &json!(6)));
+    assert_eq!(
+        (&stands["delivered"], &stands["deadLetters"], &stands["failedAttempts"]),
+        (&json!(3), &json!(2), &json!(6))
+    );
     assert_eq!(stands["status"], "delivering");
-    let [a, bad, b, worse, c] = seqs[..] else { unreachable!() };
+    let [a, bad, b, worse, c] = seqs[..] else {
+        unreachable!()
+    };
     assert_eq!(receiver.seqs(), [a, bad, bad, bad, b, worse, worse, worse, c]);
     let rows = all_pages(&app, &letters, 1);
     assert_eq!(column(&rows, "seq"), [bad.to_string(), worse.to_string()]);
-    assert_eq!((&rows[0]["type"], &rows[0]["attempts"]), (&json!("level.created"), &json!(3)));
-    assert_eq!((&rows[0]["lastError"]["message"], &rows[0]["redelivering"]), (&json!("answered 400"), &json!(false)));
+    assert_eq!(
+        (&rows[0]["type"], &rows[0]["attempts"]),
+        (&json!("level.created"), &json!(3))
+    );
+    assert_eq!(
+        (&rows[0]["lastError"]["message"], &rows[0]["redelivering"]),
+        (&json!("answered 400"), &json!(false))
+    );
 
-    app.post(&redeliver, json!({"seqs": [bad, a]})).refused(404, "not_found");
-    assert_eq!(app.post(&redeliver, json!({"seqs": [bad]})).expect(202)["redelivering"], 1);
+    app.post(&redeliver, json!({"seqs": [bad, a]}))
+        .refused(404, "not_found");
+    assert_eq!(
+        app.post(&redeliver, json!({"seqs": [bad]})).expect(202)["redelivering"],
+        1
+    );
     let came = receiver.await_count(10);
     assert_eq!(came[9].header("webhook-id"), came[1].header("webhook-id"));
     assert_eq!(came[9].body, came[1].body);
-    assert!(comes_true(PATIENCE, || app.get(&letters).expect(200)["items"][0]["attempts"] == 4));
+    assert!(comes_true(
+        PATIENCE,
+        || app.get(&letters).expect(200)["items"][0]["attempts"] == 4
+    ));
     assert_eq!(all_pages(&app, &letters, 10).len(), 2, "it has failed again, and stays");
 
     is_failing.store(false, Ordering::Relaxed);
@@ -345,7 +448,10 @@ fn what_fails_every_time_becomes_a_dead_letter_and_is_sent_again_when_asked() {
     assert!(comes_true(PATIENCE, || app.get(&letters).expect(200)["items"] == json!([])));
     assert_eq!(receiver.seqs()[10..], [bad, worse]);
     let stands = delivery(&app, &path);
-    assert_eq!((&stands["delivered"], &stands["deadLetters"], &stands["seq"]), (&json!(5), &json!(0), &json!(c)));
+    assert_eq!(
+        (&stands["delivered"], &stands["deadLetters"], &stands["seq"]),
+        (&json!(5), &json!(0), &json!(c))
+    );
 }
 
 #[test]
@@ -354,7 +460,10 @@ fn dead_letters_and_places_outlive_a_stop() {
     let (receiver, is_failing) = fails_for(&["BAD"]);
     let mut app = TestApp::start_in(folder.path(), 0, QUICK);
     let path = subscribe(&app, asking(&receiver.url(), &["*"]));
-    let seqs: Vec<u64> = ["A", "BAD"].iter().map(|sku| stock(&app, sku, json!({"quantity": 1}))).collect();
+    let seqs: Vec<u64> = ["A", "BAD"]
+        .iter()
+        .map(|sku| stock(&app, sku, json!({"quantity": 1})))
+        .collect();
     let before = await_delivery(&app, &path, |now| now["lag"] == 0);
     assert!(app.terminate().success());
     let mut app = TestApp::start_in(folder.path(), 0, QUICK);
@@ -363,7 +472,8 @@ fn dead_letters_and_places_outlive_a_stop() {
     await_delivery(&app, &path, |now| now["lag"] == 0);
     assert_eq!(receiver.seqs(), [seqs[0], seqs[1], seqs[1], seqs[1], last]);
     is_failing.store(false, Ordering::Relaxed);
-    app.send("POST", &format!("{path}/dead-letters/redeliver"), &[], None).expect(202);
+    app.send("POST", &format!("{path}/dead-letters/redeliver"), &[], None)
+        .expect(202);
     assert_eq!(receiver.await_count(6)[5].seq(), seqs[1]);
     assert!(app.terminate().success());
     let app = TestApp::start_in(folder.path(), 0, QUICK);
@@ -380,14 +490,21 @@ fn a_receiver_that_is_gone_disables_its_webhook_until_it_is_enabled() {
     let path = subscribe(&app, asking(&receiver.url(), &["*"]));
     let first = stock(&app, "A", json!({"quantity": 10}));
     let stands = await_delivery(&app, &path, |now| now["status"] == "disabled");
-    assert_eq!((&stands["deadLetters"], &stands["nextAttemptAt"]), (&json!(0), &Value::Null));
+    assert_eq!(
+        (&stands["deadLetters"], &stands["nextAttemptAt"]),
+        (&json!(0), &Value::Null)
+    );
     let shown = app.get(&path).expect(200);
-    assert_eq!((&shown["disabled"], &shown["version"], shown.header("etag")), (&json!(true), &json!(2), Some("\"2\"")));
+    assert_eq!(
+        (&shown["disabled"], &shown["version"], shown.header("etag")),
+        (&json!(true), &json!(2), Some("\"2\""))
+    );
     let second = adjust(&app, "A", -1);
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(receiver.seqs(), [first]);
     is_gone.store(false, Ordering::Relaxed);
-    app.put(&path, json!({"url": receiver.url(), "events": ["*"]})).expect(200);
+    app.put(&path, json!({"url": receiver.url(), "events": ["*"]}))
+        .expect(200);
     await_delivery(&app, &path, |now| now["lag"] == 0);
     assert_eq!(receiver.seqs(), [first, first, second]);
 }
@@ -413,7 +530,8 @@ fn a_disabled_webhook_delivers_what_it_has_missed_when_it_is_enabled_and_a_delet
     for gone in [&path, &format!("{path}/dead-letters")] {
         app.get(gone).refused(404, "not_found");
     }
-    app.send("POST", &format!("{path}/test"), &[], None).refused(404, "not_found");
+    app.send("POST", &format!("{path}/test"), &[], None)
+        .refused(404, "not_found");
     app.send("DELETE", &path, &[], None).refused(404, "not_found");
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(receiver.came().len(), 2);
@@ -428,7 +546,8 @@ fn a_changed_webhook_is_tried_at_once_where_it_now_goes() {
     let first = stock(&app, "A", json!({"quantity": 10}));
     let stands = await_delivery(&app, &path, |now| now["status"] == "retrying");
     assert!(is_time(&stands["nextAttemptAt"]));
-    app.put(&path, json!({"url": content.url(), "events": ["*"]})).expect(200);
+    app.put(&path, json!({"url": content.url(), "events": ["*"]}))
+        .expect(200);
     assert_eq!(content.await_count(1)[0].seq(), first);
     assert_eq!(content.came()[0].signatures_by(SECRET), 1, "the secret has not stayed");
     assert_eq!(failing.came().len(), 1);
@@ -437,14 +556,23 @@ fn a_changed_webhook_is_tried_at_once_where_it_now_goes() {
 #[test]
 fn a_test_delivery_says_what_came_back_and_changes_nothing() {
     let app = TestApp::start_with(QUICK);
-    let replies = Arc::new(Mutex::new(vec![Reply::Silence, Reply::Status(410), Reply::Status(503), Reply::Status(202)]));
+    let replies = Arc::new(Mutex::new(vec![
+        Reply::Silence,
+        Reply::Status(410),
+        Reply::Status(503),
+        Reply::Status(202),
+    ]));
     let receiver = Receiver::start(move |_, _| replies.lock().unwrap().pop().unwrap());
     let mut body = asking(&receiver.url(), &["*"]);
     body["disabled"] = true.into();
     let path = subscribe(&app, body);
     let before = app.get(&path).expect(200).json;
     let test = || app.send("POST", &format!("{path}/test"), &[], None).expect(200);
-    for (status, error) in [(202, None), (503, Some("answered 503")), (410, Some("answered 410: the receiver is gone"))] {
+    for (status, error) in [
+        (202, None),
+        (503, Some("answered 503")),
+        (410, Some("answered 410: the receiver is gone")),
+    ] {
         let answer = test();
         assert_eq!((&answer["status"], answer["error"].as_str()), (&json!(status), error));
         assert_eq!(answer["delivered"], error.is_none());
@@ -453,15 +581,23 @@ fn a_test_delivery_says_what_came_back_and_changes_nothing() {
     let silent = test();
     assert_eq!((&silent["delivered"], &silent["status"]), (&json!(false), &Value::Null));
     assert_eq!(silent["error"], "no answer within 500ms");
-    assert!((500..5000).contains(&silent["durationMs"].as_u64().unwrap()), "{}", silent.text());
+    assert!(
+        (500..5000).contains(&silent["durationMs"].as_u64().unwrap()),
+        "{}",
+        silent.text()
+    );
     let came = receiver.came();
     let id = path.rsplit('/').next().unwrap();
-    assert_eq!((&came[0].json["type"], &came[0].json["data"]), (&json!("webhook.test"), &json!({"webhookId": id})));
+    assert_eq!(
+        (&came[0].json["type"], &came[0].json["data"]),
+        (&json!("webhook.test"), &json!({"webhookId": id}))
+    );
     assert!(is_time(&came[0].json["timestamp"]));
     assert!(came.iter().all(|one| one.signatures_by(SECRET) == 1));
     assert_ne!(came[0].header("webhook-id"), came[1].header("webhook-id"));
     assert_eq!(app.get(&path).expect(200).json, before);
-    app.post(&format!("{path}/test"), json!({"url": "http://elsewhere"})).refused(400, "invalid_request");
+    app.post(&format!("{path}/test"), json!({"url": "http://elsewhere"}))
+        .refused(400, "invalid_request");
 }
 
 #[test]
@@ -473,7 +609,10 @@ fn a_made_secret_is_shown_once_and_signs_and_a_replaced_one_signs_beside_it() {
     let made = app.post_with(WEBHOOKS, &key, asked.clone()).expect(201);
     let first = made["secret"].as_str().unwrap().to_owned();
     let again = app.post_with(WEBHOOKS, &key, asked.clone()).expect(201);
-    assert_eq!((&again["id"], again.header("idempotency-replayed")), (&made["id"], Some("true")));
+    assert_eq!(
+        (&again["id"], again.header("idempotency-replayed")),
+        (&made["id"], Some("true"))
+    );
     assert!(again["secret"].is_null(), "{}", again.text());
     assert_eq!(app.get(&operation("k-1")).expect(200)["answer"]["body"], again.json);
     assert_eq!(all_pages(&app, WEBHOOKS, 5).len(), 1);
@@ -484,7 +623,11 @@ fn a_made_secret_is_shown_once_and_signs_and_a_replaced_one_signs_beside_it() {
     receiver.await_count(1);
     let rotated = app.put_with(path, &[("prefer", "return=minimal")], rotate).expect(200);
     let second = rotated["secret"].as_str().unwrap().to_owned();
-    assert!(second != first && is_time(&rotated["previousSecretUntil"]), "{}", rotated.text());
+    assert!(
+        second != first && is_time(&rotated["previousSecretUntil"]),
+        "{}",
+        rotated.text()
+    );
     adjust(&app, "A", -1);
     receiver.await_count(2);
     let mut given = asked.clone();
@@ -493,7 +636,10 @@ fn a_made_secret_is_shown_once_and_signs_and_a_replaced_one_signs_beside_it() {
     adjust(&app, "A", -1);
     let came = receiver.await_count(3);
     let signed = |delivery: &Delivery| [&*first, &*second, SECRET].map(|secret| delivery.signatures_by(secret));
-    assert_eq!([&came[0], &came[1], &came[2]].map(signed), [[1, 0, 0], [1, 1, 0], [0, 1, 1]]);
+    assert_eq!(
+        [&came[0], &came[1], &came[2]].map(signed),
+        [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
+    );
 }
 
 #[test]
@@ -508,12 +654,28 @@ fn no_answer_log_feed_or_export_shows_a_secret_or_an_address_that_holds_one() {
     await_delivery(&app, &path, |now| now["deadLetters"] == 1);
     asked["secret"] = OTHER.into();
     answers.push(app.put(&path, asked.clone()).expect(200));
-    answers.push(app.post_with(WEBHOOKS, &key, asked.clone()).refused(422, "idempotency_key_reused"));
-    for wrong in [json!(SECRET[..30]), json!([SECRET]), json!({SECRET: 1}), json!(format!("{SECRET}?"))] {
+    answers.push(
+        app.post_with(WEBHOOKS, &key, asked.clone())
+            .refused(422, "idempotency_key_reused"),
+    );
+    for wrong in [
+        json!(SECRET[..30]),
+        json!([SECRET]),
+        json!({SECRET: 1}),
+        json!(format!("{SECRET}?")),
+    ] {
         asked["secret"] = wrong;
         answers.push(app.post(WEBHOOKS, asked.clone()).refused(400, "invalid_request"));
     }
-    for read in [&*path, WEBHOOKS, "/api/events", "/api/operations/k-1", "/api/movements", &format!("{path}/dead-letters"), "/"] {
+    for read in [
+        &*path,
+        WEBHOOKS,
+        "/api/events",
+        "/api/operations/k-1",
+        "/api/movements",
+        &format!("{path}/dead-letters"),
+        "/",
+    ] {
         answers.push(app.get(read).expect(200));
     }
     answers.push(app.send("POST", &format!("{path}/test"), &[], None).expect(200));
@@ -523,12 +685,21 @@ fn no_answer_log_feed_or_export_shows_a_secret_or_an_address_that_holds_one() {
         assert!(!holds(&String::from_utf8_lossy(&answer.body)), "{}", answer.text());
     }
     let url = format!("http://127.0.0.1:{}", app.port);
-    let export = Command::new(HOLDFAST).args(["export", "events", "-", "--url", &url]).output().unwrap();
+    let export = Command::new(HOLDFAST)
+        .args(["export", "events", "-", "--url", &url])
+        .output()
+        .unwrap();
     assert!(export.status.success());
     let exported = String::from_utf8(export.stdout).unwrap();
-    assert!(exported.contains("level.created") && !holds(&exported) && !exported.contains("webhook."), "{exported}");
+    assert!(
+        exported.contains("level.created") && !holds(&exported) && !exported.contains("webhook."),
+        "{exported}"
+    );
     let log = app.log();
-    assert!(log.contains("a webhook was changed") && log.contains("a dead letter"), "{log}");
+    assert!(
+        log.contains("a webhook was changed") && log.contains("a dead letter"),
+        "{log}"
+    );
     assert!(!holds(&log) && !log.contains("ZTOKEN"), "{log}");
 }
 
@@ -538,11 +709,16 @@ fn the_log_on_disk_is_for_its_owner_only() {
     let mut app = TestApp::start();
     subscribe(&app, asking("http://127.0.0.1:9", &["*"]));
     assert!(app.terminate().success());
-    let files = std::fs::read_dir(app.folder().join("events")).unwrap().chain(std::fs::read_dir(app.folder()).unwrap());
+    let files = std::fs::read_dir(app.folder().join("events"))
+        .unwrap()
+        .chain(std::fs::read_dir(app.folder()).unwrap());
     let holds = |path: &std::path::Path| {
         path.is_file() && std::fs::read_to_string(path).is_ok_and(|text| text.contains(&SECRET[6..]))
     };
-    let holding: Vec<_> = files.map(|file| file.unwrap().path()).filter(|path| holds(path)).collect();
+    let holding: Vec<_> = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| holds(path))
+        .collect();
     assert_eq!(holding.len(), 2, "log and checkpoint: {holding:?}");
     for path in holding {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
@@ -566,7 +742,10 @@ fn a_webhook_that_does_not_fit_is_refused_by_its_field() {
         ("url", with("url", json!("https://anna:pw@example.com"))),
         ("url", with("url", json!("https://example.com/#top"))),
         ("url", with("url", json!("http://example.com/\r\nx: y"))),
-        ("url", with("url", json!(format!("http://example.com/{}", "a".repeat(2048))))),
+        (
+            "url",
+            with("url", json!(format!("http://example.com/{}", "a".repeat(2048)))),
+        ),
         ("url", with("url", json!(7))),
         ("url", json!({"events": ["*"]})),
         ("events", json!({"url": "https://example.com"})),
@@ -586,8 +765,18 @@ fn a_webhook_that_does_not_fit_is_refused_by_its_field() {
             assert_eq!(answer.refused(400, "invalid_request").fields(), [field], "{body}");
         }
     }
-    assert_eq!(app.put(&path, with("rotateSecret", json!(true))).refused(400, "invalid_request").fields(), ["rotateSecret"]);
-    assert_eq!(app.post(WEBHOOKS, with("rotateSecret", json!(true))).refused(400, "invalid_request").fields(), ["rotateSecret"]);
+    assert_eq!(
+        app.put(&path, with("rotateSecret", json!(true)))
+            .refused(400, "invalid_request")
+            .fields(),
+        ["rotateSecret"]
+    );
+    assert_eq!(
+        app.post(WEBHOOKS, with("rotateSecret", json!(true)))
+            .refused(400, "invalid_request")
+            .fields(),
+        ["rotateSecret"]
+    );
     assert_eq!(app.get(&path).expect(200)["version"], 1);
     assert_eq!(all_pages(&app, WEBHOOKS, 1).len(), 1);
 }
@@ -598,7 +787,10 @@ fn a_webhook_is_changed_at_the_version_that_was_expected() {
     let body = asking("https://example.com/hooks", &["*", "level.adjusted", "*"]);
     let made = app.post(WEBHOOKS, body.clone()).expect(201);
     assert_eq!(made["events"], json!(["*", "level.adjusted"]), "each once");
-    assert_eq!((made.header("etag"), &made["createdBy"]), (Some("\"1\""), &json!("anonymous")));
+    assert_eq!(
+        (made.header("etag"), &made["createdBy"]),
+        (Some("\"1\""), &json!("anonymous"))
+    );
     let path = made.header("location").unwrap().to_owned();
     let change = |headers: &[(&str, &str)], version: Option<u64>| -> Answer {
         let mut body = body.clone();
@@ -607,16 +799,21 @@ fn a_webhook_is_changed_at_the_version_that_was_expected() {
         }
         app.put_with(&path, headers, body)
     };
-    assert_eq!(change(&[], Some(2)).refused(409, "version_mismatch")["currentVersion"], 1);
+    assert_eq!(
+        change(&[], Some(2)).refused(409, "version_mismatch")["currentVersion"],
+        1
+    );
     change(&[("if-match", "\"2\"")], None).refused(412, "precondition_failed");
     assert_eq!(change(&[("if-match", "\"1\"")], Some(1)).expect(200)["version"], 2);
     // Its deliveries go on at the same version: nobody is told that they have it already.
     let shown = app.get_with(&path, &[("if-none-match", "\"2\"")]).expect(200);
     assert_eq!(shown.header("etag"), Some("\"2\""));
-    app.send("DELETE", &path, &[("if-match", "\"1\"")], None).refused(412, "precondition_failed");
+    app.send("DELETE", &path, &[("if-match", "\"1\"")], None)
+        .refused(412, "precondition_failed");
     app.send("DELETE", &path, &[("if-match", "\"2\"")], None).expect(204);
     app.put(&path, body.clone()).refused(404, "not_found");
-    app.post_with(WEBHOOKS, &[("if-none-match", "*")], body.clone()).refused(400, "invalid_request");
+    app.post_with(WEBHOOKS, &[("if-none-match", "*")], body.clone())
+        .refused(400, "invalid_request");
 }
 
 #[test]
@@ -637,10 +834,42 @@ fn no_delivery_goes_to_an_address_that_is_not_allowed() {
         let path = subscribe(app, asking(url, &["*"]));
         let answer = app.send("POST", &format!("{path}/test"), &[], None).expect(200);
         assert_eq!(answer["delivered"], is_allowed, "{url}: {}", answer.text());
-        let is_refused = answer["error"].as_str().is_some_and(|error| error.starts_with("deliveries may not go to"));
+        let is_refused = answer["error"]
+            .as_str()
+            .is_some_and(|error| error.starts_with("deliveries may not go to"));
         assert_eq!(is_refused, !is_allowed, "{url}: {}", answer.text());
     }
     assert_eq!(receiver.came().len(), 1);
+}
+
+#[test]
+fn by_tls_only_a_receiver_that_the_system_trusts_under_its_name_is_delivered_to() {
+    let receiver = Receiver::content_by_tls();
+    let (trusting, wary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let trusting = TestApp::start_under(trusting.path(), 0, QUICK, &[("SSL_CERT_FILE", AUTHORITY)]);
+    let wary = TestApp::start_in(wary.path(), 0, QUICK);
+    let by_name = format!("https://localhost:{}/hooks", receiver.port);
+    for (app, url) in [
+        (&wary, &by_name),
+        (&trusting, &by_name.replace("localhost", "127.0.0.1")),
+    ] {
+        let path = subscribe(app, asking(url, &["*"]));
+        let answer = app.send("POST", &format!("{path}/test"), &[], None).expect(200);
+        assert_eq!(
+            (&answer["delivered"], &answer["status"]),
+            (&json!(false), &Value::Null),
+            "{}",
+            answer.text()
+        );
+    }
+    assert!(receiver.came().is_empty());
+    let path = subscribe(&trusting, asking(&by_name, &["*"]));
+    stock(&trusting, "A", json!({"quantity": 10}));
+    adjust(&trusting, "A", -1);
+    let came = receiver.await_count(2);
+    assert!(came.iter().all(|one| one.signatures_by(SECRET) == 1));
+    assert_eq!(came[0].header("host"), format!("localhost:{}", receiver.port));
+    await_delivery(&trusting, &path, |now| now["delivered"] == 2);
 }
 
 #[test]
@@ -666,5 +895,8 @@ fn webhooks_are_the_admins_own() {
         }
     }
     assert!(house.end() <= before + 1 && end < before, "only the clerk was made");
-    assert_eq!(house.admin.get(&path).expect(200)["createdBy"], house.admin.get(WEBHOOKS).expect(200)["items"][0]["createdBy"]);
+    assert_eq!(
+        house.admin.get(&path).expect(200)["createdBy"],
+        house.admin.get(WEBHOOKS).expect(200)["items"][0]["createdBy"]
+    );
 }

@@ -9,6 +9,14 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+const TLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
+/// Whom a service must trust to deliver to [`Receiver::content_by_tls`].
+pub const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls/ca.pem");
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -69,13 +77,36 @@ impl Delivery {
 impl Receiver {
     /// Answers each request as it is told; the first one is number 0.
     pub fn start(answer: impl Fn(usize, &Delivery) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_behind(|stream| Box::new(stream), answer)
+    }
+
+    /// Takes whatever comes by TLS; its certificate is of `localhost`, by the authority of [`AUTHORITY`].
+    pub fn content_by_tls() -> Self {
+        let certificate = CertificateDer::from_pem_file(format!("{TLS}/localhost.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(format!("{TLS}/localhost.key")).unwrap();
+        let config = ServerConfig::builder_with_provider(default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key);
+        let config = Arc::new(config.unwrap());
+        let wrap = move |stream| -> Box<dyn Stream> {
+            Box::new(StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream))
+        };
+        Self::start_behind(wrap, |_, _| Reply::Status(204))
+    }
+
+    fn start_behind(
+        wrap: impl Fn(TcpStream) -> Box<dyn Stream> + Send + Sync + 'static,
+        answer: impl Fn(usize, &Delivery) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let came = Arc::new(Mutex::new(Vec::new()));
         let (noted, answer) = (came.clone(), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, noted, answer) = (stream.unwrap(), noted.clone(), answer.clone());
+                let (stream, noted, answer) = (wrap(stream.unwrap()), noted.clone(), answer.clone());
                 std::thread::spawn(move || serve(stream, &noted, &*answer));
             }
         });
@@ -111,11 +142,19 @@ impl Receiver {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("only {} of {count} deliveries came: {:?}", self.came().len(), self.seqs());
+        panic!(
+            "only {} of {count} deliveries came: {:?}",
+            self.came().len(),
+            self.seqs()
+        );
     }
 }
 
-fn serve(stream: TcpStream, noted: &Mutex<Vec<Delivery>>, answer: &dyn Fn(usize, &Delivery) -> Reply) {
+trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
+fn serve(stream: Box<dyn Stream>, noted: &Mutex<Vec<Delivery>>, answer: &dyn Fn(usize, &Delivery) -> Reply) {
     let mut connection = BufReader::new(stream);
     while let Some(delivery) = read(&mut connection) {
         let number = {
@@ -151,7 +190,7 @@ fn serve(stream: TcpStream, noted: &Mutex<Vec<Delivery>>, answer: &dyn Fn(usize,
     }
 }
 
-fn read(connection: &mut BufReader<TcpStream>) -> Option<Delivery> {
+fn read(connection: &mut BufReader<Box<dyn Stream>>) -> Option<Delivery> {
     let mut line = || {
         let mut line = String::new();
         connection.read_line(&mut line).ok().filter(|read| *read > 0)?;

@@ -284,7 +284,10 @@ pub fn new_webhook() -> Value {
 }
 
 pub fn changed_webhook() -> Value {
-    with(webhook(), json!({"version": 2, "previousSecretUntil": "2025-11-28T08:26:00.123Z"}))
+    with(
+        webhook(),
+        json!({"version": 2, "previousSecretUntil": "2025-11-28T08:26:00.123Z"}),
+    )
 }
 
 /// One whose receiver is down at the moment.

@@ -105,7 +105,9 @@ impl Couriers {
             delivered: self.ledger.sum(|standing| standing.delivered),
             failed_attempts: self.ledger.sum(|standing| standing.failed_attempts),
             dead_letters: self.ledger.sum(|standing| standing.dead_letters.len() as u64),
-            lags: self.ledger.each(|id, standing| (id.clone(), end.saturating_sub(standing.seq))),
+            lags: self
+                .ledger
+                .each(|id, standing| (id.clone(), end.saturating_sub(standing.seq))),
         }
     }
 
@@ -154,7 +156,11 @@ impl Couriers {
     async fn webhooks(&self) -> Result<BTreeMap<Arc<str>, (u64, u64)>, JournalError> {
         let (mut found, mut after) = (BTreeMap::new(), None);
         loop {
-            let page = self.inventory.journal().entries(EntryKind::Webhook, after.as_ref(), ENTRIES).await?;
+            let page = self
+                .inventory
+                .journal()
+                .entries(EntryKind::Webhook, after.as_ref(), ENTRIES)
+                .await?;
             let is_last = page.len() < ENTRIES;
             after = page.last().map(|(key, _)| key.clone());
             found.extend(page.iter().filter_map(|(_, view)| {
@@ -329,10 +335,18 @@ impl Courier {
             Verdict::Gone => (GONE.to_owned(), None, self.disable().await),
             Verdict::Failed { message, retry_after } => (message, retry_after, false),
         };
-        let wait = self.office.retries.wait(failures.saturating_add(1), retry_after, chance());
+        let wait = self
+            .office
+            .retries
+            .wait(failures.saturating_add(1), retry_after, chance());
         match wait.filter(|_| !is_disabled) {
             None if !is_disabled => {
-                tracing::warn!(webhook = &*self.id, seq, message, "an event could not be delivered: a dead letter");
+                tracing::warn!(
+                    webhook = &*self.id,
+                    seq,
+                    message,
+                    "an event could not be delivered: a dead letter"
+                );
                 self.change(|standing| standing.buried(seq, topic, &message, now()));
             }
             wait => {
@@ -409,7 +423,10 @@ impl Courier {
         };
         match self.office.inventory.change_entry(write, decide).await {
             Ok(_) => {
-                tracing::warn!(webhook = &*self.id, "its receiver is gone (410): the webhook is disabled");
+                tracing::warn!(
+                    webhook = &*self.id,
+                    "its receiver is gone (410): the webhook is disabled"
+                );
                 true
             }
             Err(problem) => {

@@ -302,7 +302,9 @@ const SECRET_PATTERN: &str = "^whsec_([A-Za-z0-9+/]{4}){8,21}$";
 
 fn check_url(url: &str) -> Result<(), ValidationError> {
     let checked = Target::parse(url);
-    checked.map(drop).map_err(|fault| ValidationError::new("url").with_message(fault.into()))
+    checked
+        .map(drop)
+        .map_err(|fault| ValidationError::new("url").with_message(fault.into()))
 }
 
 fn secret(text: &Hidden) -> Result<SigningSecret, Problem> {
@@ -311,7 +313,10 @@ fn secret(text: &Hidden) -> Result<SigningSecret, Problem> {
 
 /// Each once, in the order in which they were given.
 fn each_once(events: &[Topic]) -> Vec<Topic> {
-    let firsts = events.iter().enumerate().filter(|(i, topic)| !events[..*i].contains(topic));
+    let firsts = events
+        .iter()
+        .enumerate()
+        .filter(|(i, topic)| !events[..*i].contains(topic));
     firsts.map(|(_, topic)| *topic).collect()
 }
 

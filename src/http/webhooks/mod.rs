@@ -34,8 +34,8 @@ pub use forms::{
     DeadLetterForm, NewWebhookBody, NewWebhookForm, RedeliverBody, RedeliveryForm, ShownWebhookForm, TestForm,
     WebhookBody, WebhookForm, form,
 };
-use post::{Attempt, Letter, Verdict};
 pub use post::Reach;
+use post::{Attempt, Letter, Verdict};
 use standing::Standing;
 
 pub const LIST: &[Parameter] = &[LIMIT, AFTER];
@@ -55,7 +55,9 @@ pub async fn list(state: Data<State>, request: HttpRequest, caller: Caller) -> A
     let webhooks = found
         .into_iter()
         .filter_map(|(_, view)| Some((view.entry.as_webhook()?.clone(), view.version)));
-    let page = Page::of(webhooks.collect(), limit, &["webhooks"], |(webhook, _)| webhook.id.to_string());
+    let page = Page::of(webhooks.collect(), limit, &["webhooks"], |(webhook, _)| {
+        webhook.id.to_string()
+    });
     let end = journal.visible();
     page.answer(&request, &query, |(webhook, version)| {
         forms::shown(webhook, *version, standing(couriers, webhook), end)
@@ -182,7 +184,9 @@ pub async fn dead_letters(state: Data<State>, request: HttpRequest, caller: Call
     let (webhook, _) = find(&state, &id).await?;
     let letters = standing(state.couriers()?, &webhook).dead_letters.into_iter();
     let behind = letters.filter(|letter| after.is_none_or(|after| letter.seq > after));
-    let page = Page::of(behind.take(limit + 1).collect(), limit, &name, |letter| letter.seq.to_string());
+    let page = Page::of(behind.take(limit + 1).collect(), limit, &name, |letter| {
+        letter.seq.to_string()
+    });
     page.answer(&request, &query, forms::dead_letter)
 }
 
@@ -197,7 +201,9 @@ pub async fn redeliver(state: Data<State>, request: HttpRequest, caller: Caller,
     caller.may(Right::Administer)?;
     let (webhook, _) = find(&state, &id).await?;
     let couriers = state.couriers()?;
-    let redelivering = couriers.ledger.change(&webhook.id, |standing| standing.ask(asked.seqs.as_deref()));
+    let redelivering = couriers
+        .ledger
+        .change(&webhook.id, |standing| standing.ask(asked.seqs.as_deref()));
     let missing = |seq| entries::not_found(&format!("dead letter {seq} of {}", told(&id)));
     // A webhook that was made this moment has no dead letters yet.
     let redelivering = redelivering.unwrap_or_else(|| Standing::default().ask(asked.seqs.as_deref()));
@@ -241,7 +247,11 @@ fn answer(request: &HttpRequest, outcome: &Outcome, made: Option<SigningSecret>)
 }
 
 async fn find(state: &State, id: &str) -> Result<(Arc<Webhook>, u64), Problem> {
-    let found = state.inventory()?.journal().entry(&EntryKey::Webhook(id.into())).await?;
+    let found = state
+        .inventory()?
+        .journal()
+        .entry(&EntryKey::Webhook(id.into()))
+        .await?;
     let webhook = found.and_then(|view| Some((view.entry.as_webhook()?.clone(), view.version)));
     webhook.ok_or_else(|| entries::not_found(&told(id)))
 }
@@ -272,7 +282,9 @@ fn refuse_body(bytes: &[u8]) -> Result<(), Problem> {
 
 fn place(list: &[&str], after: &str) -> Result<u64, Problem> {
     let place = cursor::decode(list, after)?;
-    place.parse().map_err(|_| Problem::invalid(AFTER.name, "it is not a cursor of this list"))
+    place
+        .parse()
+        .map_err(|_| Problem::invalid(AFTER.name, "it is not a cursor of this list"))
 }
 
 /// Ours are UUIDs; whatever else is asked for is not there.

@@ -55,7 +55,12 @@ struct Message<T, D> {
 }
 
 impl Letter {
-    pub fn new(id: String, topic: impl Serialize, timestamp: Timestamp, data: impl Serialize) -> serde_json::Result<Self> {
+    pub fn new(
+        id: String,
+        topic: impl Serialize,
+        timestamp: Timestamp,
+        data: impl Serialize,
+    ) -> serde_json::Result<Self> {
         let body = serde_json::to_vec(&Message { topic, timestamp, data })?.into();
         Ok(Self { id, body })
     }
@@ -74,7 +79,11 @@ impl Letter {
         headers.insert("webhook-timestamp", seconds.into());
         for (name, value) in [("webhook-id", &self.id), ("webhook-signature", &signature)] {
             // Letters, digits and signs of base64 are a header value in any case.
-            headers.extend(HeaderValue::from_str(value).ok().map(|value| (HeaderName::from_static(name), value)));
+            headers.extend(
+                HeaderValue::from_str(value)
+                    .ok()
+                    .map(|value| (HeaderName::from_static(name), value)),
+            );
         }
         request
     }
@@ -86,7 +95,10 @@ pub enum Verdict {
     Delivered,
     /// 410: the receiver wants no more.
     Gone,
-    Failed { message: String, retry_after: Option<Duration> },
+    Failed {
+        message: String,
+        retry_after: Option<Duration>,
+    },
 }
 
 pub struct Attempt {
@@ -178,7 +190,8 @@ impl Post {
         if !target.is_tls {
             return line(stream).await;
         }
-        let name = ServerName::try_from(target.host.clone()).map_err(|_| "its name can have no certificate".to_owned())?;
+        let name =
+            ServerName::try_from(target.host.clone()).map_err(|_| "its name can have no certificate".to_owned())?;
         let tls = self.tls.get_or_init(connector).clone()?;
         let stream = tls.connect(name, stream).await;
         line(stream.map_err(|error| format!("TLS failed: {error}"))?).await
@@ -214,7 +227,9 @@ fn judge(status: u16, headers: &HeaderMap, now: Timestamp) -> Verdict {
         300..=399 => format!("answered {status}, and redirects are not followed"),
         _ => format!("answered {status}"),
     };
-    let retry_after = headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
+    let retry_after = headers
+        .get(RETRY_AFTER)
+        .and_then(|value| retry_after(value.to_str().ok()?, now));
     Verdict::Failed { message, retry_after }
 }
 
@@ -252,7 +267,9 @@ async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         // Nobody may be waiting any more.
         drop(found.send(name.to_socket_addrs().map(Iterator::collect)));
     };
-    let thread = std::thread::Builder::new().name("holdfast-names".to_owned()).spawn(look);
+    let thread = std::thread::Builder::new()
+        .name("holdfast-names".to_owned())
+        .spawn(look);
     thread.map_err(|error| format!("cannot look its name up: {error}"))?;
     match answer.await {
         Ok(found) => found.map_err(|error| format!("cannot look its name up: {error}")),
@@ -261,7 +278,9 @@ async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
 }
 
 async fn line(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Result<Line, String> {
-    let handshake = http1::Builder::new().max_buf_size(1 << 16).handshake(TokioIo::new(stream));
+    let handshake = http1::Builder::new()
+        .max_buf_size(1 << 16)
+        .handshake(TokioIo::new(stream));
     let (sender, connection) = handshake.await.map_err(told)?;
     // How it ends, whoever sends on it is told.
     let driver = rt::spawn(async move { drop(connection.await) });
@@ -282,7 +301,10 @@ fn connector() -> Result<TlsConnector, String> {
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(format!("the system trusts no certificates ({}); see SSL_CERT_FILE", errors.join("; ")));
+        return Err(format!(
+            "the system trusts no certificates ({}); see SSL_CERT_FILE",
+            errors.join("; ")
+        ));
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -297,7 +319,11 @@ mod tests {
 
     fn judged(status: u16, asked: Option<&'static str>) -> Verdict {
         let headers = asked.map(|asked| (RETRY_AFTER, HeaderValue::from_static(asked)));
-        judge(status, &headers.into_iter().collect(), Timestamp::parse("2026-01-01T00:00:00Z").unwrap())
+        judge(
+            status,
+            &headers.into_iter().collect(),
+            Timestamp::parse("2026-01-01T00:00:00Z").unwrap(),
+        )
     }
 
     #[test]
@@ -307,7 +333,10 @@ mod tests {
         }
         assert_eq!(judged(410, None), Verdict::Gone);
         for status in [301, 304, 307, 400, 404, 429, 500, 503, 600] {
-            assert!(matches!(judged(status, None), Verdict::Failed { retry_after: None, .. }), "{status}");
+            assert!(
+                matches!(judged(status, None), Verdict::Failed { retry_after: None, .. }),
+                "{status}"
+            );
         }
     }
 
@@ -324,7 +353,11 @@ mod tests {
         ] {
             let retry_after = expected.map(Duration::from_secs);
             let message = "answered 503".to_owned();
-            assert_eq!(judged(503, Some(asked)), Verdict::Failed { message, retry_after }, "{asked}");
+            assert_eq!(
+                judged(503, Some(asked)),
+                Verdict::Failed { message, retry_after },
+                "{asked}"
+            );
         }
     }
 }

@@ -248,15 +248,30 @@ mod tests {
         let mut standing = Standing::beginning(7);
         standing.failed("answered 500", Some(at(9)), at(1));
         standing.failed("answered 503", Some(at(20)), at(9));
-        assert_eq!((standing.seq, standing.failures, standing.next_attempt_at), (7, 2, Some(at(20))));
+        assert_eq!(
+            (standing.seq, standing.failures, standing.next_attempt_at),
+            (7, 2, Some(at(20)))
+        );
         let mut dead = standing.clone();
         standing.delivered(8, at(20));
-        assert_eq!((standing.seq, standing.failures, standing.next_attempt_at), (8, 0, None));
-        assert_eq!((standing.delivered, standing.failed_attempts, standing.last_success_at), (1, 2, Some(at(20))));
+        assert_eq!(
+            (standing.seq, standing.failures, standing.next_attempt_at),
+            (8, 0, None)
+        );
+        assert_eq!(
+            (standing.delivered, standing.failed_attempts, standing.last_success_at),
+            (1, 2, Some(at(20)))
+        );
         dead.buried(8, Topic::All, "answered 400", at(20));
-        assert_eq!((dead.seq, dead.failures, dead.delivered, dead.failed_attempts), (8, 0, 0, 3));
+        assert_eq!(
+            (dead.seq, dead.failures, dead.delivered, dead.failed_attempts),
+            (8, 0, 0, 3)
+        );
         let letter = &dead.dead_letters[0];
-        assert_eq!((letter.seq, letter.attempts, &*letter.failure.message), (8, 3, "answered 400"));
+        assert_eq!(
+            (letter.seq, letter.attempts, &*letter.failure.message),
+            (8, 3, "answered 400")
+        );
     }
 
     #[test]
@@ -277,7 +292,11 @@ mod tests {
         standing.redelivered(5, at(100));
         standing.stayed_dead(8, "answered 500", at(101));
         assert_eq!(standing.asked(), None);
-        let left: Vec<(u64, u32)> = standing.dead_letters.iter().map(|one| (one.seq, one.attempts)).collect();
+        let left: Vec<(u64, u32)> = standing
+            .dead_letters
+            .iter()
+            .map(|one| (one.seq, one.attempts))
+            .collect();
         assert_eq!((left, standing.seq, standing.delivered), (vec![(3, 1), (8, 2)], 8, 1));
         assert_eq!(standing.ask(None), Ok(2));
     }
@@ -286,7 +305,9 @@ mod tests {
     fn what_is_kept_is_read_back_but_never_ahead_of_the_log() {
         let ledger = Ledger::default();
         ledger.begin(&"w".into(), 3);
-        ledger.change("w", |standing| standing.buried(4, Topic::LowStock, "answered 500", at(1)));
+        ledger.change("w", |standing| {
+            standing.buried(4, Topic::LowStock, "answered 500", at(1))
+        });
         let kept = ledger.changed().unwrap().unwrap();
         assert_eq!(kept.seq, 4);
         assert!(ledger.changed().is_none(), "nothing has changed since");

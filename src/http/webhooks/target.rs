@@ -53,7 +53,11 @@ impl Target {
             return Err(FAULT);
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/{path}")
+        };
         Ok(Self {
             is_tls,
             host: host.to_owned(),
@@ -86,15 +90,37 @@ mod tests {
     fn a_url_is_taken_apart() {
         for (url, is_tls, host, port, authority, path) in [
             ("https://example.com", true, "example.com", 443, "example.com", "/"),
-            ("http://example.com/a/b?c=d", false, "example.com", 80, "example.com", "/a/b?c=d"),
-            ("http://example.com?c=d", false, "example.com", 80, "example.com", "/?c=d"),
+            (
+                "http://example.com/a/b?c=d",
+                false,
+                "example.com",
+                80,
+                "example.com",
+                "/a/b?c=d",
+            ),
+            (
+                "http://example.com?c=d",
+                false,
+                "example.com",
+                80,
+                "example.com",
+                "/?c=d",
+            ),
             ("https://[::1]:8443/x", true, "::1", 8443, "[::1]:8443", "/x"),
             ("http://[fe80::1]", false, "fe80::1", 80, "[fe80::1]", "/"),
             ("http://127.0.0.1:9", false, "127.0.0.1", 9, "127.0.0.1:9", "/"),
         ] {
             let target = Target::parse(url).unwrap();
-            assert_eq!((target.is_tls, &*target.host, target.port), (is_tls, host, port), "{url}");
-            assert_eq!((target.authority.to_str().unwrap(), &*target.path.to_string()), (authority, path), "{url}");
+            assert_eq!(
+                (target.is_tls, &*target.host, target.port),
+                (is_tls, host, port),
+                "{url}"
+            );
+            assert_eq!(
+                (target.authority.to_str().unwrap(), &*target.path.to_string()),
+                (authority, path),
+                "{url}"
+            );
         }
     }
 
@@ -128,7 +154,15 @@ mod tests {
     #[test]
     fn no_delivery_goes_where_a_cloud_keeps_its_secrets() {
         let allowed = |address: &str, networks: &[Network]| is_allowed(address.parse().unwrap(), networks);
-        for address in ["127.0.0.1", "::1", "10.0.0.7", "192.168.1.1", "fd00::1", "203.0.113.9", "2001:db8::1"] {
+        for address in [
+            "127.0.0.1",
+            "::1",
+            "10.0.0.7",
+            "192.168.1.1",
+            "fd00::1",
+            "203.0.113.9",
+            "2001:db8::1",
+        ] {
             assert!(allowed(address, &[]), "{address}");
         }
         for address in [
@@ -145,7 +179,12 @@ mod tests {
             assert!(!allowed(address, &[]), "{address}");
         }
         let networks = ["10.0.0.0/8", "169.254.1.1"].map(|network| network.parse().unwrap());
-        for (address, is_one) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("169.254.1.1", true), ("127.0.0.1", false)] {
+        for (address, is_one) in [
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("169.254.1.1", true),
+            ("127.0.0.1", false),
+        ] {
             assert_eq!(allowed(address, &networks), is_one, "{address}");
         }
     }
