@@ -27,6 +27,7 @@ use crate::http::connection::{Connection, Patience, Places};
 use crate::http::edge::{Edge, Gauges};
 use crate::http::limits::{self, Limiter};
 use crate::http::problem::Problem;
+use crate::http::webhooks::Couriers;
 use crate::http::{State, routes};
 use crate::journal::Journal;
 use crate::journal::file::{FileJournal, Recovered};
@@ -75,14 +76,18 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let jobs = start_jobs(config, &inventory, state.access.is_some())?;
     state.serve_jobs(jobs.clone());
     let sales = inventory.sales().clone();
+    let couriers = Couriers::start(inventory.clone(), config.webhooks.settings()).await;
+    state.deliver(couriers.clone());
     state.serve(inventory);
     tracing::info!(%address, data = %config.data.data_dir.display(), "Holdfast takes requests at http://{address}");
 
     stop.asked().await;
     tracing::info!("stopping: answering what is under way");
     state.stop();
+    couriers.stop();
     stop_jobs(&jobs, config).await;
     drain(&handle, &gauges, Duration::from_secs(config.shutdown_seconds.into())).await;
+    couriers.stopped().await;
     sales.close().await;
     let closing = tokio::task::spawn_blocking(move || journal.close());
     closing

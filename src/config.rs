@@ -1,6 +1,7 @@
 //! Every setting: a flag, an environment variable, a default, checked once.
 
 mod access;
+mod webhooks;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::http::cors::Origin;
 use crate::http::feed::{self, Feed};
 use crate::journal::file;
 pub use access::AccessArgs;
+pub use webhooks::WebhookArgs;
 
 /// The folder of a command that works on data.
 #[derive(clap::Args, Clone, Debug)]
@@ -102,6 +104,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub limits: Limits,
+
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
 }
 
 /// How much of the service anybody may take; requests a minute may come all at once.

@@ -1,4 +1,4 @@
-//! What is kept in the log beside stock: users, service tokens, stores, schedules.
+//! What is kept in the log beside stock: users, service tokens, stores, schedules, webhooks.
 //!
 //! Each is an entry with a version of its own, and an event that changes it carries it as it stands after it. Such
 //! events are the service's own: no feed, export or webhook shows them.
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::account::{AccountName, ServiceToken, User};
 use super::catalogue::Store;
 use super::sync::SyncSchedule;
+use super::webhook::Webhook;
 use super::{StoreId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub enum EntryKey {
     SyncSchedule,
     /// When a store has pushed its counts last. No event carries it: the push itself makes it.
     LastPush(StoreId),
+    /// By its id.
+    Webhook(Arc<str>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,12 +40,20 @@ pub enum Entry {
     Closing,
     SyncSchedule(SyncSchedule),
     LastPush(Timestamp),
+    Webhook(Arc<Webhook>),
 }
 
 impl Entry {
     pub fn as_user(&self) -> Option<&User> {
         match self {
             Self::User(user) => Some(user),
+            _ => None,
+        }
+    }
+
+    pub fn as_webhook(&self) -> Option<&Arc<Webhook>> {
+        match self {
+            Self::Webhook(webhook) => Some(webhook),
             _ => None,
         }
     }

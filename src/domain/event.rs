@@ -32,7 +32,7 @@ pub struct Event {
     /// One per SKU whose details the event sets, or that it deletes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<ItemChange>,
-    /// Users, tokens, stores and schedules that the event sets.
+    /// Users, tokens, stores, schedules and webhooks that the event sets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<EntryChange>,
 }
@@ -105,6 +105,12 @@ pub enum EventKind {
     /// The sync is to run by itself from now on, or no longer.
     #[serde(rename = "sync.scheduled")]
     SyncScheduled,
+    #[serde(rename = "webhook.created")]
+    WebhookCreated,
+    #[serde(rename = "webhook.updated")]
+    WebhookUpdated,
+    #[serde(rename = "webhook.deleted")]
+    WebhookDeleted,
 }
 
 impl EventKind {
@@ -124,7 +130,7 @@ impl EventKind {
         Self::ReservationExpired,
     ];
 
-    /// It is the service's own, about users, tokens, the catalogue or schedules: no feed, export or webhook shows it.
+    /// It is the service's own, about users, tokens, the catalogue, schedules or webhooks: no feed, export or webhook shows it.
     pub fn is_hidden(self) -> bool {
         !Self::SHOWN.contains(&self)
     }

@@ -26,6 +26,7 @@ pub mod sync;
 pub mod text;
 pub mod time;
 pub mod totals;
+pub mod webhook;
 
 pub use account::{Rights, Role, Scope};
 pub use catalogue::{AllOpen, Store, Stores};
@@ -42,6 +43,7 @@ pub use stock::{Level, MAX_QUANTITY, Stock, StockImage};
 pub use sync::{SyncSchedule, SyncStatus};
 pub use time::Timestamp;
 pub use totals::Totals;
+pub use webhook::Webhook;
 
 fn is_false(value: &bool) -> bool {
     !value

@@ -15,6 +15,7 @@ use super::reservations;
 use super::sync::{self, StatusForm};
 use super::tokens::{self, TokenForm};
 use super::users::{self, UserForm};
+use super::webhooks::{self, WebhookForm};
 use crate::actors::{Outcome, Told};
 use crate::domain::reservation::Line;
 use crate::domain::{
@@ -452,8 +453,8 @@ pub fn status(resource: Resource) -> fn(&Event) -> u16 {
 pub fn status_of_kind(resource: Resource, kind: EventKind) -> u16 {
     match (kind, resource) {
         (EventKind::ItemCreated | EventKind::ReservationCreated, _) => 201,
-        (EventKind::UserCreated | EventKind::TokenCreated, _) => 201,
-        (EventKind::UserDeleted | EventKind::TokenRevoked, _) => 204,
+        (EventKind::UserCreated | EventKind::TokenCreated | EventKind::WebhookCreated, _) => 201,
+        (EventKind::UserDeleted | EventKind::TokenRevoked | EventKind::WebhookDeleted, _) => 204,
         (EventKind::ProductCreated | EventKind::StoreCreated, _) => 201,
         (EventKind::ProductDeleted | EventKind::StoreDeleted, _) => 204,
         // On an item route, a level that a count makes is a part of its item, and nothing new by itself.
@@ -489,9 +490,10 @@ pub enum Body<'a> {
     Product(ProductWriteForm<'a>),
     Store(StoreWriteForm<'a>),
     Sync(StatusForm<'a>),
+    Webhook(WebhookForm<'a>),
 }
 
-/// The body that shows a user, a token, a product or a store after its event, or how the sync stood.
+/// The body that shows a user, a token, a webhook, a product or a store after its event, or how the sync stood.
 fn hidden(outcome: &Outcome) -> Option<Body<'_>> {
     if let Told::Sync(status) = &outcome.told {
         return Some(Body::Sync(sync::status_form(status)));
@@ -500,6 +502,7 @@ fn hidden(outcome: &Outcome) -> Option<Body<'_>> {
     match change.and_then(|change| Some((change.version, change.entry.as_ref()?))) {
         Some((version, Entry::User(user))) => Some(Body::User(users::form(user, version))),
         Some((version, Entry::Token(token))) => Some(Body::Token(tokens::form(token, version))),
+        Some((version, Entry::Webhook(webhook))) => Some(Body::Webhook(webhooks::form(webhook, version))),
         _ => catalogue::written(outcome),
     }
 }
@@ -564,6 +567,7 @@ fn add_hidden_headers(response: &mut HttpResponseBuilder, outcome: &Outcome) {
     let location = match outcome.event.entries.first().map(|change| (change, &change.key)) {
         Some((change, EntryKey::User(name))) => Some((change, users::url(name))),
         Some((change, EntryKey::Token(id))) => Some((change, tokens::url(id))),
+        Some((change, EntryKey::Webhook(id))) => Some((change, webhooks::url(id))),
         _ => None,
     };
     let Some((change, url)) = location else {
@@ -572,7 +576,12 @@ fn add_hidden_headers(response: &mut HttpResponseBuilder, outcome: &Outcome) {
     if change.entry.is_some() {
         response.insert_header((ETAG, etag(change.version)));
     }
-    if matches!(outcome.event.kind, EventKind::UserCreated | EventKind::TokenCreated) {
+    let created = [
+        EventKind::UserCreated,
+        EventKind::TokenCreated,
+        EventKind::WebhookCreated,
+    ];
+    if created.contains(&outcome.event.kind) {
         response.insert_header((LOCATION, url));
     }
 }

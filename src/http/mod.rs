@@ -52,6 +52,7 @@ mod sync;
 mod tokens;
 mod transfers;
 mod users;
+pub mod webhooks;
 mod write;
 
 use std::sync::{Arc, OnceLock};
@@ -66,11 +67,13 @@ use access::Access;
 use feed::Feed;
 use limits::Limiter;
 use problem::{Code, Problem};
+use webhooks::Couriers;
 
 /// What the handlers share.
 pub struct State {
     inventory: OnceLock<Arc<Inventory>>,
     jobs: OnceLock<Arc<Jobs>>,
+    couriers: OnceLock<Arc<Couriers>>,
     /// None where nobody must log in.
     pub access: Option<Access>,
     /// Whoever calls must do it by a name that only this machine has.
@@ -88,6 +91,7 @@ impl State {
         Self {
             inventory: OnceLock::new(),
             jobs: OnceLock::new(),
+            couriers: OnceLock::new(),
             access,
             is_local,
             limiter,
@@ -115,6 +119,13 @@ impl State {
         drop(self.stopping.subscribe().wait_for(|stopping| *stopping).await);
     }
 
+    /// To be said before [`State::serve`].
+    pub fn deliver(&self, couriers: Arc<Couriers>) {
+        if self.couriers.set(couriers).is_err() {
+            tracing::error!("webhooks were to be delivered twice; the first are kept");
+        }
+    }
+
     pub fn serve(&self, inventory: Arc<Inventory>) {
         if self.inventory.set(inventory).is_err() {
             tracing::error!("stock was to be served twice; the first is kept");
@@ -140,6 +151,10 @@ impl State {
 
     fn jobs(&self) -> Result<&Arc<Jobs>, Problem> {
         self.jobs.get().ok_or_else(recovering)
+    }
+
+    fn couriers(&self) -> Result<&Arc<Couriers>, Problem> {
+        self.couriers.get().ok_or_else(recovering)
     }
 }
 

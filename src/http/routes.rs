@@ -17,7 +17,7 @@ use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::{
     State, access, auth, batch, edge, events, health, imports, items, jobs, levels, openapi, operations, pages,
-    products, reservations, root, sales, stores, stream, sync, tokens, transfers, users,
+    products, reservations, root, sales, stores, stream, sync, tokens, transfers, users, webhooks,
 };
 use crate::domain::Role;
 
@@ -427,6 +427,45 @@ pub fn table() -> Vec<Resource> {
             .get("one service token, with its ETag", tokens::get, docs::token)
             .needs(Right::Administer)
             .delete("revokes a service token", tokens::revoke, docs::revoke_token)
+            .needs(Right::Administer),
+        at("/api/webhooks")
+            .get("webhooks, oldest first, paged", webhooks::list, docs::webhooks)
+            .needs(Right::Administer)
+            .post(
+                "makes a webhook: a subscription to events",
+                webhooks::create,
+                docs::create_webhook,
+            )
+            .needs(Right::Administer)
+            .compressed_reads(),
+        at("/api/webhooks/{webhookId}")
+            .get(
+                "one webhook, and how its deliveries stand",
+                webhooks::get,
+                docs::webhook,
+            )
+            .needs(Right::Administer)
+            .put("sets all that a webhook has", webhooks::replace, docs::replace_webhook)
+            .needs(Right::Administer)
+            .delete("deletes a webhook", webhooks::delete, docs::delete_webhook)
+            .needs(Right::Administer),
+        at("/api/webhooks/{webhookId}/test")
+            .post("sends a test delivery at once", webhooks::test, docs::test_webhook)
+            .needs(Right::Administer),
+        at("/api/webhooks/{webhookId}/dead-letters")
+            .get(
+                "what could not be delivered, oldest first, paged",
+                webhooks::dead_letters,
+                docs::dead_letters,
+            )
+            .needs(Right::Administer)
+            .compressed(),
+        at("/api/webhooks/{webhookId}/dead-letters/redeliver")
+            .post(
+                "sends dead letters once more",
+                webhooks::redeliver,
+                docs::redeliver_dead_letters,
+            )
             .needs(Right::Administer),
         at("/api/health")
             .get("that it is there, and since when", health::live, docs::health)

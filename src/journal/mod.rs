@@ -113,7 +113,7 @@ pub struct ItemView {
     pub next_deadline: Option<Timestamp>,
 }
 
-/// A user, a token, a store or a schedule.
+/// A user, a token, a store, a schedule or a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryView {
     pub version: u64,
@@ -130,6 +130,7 @@ pub enum EntryKind {
     SyncSchedule,
     /// When a store has pushed last.
     LastPush,
+    Webhook,
 }
 
 impl EntryKind {
@@ -141,6 +142,7 @@ impl EntryKind {
             EntryKey::Closing(_) => Self::Closing,
             EntryKey::SyncSchedule => Self::SyncSchedule,
             EntryKey::LastPush(_) => Self::LastPush,
+            EntryKey::Webhook(_) => Self::Webhook,
         }
     }
 }

@@ -44,3 +44,4 @@ mod tokens;
 mod transfers;
 mod users;
 mod versions;
+mod webhooks;

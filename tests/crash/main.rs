@@ -7,7 +7,7 @@
 //!
 //! Of carts of many lines: `carts.rs` kills in the middle of them, `crowds.rs` has many clients want the same and go
 //! away, `expiry.rs` has holds end at bad times (it takes `faketime`). `trade.rs` is what they ask, and `audit.rs` how
-//! they know what must be there.
+//! they know what must be there. `webhooks.rs` kills while events are delivered.
 //!
 //! `feed.rs` has a thousand follow the log, one of whom does not read.
 
@@ -28,6 +28,7 @@ mod kills;
 mod support;
 mod torn;
 mod trade;
+mod webhooks;
 
 use std::path::Path;
 use std::process::Command;

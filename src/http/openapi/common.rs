@@ -45,6 +45,7 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
             "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c",
         ),
         "jobId" => ("The job.", json!({"type": "string"}), JOB_ID),
+        "webhookId" => ("The id of the webhook.", json!({"type": "string"}), WEBHOOK_ID),
         "code" => {
             let codes = Code::ALL.map(Code::as_str);
             (
@@ -63,6 +64,7 @@ pub const STOCK_ID: &str = "Njpsb25kb244NTEyM0E";
 
 /// An import.
 pub const JOB_ID: &str = "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6d";
+pub const WEBHOOK_ID: &str = "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6d";
 
 /// A path with the examples of `path` in it.
 pub fn example_path(path: &str) -> String {
@@ -75,6 +77,7 @@ pub fn example_path(path: &str) -> String {
         .replace("{username}", "anna")
         .replace("{jobId}", JOB_ID)
         .replace("{tokenId}", "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c")
+        .replace("{webhookId}", WEBHOOK_ID)
 }
 
 const BEARER: &str = "bearer";

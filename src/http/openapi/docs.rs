@@ -36,7 +36,11 @@ use crate::http::stream::{self, STREAM};
 use crate::http::sync::{BareBody, CountBody, PushForm, StartBody, StatusForm, TotalsForm};
 use crate::http::tokens::{NewTokenForm, TokenBody, TokenForm};
 use crate::http::users::{UserBody, UserForm};
-use crate::http::{items, levels, products, reservations, stores, tokens, users};
+use crate::http::webhooks::{
+    DeadLetterForm, NewWebhookBody, NewWebhookForm, RedeliverBody, RedeliveryForm, ShownWebhookForm, TestForm,
+    WebhookBody,
+};
+use crate::http::{items, levels, products, reservations, stores, tokens, users, webhooks};
 
 pub const LEVELS: &str = "Levels";
 pub const ITEMS: &str = "Items";
@@ -46,6 +50,7 @@ pub const CATALOGUE: &str = "Catalogue";
 pub const SYNC: &str = "Sync";
 pub const HISTORY: &str = "History";
 pub const ACCESS: &str = "Access";
+pub const WEBHOOKS: &str = "Webhooks";
 pub const HEALTH: &str = "Health";
 pub const DOCUMENTS: &str = "Documents";
 pub const NODE: &str = "Node services";
@@ -74,6 +79,13 @@ pub const TAGS: [(&str, &str); 11] = [
     (
         ACCESS,
         "Who may do what: logging in, users, and the service tokens of machines.",
+    ),
+    (
+        WEBHOOKS,
+        "Events that are sent to you: a `POST` per event, signed as Standard Webhooks says, in order, at least once. Its body \
+         is `{type, timestamp, data}`, where `data` is the event as `/api/events` shows it; its headers are `webhook-id` \
+         (the same however often it is sent: ignore one that you have seen), `webhook-timestamp` and `webhook-signature`. \
+         Answer 2xx quickly; anything else is tried again, after waits that grow, and 410 disables the webhook.",
     ),
     (HEALTH, "For load balancers and operators."),
     (DOCUMENTS, "What you are reading."),
@@ -1025,6 +1037,125 @@ pub fn revoke_token() -> Doc {
     .conditional()
     .answers_with(204, "It is revoked.", DONE, Vec::new())
     .refuses(&[NotFound, VersionMismatch])
+}
+
+pub fn webhooks() -> Doc {
+    Doc::read(
+        "listWebhooks",
+        WEBHOOKS,
+        "Every webhook, the oldest first, without its secret, and how its deliveries stand.",
+    )
+    .query(webhooks::LIST)
+    .answers::<PageForm<ShownWebhookForm>>(
+        200,
+        "A page of webhooks.",
+        &["Link"],
+        example::page(example::shown_webhook()),
+    )
+}
+
+pub fn create_webhook() -> Doc {
+    Doc::write(
+        "createWebhook",
+        WEBHOOKS,
+        "Subscribes a receiver to events from now on. Where no `secret` is given the service makes one, which is in this \
+         answer and nowhere else: neither a repeat under the same `Idempotency-Key` nor `GET /api/operations/{key}` shows it \
+         again. An event is delivered once, whether it was asked for by its type or by `*`; with `stock.low` alone it comes \
+         as `stock.low`, and its `changes` say by `lowStock` which levels it is about.",
+    )
+    .takes::<NewWebhookBody>(json!({
+        "url": "https://shop.example/hooks/stock", "events": ["level.adjusted", "stock.low"], "storeId": "london",
+    }))
+    .answers::<NewWebhookForm>(201, "The webhook.", CREATED, example::new_webhook())
+}
+
+pub fn webhook() -> Doc {
+    Doc::read(
+        "getWebhook",
+        WEBHOOKS,
+        "One webhook, without its secret, and how its deliveries stand. The `ETag` is that of what was set, for `If-Match`; \
+         its deliveries go on without a new one, so there is no 304.",
+    )
+    .answers::<ShownWebhookForm>(200, "The webhook.", &["ETag"], example::shown_webhook())
+    .refuses(&[NotFound])
+}
+
+pub fn replace_webhook() -> Doc {
+    Doc::write(
+        "replaceWebhook",
+        WEBHOOKS,
+        "Sets all that a webhook has, but for its secret, which stays unless a new one is given or asked for \
+         (`rotateSecret`); for 24 hours both then sign. What is waiting to be tried again is tried at once. A webhook that \
+         is enabled goes on where it was disabled.",
+    )
+    .takes::<WebhookBody>(json!({
+        "url": "https://shop.example/hooks/stock", "events": ["level.adjusted", "stock.low"], "storeId": "london",
+        "rotateSecret": true,
+    }))
+    .conditional()
+    .answers::<NewWebhookForm>(200, "The webhook after it.", WRITTEN, example::changed_webhook())
+    .minimal(MINIMAL)
+    .refuses(&[NotFound, VersionMismatch])
+}
+
+pub fn delete_webhook() -> Doc {
+    Doc::write(
+        "deleteWebhook",
+        WEBHOOKS,
+        "Ends a webhook, with its dead letters. A delivery that is under way at this moment may still arrive.",
+    )
+    .takes::<DeleteBody>(json!({}))
+    .or_nothing()
+    .conditional()
+    .answers_with(204, "It is gone.", DONE, Vec::new())
+    .refuses(&[NotFound, VersionMismatch])
+}
+
+pub fn test_webhook() -> Doc {
+    Doc::read(
+        "testWebhook",
+        WEBHOOKS,
+        "Sends a delivery of type `webhook.test` at once and says what came back, also where the webhook is disabled. It \
+         changes nothing, not even where it is answered 410, and is not tried again.",
+    )
+    .answers::<TestForm>(
+        200,
+        "What became of it.",
+        &[],
+        json!({"delivered": false, "status": 503, "durationMs": 12, "error": "answered 503"}),
+    )
+    .refuses(&[NotFound, RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
+}
+
+pub fn dead_letters() -> Doc {
+    Doc::read(
+        "listDeadLetters",
+        WEBHOOKS,
+        "The events of which every attempt to deliver them has failed, in the order of the log. The newest 1000 are kept; \
+         each can be read by its `seq` at `/api/events`.",
+    )
+    .query(webhooks::LIST)
+    .answers::<PageForm<DeadLetterForm>>(
+        200,
+        "A page of dead letters.",
+        &["Link"],
+        example::page(example::dead_letter()),
+    )
+    .refuses(&[NotFound])
+}
+
+pub fn redeliver_dead_letters() -> Doc {
+    Doc::read(
+        "redeliverDeadLetters",
+        WEBHOOKS,
+        "Has dead letters sent once more, before what comes next: those with these `seqs`, or all of them. One that is \
+         delivered leaves the list; one that fails stays there until it is asked for again. A disabled webhook sends them \
+         when it is enabled. To ask twice does no more than to ask once.",
+    )
+    .takes::<RedeliverBody>(json!({"seqs": [42]}))
+    .or_nothing()
+    .answers::<RedeliveryForm>(202, "They are about to be sent.", &[], json!({"redelivering": 1}))
+    .refuses(&[NotFound, RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
 }
 
 const ALIVE: &str = "Answers 200 as long as the process can answer at all, also while stock is being recovered.";

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::common::WEBHOOK_ID;
+
 const AT: &str = "2025-11-27T08:26:00.123Z";
 const CREATED: &str = "2025-11-27T08:00:00.000Z";
 const RESERVATION: &str = "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a";
@@ -341,6 +343,44 @@ pub fn new_service_token() -> Value {
         service_token(),
         json!({"token": "hf_01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c_…"}),
     )
+}
+
+pub fn webhook() -> Value {
+    json!({
+        "id": WEBHOOK_ID, "url": "https://shop.example/hooks/stock", "events": ["level.adjusted", "stock.low"],
+        "storeId": "london", "disabled": false, "version": 1, "createdAt": AT, "createdBy": "anna", "updatedAt": AT,
+    })
+}
+
+pub fn new_webhook() -> Value {
+    with(webhook(), json!({"secret": "whsec_…"}))
+}
+
+pub fn changed_webhook() -> Value {
+    with(
+        webhook(),
+        json!({"version": 2, "previousSecretUntil": "2025-11-28T08:26:00.123Z"}),
+    )
+}
+
+/// One whose receiver is down at the moment.
+pub fn shown_webhook() -> Value {
+    with(
+        webhook(),
+        json!({"delivery": {
+            "status": "retrying", "seq": 41, "lag": 3, "delivered": 17, "failedAttempts": 2, "consecutiveFailures": 2,
+            "nextAttemptAt": "2025-11-27T08:30:04.123Z", "lastSuccessAt": AT,
+            "lastError": {"at": "2025-11-27T08:30:02.123Z", "message": "answered 503"},
+            "deadLetters": 0, "droppedDeadLetters": 0,
+        }}),
+    )
+}
+
+pub fn dead_letter() -> Value {
+    json!({
+        "seq": 42, "type": "stock.low", "attempts": 36, "lastError": {"at": AT, "message": "answered 500"},
+        "redelivering": false,
+    })
 }
 
 pub fn health() -> Value {

@@ -313,7 +313,8 @@ impl<'a> Case<'a> {
             .replace("{code}", "forbidden")
             .replace("{username}", "nobody-of-this-name")
             .replace("{jobId}", RESERVATION)
-            .replace("{tokenId}", RESERVATION);
+            .replace("{tokenId}", RESERVATION)
+            .replace("{webhookId}", RESERVATION);
         if let Some(mut body) = case.body.take() {
             if operation.id == "createItem" {
                 // These would be about other stores too.
