@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::actors;
@@ -78,6 +79,10 @@ pub struct Config {
     #[arg(long, env = "HOLDFAST_STRICT_CATALOGUE")]
     pub strict_catalogue: bool,
 
+    /// Counts nothing of requests and decisions: for measuring what counting costs
+    #[arg(long, env = "HOLDFAST_NO_METRICS")]
+    pub no_metrics: bool,
+
     /// Seconds that a stop waits for requests under way
     #[arg(long, env = "HOLDFAST_SHUTDOWN_SECONDS", default_value_t = 30)]
     pub shutdown_seconds: u32,
@@ -91,7 +96,7 @@ pub struct Config {
 }
 
 /// How much of the service anybody may take; requests a minute may come all at once.
-#[derive(clap::Args, Clone, Debug, Serialize)]
+#[derive(clap::Args, Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
     /// Connections at the same time, over all threads
@@ -145,6 +150,7 @@ pub struct Limits {
         value_delimiter = ',',
         value_name = "NETWORKS"
     )]
+    #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<Network>,
 }
 
@@ -193,6 +199,7 @@ impl Config {
             snapshots_per_second: self.snapshots_per_second,
             open_holds: self.limits.max_open_holds,
             strict_catalogue: self.strict_catalogue,
+            is_recording: !self.no_metrics,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! the journal, which shows only what is durable. A read that comes after a deadline has the actor
 //! record the expiry first, so that what is shown is always what is recorded.
 
+pub mod activity;
 pub mod batch;
 mod claims;
 mod clock;
@@ -28,6 +29,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
+use self::activity::Activity;
 use self::claims::{Claim, Claims};
 use self::clock::Clock;
 use self::expiry::Deadlines;
@@ -61,6 +63,8 @@ pub struct Settings {
     pub open_holds: u64,
     /// Only products and stores that the catalogue has are stocked; else their first use makes them.
     pub strict_catalogue: bool,
+    /// What the actors do is counted.
+    pub is_recording: bool,
 }
 
 /// All stock. Cheap to share; lives as long as the process.
@@ -69,6 +73,7 @@ pub struct Inventory {
     settings: Settings,
     clock: Clock,
     registry: Registry,
+    activity: Activity,
     claims: Claims,
     quotas: Quotas,
     deadlines: Deadlines,
@@ -227,6 +232,7 @@ impl Inventory {
             clock: Clock::starting_at(journal.last_time()),
             journal,
             quotas: Quotas::of(settings.open_holds),
+            activity: Activity::counted_if(settings.is_recording),
             settings,
             registry: Registry::default(),
             claims: Claims::default(),
@@ -238,6 +244,7 @@ impl Inventory {
         actix_web::rt::spawn(expiry::run(Arc::downgrade(&inventory), wakeups));
         actix_web::rt::spawn(stores::run(Arc::downgrade(&inventory)));
         actix_web::rt::spawn(keep_houses(Arc::downgrade(&inventory)));
+        actix_web::rt::spawn(activity::run(Arc::downgrade(&inventory)));
         inventory
     }
 
@@ -266,7 +273,7 @@ impl Inventory {
         let key_claim = match keyed {
             Some(keyed) => match self.claim_key(keyed).await? {
                 (claim, None) => Some(claim),
-                (_, Some(receipt)) => return Ok(self.replay(receipt).await?),
+                (_, Some(receipt)) => return Ok(self.answer_again(receipt).await?),
             },
             None => None,
         };
@@ -523,6 +530,13 @@ impl Inventory {
             Some(_) => Err(ExecuteError::KeyReused),
             None => Ok((claim, receipt)),
         }
+    }
+
+    /// Answers a repeat as its first time was answered.
+    async fn answer_again(&self, receipt: ReceiptView) -> Result<Outcome, JournalError> {
+        let outcome = self.replay(receipt).await?;
+        self.activity.note_replay();
+        Ok(outcome)
     }
 
     /// The outcome of a write that was done before, read back from the log.

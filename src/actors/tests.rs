@@ -26,6 +26,7 @@ fn settings() -> Settings {
         snapshots_per_second: 1000,
         open_holds: 0,
         strict_catalogue: false,
+        is_recording: true,
     }
 }
 

@@ -26,6 +26,7 @@ pub mod legacy;
 mod levels;
 pub mod limits;
 mod lists;
+pub mod metrics;
 mod openapi;
 mod operations;
 mod pages;
@@ -41,6 +42,7 @@ pub mod routes;
 mod schemas;
 mod stores;
 mod tokens;
+pub mod traffic;
 mod transfers;
 mod users;
 mod write;
@@ -54,6 +56,7 @@ use crate::actors::Inventory;
 use crate::credentials::password::Hasher;
 use access::Access;
 use limits::Limiter;
+use metrics::Watch;
 use problem::{Code, Problem};
 
 /// What the handlers share.
@@ -64,6 +67,7 @@ pub struct State {
     /// Whoever calls must do it by a name that only this machine has.
     pub is_local: bool,
     pub limiter: Arc<Limiter>,
+    pub watch: Watch,
     hasher: Hasher,
     started: Instant,
     stopping: watch::Sender<bool>,
@@ -71,12 +75,13 @@ pub struct State {
 
 impl State {
     /// Without stock as yet: it answers health probes, and refuses the rest, until [`State::serve`].
-    pub fn recovering(access: Option<Access>, is_local: bool, limiter: Arc<Limiter>) -> Self {
+    pub fn recovering(access: Option<Access>, is_local: bool, limiter: Arc<Limiter>, watch: Watch) -> Self {
         Self {
             inventory: OnceLock::new(),
             access,
             is_local,
             limiter,
+            watch,
             hasher: Hasher::default(),
             started: Instant::now(),
             stopping: watch::Sender::new(false),

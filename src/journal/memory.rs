@@ -10,10 +10,12 @@ use futures_util::{FutureExt, future};
 use tokio::sync::oneshot;
 
 use super::contract::{Bug, Fault};
+use super::figures::{Counted, Figures, Standing};
 use super::tables::{Admission, Published, Tables};
 use super::{
     Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
-    Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter, ReservationPlace,
+    Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter,
+    ReservationPlace,
 };
 use crate::domain::{EntryKey, Event, Principal, Product, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
 
@@ -337,6 +339,24 @@ impl Journal for MemoryJournal {
 
     fn kept(&self, document: Document) -> Answer<Option<Kept>> {
         ready(self.state().documents.get(&document).cloned())
+    }
+
+    fn figures(&self) -> Answer<Figures> {
+        let counted = Counted {
+            events: self.tables.events_by_kind(),
+            ..Counted::default()
+        };
+        let standing = Standing {
+            engine: "memory",
+            visible: self.tables.visible(),
+            ..Standing::default()
+        };
+        let stock = self.tables.stock_figures();
+        ready(Figures {
+            counted,
+            standing,
+            stock,
+        })
     }
 
     fn refusing(&self) -> Option<String> {
