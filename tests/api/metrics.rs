@@ -577,3 +577,128 @@ fn who_sees_some_stores_only_is_shown_no_figures_of_all() {
     operator.post("/api/metrics/reset", json!({})).refused(403, "forbidden");
     house.admin.post("/api/metrics/reset", json!({})).expect(200);
 }
+
+const ALERTS: &str = include_str!("../../deploy/alerts.yml");
+const DASHBOARD: &str = include_str!("../../deploy/grafana-dashboard.json");
+
+/// What Prometheus reads of a service with everything: one that has found a checkpoint.
+fn everything() -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut app = TestApp::start_in(folder.path(), 0, &[]);
+    app.stock("A", 5);
+    assert!(app.terminate().success());
+    let app = TestApp::start_in(folder.path(), 0, &[]);
+    app.post(&format!("{}/adjust", at("A")), json!({"delta": -9}))
+        .expect(409);
+    exposition(&app)
+}
+
+/// Every expression in a JSON document.
+fn expressions(value: &Value) -> Vec<String> {
+    let own = value["expr"].as_str().map(str::to_owned);
+    let children: Vec<&Value> = match value {
+        Value::Object(members) => members.values().collect(),
+        Value::Array(entries) => entries.iter().collect(),
+        _ => Vec::new(),
+    };
+    own.into_iter()
+        .chain(children.into_iter().flat_map(expressions))
+        .collect()
+}
+
+/// The rules of the alerts: each with what stands behind its name.
+fn rules() -> Vec<(&'static str, &'static str)> {
+    let rules = ALERTS.split("- alert: ").skip(1);
+    rules.map(|rule| rule.split_once('\n').unwrap()).collect()
+}
+
+/// A name of a metric and the labels that are asked of it: `name{label="x"}`.
+fn names(expression: &str) -> Vec<(String, Vec<String>)> {
+    let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    let found = expression.match_indices("holdfast_").map(|(start, _)| {
+        let rest = &expression[start..];
+        let (name, behind) = rest.split_at(rest.find(|char| !is_word(char)).unwrap_or(rest.len()));
+        let asked = behind.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        let labels = asked
+            .map_or("", |(labels, _)| labels)
+            .split(',')
+            .filter(|label| !label.is_empty());
+        let labels = labels.map(|label| label.split(['=', '!']).next().unwrap().to_owned());
+        (name.to_owned(), labels.collect())
+    });
+    found.collect()
+}
+
+#[track_caller]
+fn is_balanced(expression: &str) {
+    let count = |char| expression.matches(char).count();
+    for (open, close) in [('(', ')'), ('{', '}'), ('[', ']')] {
+        assert_eq!(count(open), count(close), "{expression}");
+    }
+    assert_eq!(count('"') % 2, 0, "{expression}");
+}
+
+#[test]
+fn alerts_and_the_dashboard_ask_for_what_there_is() {
+    let text = everything();
+    let families: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let has_label = |name: &str, label: &str| {
+        let mut lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        lines.any(|line| line.contains(&format!("{label}=\"")))
+    };
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let of_rules = rules().into_iter().map(|(_, rule)| rule.to_owned());
+    let mut checked = BTreeSet::new();
+    for expression in expressions(&dashboard).into_iter().chain(of_rules) {
+        is_balanced(&expression);
+        for (name, labels) in names(&expression) {
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end));
+            let family = base.filter(|base| families.contains(base)).unwrap_or(&name);
+            assert!(families.contains(family), "there is no {name}: {expression}");
+            for label in labels
+                .iter()
+                .filter(|label| !["instance", "job"].contains(&label.as_str()))
+            {
+                assert!(has_label(&name, label), "{name} has no label {label}: {expression}");
+            }
+            checked.insert(family.to_owned());
+        }
+    }
+    assert!(checked.len() > 30, "{checked:?}");
+}
+
+#[test]
+fn every_alert_says_what_is_wrong_and_what_to_do() {
+    let rules = rules();
+    assert!(rules.len() >= 10);
+    let names: BTreeSet<&str> = rules.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names.len(), rules.len(), "two alerts have one name");
+    for (name, rule) in rules {
+        for part in ["expr: ", "labels: {severity: ", "summary: ", "action: "] {
+            assert_eq!(rule.matches(part).count(), 1, "{part}of {name}");
+        }
+    }
+}
+
+#[test]
+fn panels_of_the_dashboard_have_places_of_their_own() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len());
+    let mut taken = BTreeSet::new();
+    for panel in panels {
+        let side = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+        assert!(side("x") + side("w") <= 24 && !panel["title"].as_str().unwrap().is_empty());
+        for place in
+            (side("x")..side("x") + side("w")).flat_map(|x| (side("y")..side("y") + side("h")).map(move |y| (x, y)))
+        {
+            assert!(taken.insert(place), "{} lies over another", panel["title"]);
+        }
+    }
+}
