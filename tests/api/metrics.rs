@@ -452,7 +452,8 @@ fn everything_is_its_parts_and_each_of_them_can_be_asked_for() {
     let whole = app.get("/api/metrics").expect(200);
     let mut members: Vec<&str> = whole.json.as_object().unwrap().keys().map(String::as_str).collect();
     let mut expected = [&PARTS[..], &["timestamp"]].concat();
-    (members.sort_unstable(), expected.sort_unstable());
+    members.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(members, expected);
     for name in PARTS {
         let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();

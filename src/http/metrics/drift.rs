@@ -43,7 +43,8 @@ impl Default for Drift {
     }
 }
 
-const LEVELS: &str = "levels as they are shown, and the last events of them in the log";
+/// What readers are shown of a level, and the last event of it.
+const LEVELS: &str = "levels and log";
 
 /// SKUs that are looked at together, and levels of each.
 const SKUS: usize = 4;
@@ -64,6 +65,10 @@ impl Drift {
         match looked {
             Ok((differences, last)) => {
                 seen.after = last;
+                // That they could not be compared is over; that they differed is not.
+                if seen.levels.differing == 0 {
+                    seen.levels.fault = None;
+                }
                 for difference in differences {
                     seen.levels.note(difference);
                 }
@@ -150,7 +155,60 @@ fn difference(sku: &Sku, store: &StoreId, shown: [u64; 3], logged: Option<[u64; 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::domain::catalogue::AllOpen;
+    use crate::domain::command::{Resource, Set};
+    use crate::domain::{Action, Expected, Origin, Principal, Request, RequestId, Scope, Stock, decide};
+    use crate::journal::contract::Bug;
+    use crate::journal::memory::MemoryJournal;
+    use crate::journal::{Append, Record};
+
+    fn append(stock: &mut Stock, quantity: u64) -> Append {
+        let sku = Sku::parse("A").unwrap();
+        let set = Set {
+            quantity,
+            ..Set::default()
+        };
+        let request = Request {
+            sku: sku.clone(),
+            store_id: StoreId::parse("s").unwrap(),
+            action: Action::Set(Box::new(set)),
+            resource: Resource::Level,
+            expected: Expected::default(),
+            origin: Origin {
+                by: Principal::anonymous(),
+                request_id: RequestId::parse("r").unwrap(),
+                scope: Scope::default(),
+            },
+        };
+        let grounds = vec![(sku.clone(), stock.version())];
+        let event = decide(stock, &request, &AllOpen, Timestamp::from_millis(1000)).unwrap();
+        stock.evolve(&sku, &event);
+        let record = Record {
+            event: Arc::new(event),
+            receipt: None,
+        };
+        Append::of_stock(grounds, vec![record])
+    }
+
+    #[tokio::test]
+    async fn what_is_shown_and_not_in_the_log_is_found() {
+        let journal = MemoryJournal::with_bug(60_000, Bug::PublishBeforeDurable);
+        let (drift, mut stock) = (Drift::default(), Stock::default());
+        journal.append(append(&mut stock, 10)).await.unwrap();
+        drift.look(&journal).await;
+        let [found] = drift.found().try_into().unwrap();
+        assert_eq!((found.compared, found.differing, found.fault), (1, 0, None));
+        journal.hold();
+        let _lost = journal.append(append(&mut stock, 9));
+        drift.look(&journal).await;
+        let [found] = drift.found().try_into().unwrap();
+        assert_eq!((found.compared, found.differing), (2, 1));
+        let fault = found.fault.unwrap();
+        assert!(fault.contains("quantity 9") && fault.contains("quantity 10"), "{fault}");
+    }
 
     #[test]
     fn a_difference_says_what_is_shown_and_what_the_log_has() {
