@@ -5,11 +5,12 @@
 //!   `--bare-workers N`.
 //! - Carts beside single writes.
 //! - Single writes with a steady load of large carts beside them, and without.
+//! - A service that counts what it does beside one that does not.
 //! - A service whose callers must say who they are beside one that asks nobody, and the same with limits that are not reached.
 //!
 //! Servers run as processes of their own and get their load from `holdfast bench`. What is compared is measured in
 //! turns, as the machine's speed drifts; what counts is the ratio. Each figure is the median over the rounds.
-//! `--rounds N` and `--seconds N` change how long it takes, `--only bare|carts|beside|guarded` runs one of them.
+//! `--rounds N` and `--seconds N` change how long it takes, `--only bare|carts|beside|guarded|metered` runs one of them.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -74,6 +75,17 @@ const BESIDE: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Name, and the arguments of `holdfast bench`; what counting costs shows most where most is counted a second.
+const METERED: &[(&str, &[&str])] = &[
+    ("adjust, 1,000 SKUs, 64 clients", ADJUST),
+    (
+        "adjust, one SKU, 64 clients",
+        &["--mode", "adjust", "--clients", "64", "--hot"],
+    ),
+    ("read, 64 clients", &["--mode", "read", "--clients", "64"]),
+    ("carts of 3, 64 clients", &["--mode", "cart", "--clients", "64"]),
+];
+
 /// Name, and the arguments of `holdfast bench`; each is asked with a token of every request.
 const GUARDED: &[(&str, &[&str])] = &[
     ("adjust, 1,000 SKUs, 64 clients", ADJUST),
@@ -106,6 +118,9 @@ fn main() -> Result<()> {
     }
     if runs("guarded") {
         guarded(&pace)?;
+    }
+    if runs("metered") {
+        metered(&pace)?;
     }
     Ok(())
 }
@@ -208,6 +223,26 @@ fn guarded(pace: &Pace) -> Result<()> {
             guarded / open,
             limited / guarded
         );
+    }
+    Ok(())
+}
+
+/// Two services in turns, which of them goes first by turns too: one that counts nothing, and one that does. Both
+/// are asked for their figures once a round.
+fn metered(pace: &Pace) -> Result<()> {
+    let (plain, metered) = (Service::start_with(&["--no-metrics"])?, Service::start()?);
+    println!("\n{:<34} {:>10} {:>10} {:>7}", "", "plain/s", "metered/s", "ratio");
+    for (name, case) in METERED {
+        let mut rates = [(&plain, Vec::new()), (&metered, Vec::new())];
+        for round in 0..pace.rounds {
+            for turn in 0..2 {
+                let (service, measured) = &mut rates[(round + turn) % 2];
+                measured.push(measure(service.port, case, pace, &[])?);
+                ureq::get(format!("http://127.0.0.1:{}/metrics", service.port)).call()?;
+            }
+        }
+        let [plain, metered] = rates.map(|(_, measured)| median(measured).rate);
+        println!("{name:<34} {plain:>10.0} {metered:>10.0} {:>7.3}", metered / plain);
     }
     Ok(())
 }
@@ -327,9 +362,13 @@ struct Service {
 
 impl Service {
     fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    fn start_with(settings: &[&str]) -> Result<Self> {
         Self::start_on(
             tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?,
-            &mut Command::new(HOLDFAST),
+            Command::new(HOLDFAST).args(settings),
         )
     }
 

@@ -28,6 +28,8 @@ use crate::http::edge::{Edge, Gauges};
 use crate::http::limits::{self, Limiter};
 use crate::http::problem::Problem;
 use crate::http::webhooks::Couriers;
+use crate::http::metrics::{self, Watch};
+use crate::http::traffic::Met;
 use crate::http::{State, routes};
 use crate::journal::Journal;
 use crate::journal::file::{FileJournal, Recovered};
@@ -54,11 +56,15 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let limiter = Arc::new(Limiter::of(&config.limits));
     rt::spawn(limits::keep_small(Arc::downgrade(&limiter)));
-    let (state, gauges) = (
-        Data::new(State::recovering(access, is_local, limiter).with_feed(config.feed())),
-        Arc::new(Gauges::default()),
+    let (gauges, places) = (Arc::<Gauges>::default(), Places::of(&config.limits));
+    let watch = Watch::of(
+        config.limits.clone(),
+        !config.no_metrics,
+        gauges.clone(),
+        places.clone(),
     );
-    let server = server(config, listener, state.clone(), gauges.clone())?;
+    let state = Data::new(State::recovering(access, is_local, limiter, watch).with_feed(config.feed()));
+    let server = server(config, listener, state.clone(), gauges.clone(), places)?;
     let handle = server.handle();
     rt::spawn(server);
 
@@ -79,6 +85,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let couriers = Couriers::start(inventory.clone(), config.webhooks.settings()).await;
     state.deliver(couriers.clone());
     state.serve(inventory);
+    rt::spawn(metrics::run(Arc::downgrade(&state.clone().into_inner())));
     tracing::info!(%address, data = %config.data.data_dir.display(), "Holdfast takes requests at http://{address}");
 
     stop.asked().await;
@@ -124,20 +131,24 @@ fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Arc<Gauges>) -> anyhow::Result<Server> {
+fn server(
+    config: &Config,
+    listener: TcpListener,
+    state: Data<State>,
+    gauges: Arc<Gauges>,
+    places: Arc<Places>,
+) -> anyhow::Result<Server> {
     let (workers, limits) = (config.workers(), config.limits.clone());
-    let (places, origins, patience) = (
-        Places::of(&limits),
-        config.allowed_origins.clone(),
-        Patience::of(&limits),
-    );
+    let (origins, patience) = (config.allowed_origins.clone(), Patience::of(&limits));
     let builder = Server::build();
     let stopping = builder.graceful_shutdown_signal();
     let per_thread = move || {
+        let met = Met::default();
         let edge = Rc::new(Edge {
             gauge: gauges.add(),
             state: state.clone(),
             origins: origins.clone(),
+            met: met.clone(),
         });
         let bounds = Bounds::of(&limits);
         let app = App::new()
@@ -145,7 +156,7 @@ fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Ar
             .app_data(bounds)
             .app_data(PayloadConfig::new(bounds.size))
             .wrap_fn(move |request, service| edge.handle(request, service))
-            .configure(|config| routes::configure(config, &state));
+            .configure(|config| routes::configure(config, &state, &met));
         let app = app.into_factory().map_err(|error| error.error_response());
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let stopping = stopping.clone();
@@ -159,13 +170,17 @@ fn server(config: &Config, listener: TcpListener, state: Data<State>, gauges: Ar
             .client_disconnect_timeout(LINGER)
             .on_connect_ext(|connection: &Connection, data| drop(data.insert(connection.progress())))
             .h1(map_config(app, |()| AppConfig::default()));
-        let places = places.clone();
+        let (places, noted) = (places.clone(), places.clone());
         let accept = move |stream: TcpStream| {
             let peer = stream.peer_addr().ok();
             let place = places.take(peer).map_err(DispatchError::from);
             ready(place.map(|place| (Connection::new(stream, patience, place), peer)))
         };
-        fn_service(accept).and_then(http)
+        let note = move |end: DispatchError| {
+            noted.note(&end);
+            end
+        };
+        fn_service(accept).and_then(http).map_err(note)
     };
     let server = builder
         .workers(workers)

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::actors;
@@ -94,6 +95,10 @@ pub struct Config {
     #[arg(long, env = "HOLDFAST_SYNC_INTERVAL_MS", default_value_t = DEFAULT_SYNC_INTERVAL_MS, value_parser = sync_interval)]
     pub sync_interval_ms: u64,
 
+    /// Counts nothing of requests and decisions: for measuring what counting costs
+    #[arg(long, env = "HOLDFAST_NO_METRICS")]
+    pub no_metrics: bool,
+
     /// Seconds that a stop waits for requests under way
     #[arg(long, env = "HOLDFAST_SHUTDOWN_SECONDS", default_value_t = 30)]
     pub shutdown_seconds: u32,
@@ -110,7 +115,7 @@ pub struct Config {
 }
 
 /// How much of the service anybody may take; requests a minute may come all at once.
-#[derive(clap::Args, Clone, Debug, Serialize)]
+#[derive(clap::Args, Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
     /// Connections at the same time, over all threads
@@ -168,6 +173,7 @@ pub struct Limits {
         value_delimiter = ',',
         value_name = "NETWORKS"
     )]
+    #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<Network>,
 }
 
@@ -233,6 +239,7 @@ impl Config {
             open_holds: self.limits.max_open_holds,
             strict_catalogue: self.strict_catalogue,
             sync: SyncSchedule::of_setting(self.sync_interval_ms),
+            is_recording: !self.no_metrics,
         }
     }
 }

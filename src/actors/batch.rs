@@ -134,7 +134,7 @@ impl Inventory {
         for operation in operations {
             let id = keyed.key.of_operation(operation.index);
             match self.journal.receipt(id, now).await? {
-                Some(receipt) => outcomes.push((operation.index, Ok(self.replay(receipt).await?))),
+                Some(receipt) => outcomes.push((operation.index, Ok(self.answer_again(receipt).await?))),
                 None => rest.push(operation),
             }
         }

@@ -42,6 +42,10 @@ impl Claims {
         }
     }
 
+    pub fn count(&self) -> usize {
+        self.held.len()
+    }
+
     pub fn state(&self, digest: Digest) -> Option<State> {
         self.held.get(&digest).map(|state| *state)
     }

@@ -63,7 +63,7 @@ impl Inventory {
         let claim = match write.keyed {
             Some(keyed) => match self.claim_key(keyed).await? {
                 (claim, None) => Some(claim),
-                (_, Some(receipt)) => return Ok(self.replay(receipt).await.map_err(ExecuteError::from)?),
+                (_, Some(receipt)) => return Ok(self.answer_again(receipt).await.map_err(ExecuteError::from)?),
             },
             None => None,
         };
@@ -141,7 +141,7 @@ impl Inventory {
         match self.journal.receipt(key, self.clock.now()).await? {
             None => Ok(None),
             Some(receipt) if receipt.fingerprint != fingerprint => Err(ExecuteError::KeyReused),
-            Some(receipt) => Ok(Some(self.replay(receipt).await?)),
+            Some(receipt) => Ok(Some(self.answer_again(receipt).await?)),
         }
     }
 }

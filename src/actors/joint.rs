@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use actix::Message;
 use futures_util::future::join_all;
@@ -329,7 +330,7 @@ impl Inventory {
         if let Some(keyed) = keyed {
             let (claim, receipt) = self.claim_key(keyed).await?;
             if let Some(receipt) = receipt {
-                return Ok(self.replay(receipt).await?);
+                return Ok(self.answer_again(receipt).await?);
             }
             key_claim = Some(claim);
         }
@@ -353,7 +354,7 @@ impl Inventory {
             if let Some(keyed) = keyed
                 && let Some(receipt) = self.journal.receipt(keyed.key, self.clock.now()).await?
             {
-                return Ok(self.replay(receipt).await?);
+                return Ok(self.answer_again(receipt).await?);
             }
         }
     }
@@ -371,7 +372,9 @@ impl Inventory {
             action: self.action(ask).await?,
             origin: origin.clone(),
         };
-        let mut borrowed = self.borrow(request.skus()).await?;
+        let skus = request.skus();
+        let (began, width) = (Instant::now(), skus.len());
+        let mut borrowed = self.borrow(skus).await?;
         if request
             .reservation_mut()
             .is_some_and(|reservation| !borrowed.agrees(reservation))
@@ -462,6 +465,7 @@ impl Inventory {
                 Err(error) => return Err(error.into()),
             }
         };
+        self.activity.note_joint_step(width, began);
         match answer {
             Ok((event, told)) => Ok(Attempt::Done(Outcome {
                 event,

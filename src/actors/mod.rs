@@ -4,6 +4,7 @@
 //! the journal, which shows only what is durable. A read that comes after a deadline has the actor
 //! record the expiry first, so that what is shown is always what is recorded.
 
+pub mod activity;
 pub mod batch;
 mod claims;
 mod clock;
@@ -33,6 +34,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
+use self::activity::Activity;
 use self::claims::{Claim, Claims};
 use self::clock::Clock;
 use self::expiry::Deadlines;
@@ -70,6 +72,8 @@ pub struct Settings {
     pub strict_catalogue: bool,
     /// When the sync runs by itself, as long as nobody has scheduled it.
     pub sync: SyncSchedule,
+    /// What the actors do is counted.
+    pub is_recording: bool,
 }
 
 /// All stock. Cheap to share; lives as long as the process.
@@ -78,6 +82,7 @@ pub struct Inventory {
     settings: Settings,
     clock: Clock,
     registry: Registry,
+    activity: Activity,
     claims: Claims,
     /// Keys by which imports were asked for, of which the log knows nothing; until when they are kept.
     held_keys: DashMap<KeyHash, Timestamp, RandomState>,
@@ -249,6 +254,7 @@ impl Inventory {
             sales: SalesBook::start(journal.clone()),
             journal,
             quotas: Quotas::of(settings.open_holds),
+            activity: Activity::counted_if(settings.is_recording),
             settings,
             registry: Registry::default(),
             claims: Claims::default(),
@@ -261,6 +267,7 @@ impl Inventory {
         actix_web::rt::spawn(expiry::run(Arc::downgrade(&inventory), wakeups));
         actix_web::rt::spawn(stores::run(Arc::downgrade(&inventory)));
         actix_web::rt::spawn(keep_houses(Arc::downgrade(&inventory)));
+        actix_web::rt::spawn(activity::run(Arc::downgrade(&inventory)));
         inventory
     }
 
@@ -294,7 +301,7 @@ impl Inventory {
         let key_claim = match keyed {
             Some(keyed) => match self.claim_key(keyed).await? {
                 (claim, None) => Some(claim),
-                (_, Some(receipt)) => return Ok(self.replay(receipt).await?),
+                (_, Some(receipt)) => return Ok(self.answer_again(receipt).await?),
             },
             None => None,
         };
@@ -575,6 +582,13 @@ impl Inventory {
         let now = self.clock.now();
         self.held_keys.retain(|_, until| *until > now);
         self.held_keys.insert(key, until);
+    }
+
+    /// Answers a repeat as its first time was answered.
+    async fn answer_again(&self, receipt: ReceiptView) -> Result<Outcome, JournalError> {
+        let outcome = self.replay(receipt).await?;
+        self.activity.note_replay();
+        Ok(outcome)
     }
 
     /// The outcome of a write that was done before, read back from the log.

@@ -32,6 +32,16 @@ pub enum Task {
     Touch(oneshot::Sender<Result<(), ExecuteError>>),
 }
 
+impl Task {
+    /// How many commands it brings; what is only to be recorded is nobody's.
+    pub fn commands(&self) -> usize {
+        match self {
+            Self::Write(order) => order.writes.len(),
+            Self::Touch(_) => 0,
+        }
+    }
+}
+
 /// Writes of one caller on the SKU, decided in their order and answered together.
 pub struct Order {
     pub writes: Vec<Write>,

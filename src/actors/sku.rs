@@ -293,9 +293,9 @@ impl SkuActor {
         expire_due(&self.sku, stock, now, &mut records);
         let mut moved = MovedNow::kept_if(self.waiting.looks_back());
         let stores = self.inventory.stores();
-        let decided: Vec<Decided> = self
-            .waiting
-            .take(count)
+        let taken = self.waiting.take(count);
+        self.inventory.activity.note_group(taken.len());
+        let decided: Vec<Decided> = taken
             .into_iter()
             .map(|message| message.decide(&self.sku, stock, &stores, now, &mut records, &mut moved))
             .collect();

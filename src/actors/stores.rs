@@ -55,7 +55,7 @@ impl Inventory {
         let claim = match deletion.keyed {
             Some(keyed) => match self.claim_key(keyed).await? {
                 (claim, None) => Some(claim),
-                (_, Some(receipt)) => return Ok(self.replay(receipt).await.map_err(ExecuteError::from)?),
+                (_, Some(receipt)) => return Ok(self.answer_again(receipt).await.map_err(ExecuteError::from)?),
             },
             None => None,
         };

@@ -28,6 +28,7 @@ fn settings() -> Settings {
         open_holds: 0,
         strict_catalogue: false,
         sync: SyncSchedule::of_setting(0),
+        is_recording: true,
     }
 }
 

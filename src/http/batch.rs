@@ -7,7 +7,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::de::{DeserializeSeed, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use validator::Validate;
@@ -91,6 +91,8 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
         results: results(&outcomes, refused, is_minimal),
         seq: None,
     };
+    let refused = form.results.iter().filter_map(ResultForm::refusal);
+    refused.for_each(|code| state.watch.traffic.refuse_operation(code));
     answer(&form, replayed, is_minimal)
 }
 
@@ -501,7 +503,9 @@ pub struct RefusedForm {
     index: u32,
     status: u16,
     /// The code of the refusal.
-    error: &'static str,
+    #[serde(serialize_with = "by_name")]
+    #[schemars(with = "String")]
+    error: Code,
     /// The refusal, as a sentence.
     detail: String,
     /// What else a client needs to go on, as in the problem of the single request.
@@ -509,7 +513,18 @@ pub struct RefusedForm {
     members: Map<String, Value>,
 }
 
+fn by_name<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(code.as_str())
+}
+
 impl ResultForm<'_> {
+    fn refusal(&self) -> Option<Code> {
+        match self {
+            Self::Done(_) => None,
+            Self::Refused(refused) => Some(refused.error),
+        }
+    }
+
     fn index(&self) -> u32 {
         match self {
             Self::Done(DoneForm { index, .. }) | Self::Refused(RefusedForm { index, .. }) => *index,
@@ -591,7 +606,7 @@ fn failed<'a>(index: u32, problem: Problem) -> ResultForm<'a> {
     ResultForm::Refused(RefusedForm {
         index,
         status: code.status().as_u16(),
-        error: code.as_str(),
+        error: code,
         detail,
         members,
     })

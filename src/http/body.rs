@@ -90,7 +90,7 @@ pub fn parse_any<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
 }
 
 /// The deepest that a body may be nested.
-const MAX_DEPTH: usize = 32;
+pub const MAX_DEPTH: usize = 32;
 
 /// Of a body that is not read whole at once.
 pub fn check_depth(body: &[u8]) -> Result<(), Problem> {

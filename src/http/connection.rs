@@ -12,16 +12,19 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_http::error::{DispatchError, ParseError};
 use actix_web::rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::address::{self, Network};
 use crate::config::Limits;
+use crate::metrics::Counter;
 
 /// Who takes so much a second of an answer is not waited for in vain.
 const SLOWEST_BYTES_A_SECOND: u32 = 1024;
@@ -84,11 +87,11 @@ pub struct Connection {
     /// Since when the client does not take what it is sent; each KiB that it takes is worth a second.
     blocked_since: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
-    _place: Option<Place>,
+    _place: Place,
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream, patience: Patience, place: Option<Place>) -> Self {
+    pub fn new(stream: TcpStream, patience: Patience, place: Place) -> Self {
         Self {
             stream,
             patience,
@@ -202,18 +205,50 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// How many connections each client has.
+/// How many connections there are, and how many each client has; how they have ended that did not end well.
+#[derive(Default)]
 pub struct Places {
     most: u32,
     /// Through these come many.
     trusted: Vec<Network>,
     taken: Mutex<HashMap<IpAddr, u32>>,
+    open: AtomicUsize,
+    opened: Counter,
+    refused: Counter,
+    heads_too_large: Counter,
+    malformed: Counter,
+    too_slow: Counter,
 }
 
-/// A connection's place among those of its client.
+/// A connection's place.
 pub struct Place {
     places: Arc<Places>,
-    client: IpAddr,
+    /// Among those of this client, where there is a limit.
+    client: Option<IpAddr>,
+}
+
+/// What only rises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub opened: u64,
+    /// Their clients had all that they may.
+    pub refused: u64,
+    pub heads_too_large: u64,
+    /// What came was no HTTP.
+    pub malformed: u64,
+    pub too_slow: u64,
+}
+
+impl Counted {
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            opened: self.opened.saturating_sub(before.opened),
+            refused: self.refused.saturating_sub(before.refused),
+            heads_too_large: self.heads_too_large.saturating_sub(before.heads_too_large),
+            malformed: self.malformed.saturating_sub(before.malformed),
+            too_slow: self.too_slow.saturating_sub(before.too_slow),
+        }
+    }
 }
 
 impl Places {
@@ -221,28 +256,59 @@ impl Places {
         Arc::new(Self {
             most: limits.max_connections_per_address,
             trusted: limits.trusted_proxies.clone(),
-            taken: Mutex::default(),
+            ..Self::default()
         })
     }
 
-    /// Nothing to keep where there is no limit; refused where the client has all that it may.
-    pub fn take(self: &Arc<Self>, peer: Option<SocketAddr>) -> io::Result<Option<Place>> {
-        let Some(peer) = peer.map(|peer| peer.ip().to_canonical()).filter(|_| self.most > 0) else {
-            return Ok(None);
-        };
-        if self.trusted.iter().any(|network| network.contains(peer)) {
-            return Ok(None);
+    /// Refused where the client has all that it may.
+    pub fn take(self: &Arc<Self>, peer: Option<SocketAddr>) -> io::Result<Place> {
+        let client = self.limited(peer);
+        if let Some(client) = client {
+            let mut taken = self.taken();
+            let count = taken.entry(client).or_default();
+            if *count >= self.most {
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
+            *count += 1;
         }
-        let client = address::household(peer);
-        let mut taken = self.taken();
-        let count = taken.entry(client).or_default();
-        if *count >= self.most {
-            return Err(io::ErrorKind::QuotaExceeded.into());
-        }
-        *count += 1;
-        drop(taken);
+        self.opened.one();
+        self.open.fetch_add(1, Ordering::Relaxed);
         let places = self.clone();
-        Ok(Some(Place { places, client }))
+        Ok(Place { places, client })
+    }
+
+    /// The client, where its connections are counted.
+    fn limited(&self, peer: Option<SocketAddr>) -> Option<IpAddr> {
+        let peer = peer?.ip().to_canonical();
+        let is_trusted = self.trusted.iter().any(|network| network.contains(peer));
+        (self.most > 0 && !is_trusted).then(|| address::household(peer))
+    }
+
+    /// How a connection has ended that did not end well.
+    pub fn note(&self, end: &DispatchError) {
+        match end {
+            DispatchError::Io(error) if error.kind() == io::ErrorKind::QuotaExceeded => self.refused.one(),
+            DispatchError::Io(error) if error.kind() == io::ErrorKind::TimedOut => self.too_slow.one(),
+            DispatchError::SlowRequestTimeout => self.too_slow.one(),
+            DispatchError::Parse(ParseError::TooLarge) => self.heads_too_large.one(),
+            DispatchError::Parse(ParseError::Io(_)) => {}
+            DispatchError::Parse(_) => self.malformed.one(),
+            _ => {}
+        }
+    }
+
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed) as u64
+    }
+
+    pub fn counted(&self) -> Counted {
+        Counted {
+            opened: self.opened.get(),
+            refused: self.refused.get(),
+            heads_too_large: self.heads_too_large.get(),
+            malformed: self.malformed.get(),
+            too_slow: self.too_slow.get(),
+        }
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
@@ -252,11 +318,13 @@ impl Places {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.places.open.fetch_sub(1, Ordering::Relaxed);
+        let Some(client) = self.client else { return };
         let mut taken = self.places.taken();
-        if let Some(count) = taken.get_mut(&self.client) {
+        if let Some(count) = taken.get_mut(&client) {
             *count -= 1;
             if *count == 0 {
-                taken.remove(&self.client);
+                taken.remove(&client);
             }
         }
     }

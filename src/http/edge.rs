@@ -23,6 +23,8 @@ use super::connection::{Answering, Progress};
 use super::cors::{self, Ruling};
 use super::legacy::refusal;
 use super::problem::{Code, Problem, shorten};
+use super::routes::UNROUTED;
+use super::traffic::{Begun, Counting, Met};
 use super::{State, access};
 use crate::actors::new_id;
 use crate::domain::RequestId;
@@ -89,6 +91,8 @@ pub struct Edge {
     pub state: Data<State>,
     /// Whose pages may use the API from a browser.
     pub origins: Vec<cors::Origin>,
+    /// Where routing leaves which route a request has met.
+    pub met: Met,
 }
 
 impl Edge {
@@ -102,6 +106,8 @@ impl Edge {
         S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
         B: MessageBody + 'static,
     {
+        let begun = self.state.watch.traffic.begin();
+        self.met.set(UNROUTED);
         let asked = Asked::of(&request, &self.origins);
         request.extensions_mut().insert(asked.request_id.clone());
         let answer = match self.answer_at_once(&asked, &request) {
@@ -109,7 +115,8 @@ impl Edge {
             Some(response) => Either::Left(ready(Ok(ServiceResponse::new(request.into_parts().0, response)))),
             None => Either::Right(service.call(request).map(|answer| Ok(answer?.map_into_boxed_body()))),
         };
-        finish(self.clone(), asked, answer)
+        let begun = begun.map(|begun| begun.routed(self.met.get()));
+        finish(self.clone(), asked, begun, answer)
     }
 
     /// What goes no further than this.
@@ -182,13 +189,15 @@ const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 async fn finish(
     edge: Rc<Edge>,
     asked: Asked,
+    begun: Option<Begun>,
     answer: impl Future<Output = Result<ServiceResponse, Error>>,
 ) -> Result<ServiceResponse, Error> {
     let _running = edge.gauge.enter();
+    let mut counting = edge.state.watch.traffic.counting(begun);
     let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Err(Unanswered::new(Problem::internal(&error), asked).into()),
-        Err(panic) => return Err(Unanswered::new(panicked(panic.as_ref()), asked).into()),
+        Ok(Err(error)) => return Err(Unanswered::new(Problem::internal(&error), asked, counting).into()),
+        Err(panic) => return Err(Unanswered::new(panicked(panic.as_ref()), asked, counting).into()),
     };
     let Asked {
         method,
@@ -198,8 +207,9 @@ async fn finish(
         answering,
     } = asked;
     if response.status().is_client_error() || response.status().is_server_error() {
-        response = describe(response, uri.path(), &request_id);
+        response = describe(response, uri.path(), &request_id, &mut counting);
     }
+    counting.answered(response.status());
     tracing::debug!(
         %method,
         path = uri.path(),
@@ -235,7 +245,12 @@ fn request_id(headers: &HeaderMap) -> RequestId {
 }
 
 /// Gives an error its body, unless it has one.
-fn describe(response: ServiceResponse<BoxBody>, path: &str, request_id: &RequestId) -> ServiceResponse {
+fn describe(
+    response: ServiceResponse<BoxBody>,
+    path: &str,
+    request_id: &RequestId,
+    counting: &mut Counting,
+) -> ServiceResponse {
     let (request, response) = response.into_parts();
     let is_described =
         response.headers().contains_key(actix_web::http::header::CONTENT_TYPE) && response.error().is_none();
@@ -246,6 +261,7 @@ fn describe(response: ServiceResponse<BoxBody>, path: &str, request_id: &Request
         Some(problem) => problem.clone(),
         None => by_status(&response, path),
     };
+    counting.refused(problem.code());
     if problem.status().is_server_error() {
         tracing::warn!(path, by = principal(&request), request_id = request_id.as_str(), %problem);
     }
@@ -310,7 +326,9 @@ struct Unanswered {
 }
 
 impl Unanswered {
-    fn new(problem: Problem, asked: Asked) -> Self {
+    fn new(problem: Problem, asked: Asked, mut counting: Counting) -> Self {
+        counting.refused(problem.code());
+        counting.answered(problem.status());
         Self {
             problem,
             path: asked.uri.path().to_owned(),
@@ -344,8 +362,22 @@ mod tests {
     use actix_web::body::to_bytes;
     use actix_web::test::{TestRequest, init_service};
     use actix_web::{App, rt, web};
+    use clap::Parser;
 
     use super::*;
+    use crate::config::Limits;
+    use crate::http::metrics::Watch;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        limits: Limits,
+    }
+
+    fn watch() -> Watch {
+        let limits = Command::parse_from(["test"]).limits;
+        Watch::of(limits, true, Arc::default(), Arc::default())
+    }
 
     async fn defect() -> HttpResponse {
         panic!("an inner detail")
@@ -356,8 +388,9 @@ mod tests {
         rt::System::new().block_on(async {
             let edge = Rc::new(Edge {
                 gauge: Arc::default(),
-                state: Data::new(State::recovering(None, false, Arc::default())),
+                state: Data::new(State::recovering(None, false, Arc::default(), watch())),
                 origins: Vec::new(),
+                met: Met::default(),
             });
             let app = App::new()
                 .wrap_fn(move |request, service| edge.handle(request, service))

@@ -32,6 +32,7 @@ pub mod legacy;
 mod levels;
 pub mod limits;
 mod lists;
+pub mod metrics;
 mod openapi;
 mod operations;
 mod pages;
@@ -50,6 +51,7 @@ mod stores;
 mod stream;
 mod sync;
 mod tokens;
+pub mod traffic;
 mod transfers;
 mod users;
 pub mod webhooks;
@@ -66,6 +68,7 @@ use crate::credentials::password::Hasher;
 use access::Access;
 use feed::Feed;
 use limits::Limiter;
+use metrics::Watch;
 use problem::{Code, Problem};
 use webhooks::Couriers;
 
@@ -80,6 +83,7 @@ pub struct State {
     pub is_local: bool,
     pub limiter: Arc<Limiter>,
     pub feed: Arc<Feed>,
+    pub watch: Watch,
     hasher: Hasher,
     started: Instant,
     stopping: watch::Sender<bool>,
@@ -87,7 +91,7 @@ pub struct State {
 
 impl State {
     /// Without stock as yet: it answers health probes, and refuses the rest, until [`State::serve`].
-    pub fn recovering(access: Option<Access>, is_local: bool, limiter: Arc<Limiter>) -> Self {
+    pub fn recovering(access: Option<Access>, is_local: bool, limiter: Arc<Limiter>, watch: Watch) -> Self {
         Self {
             inventory: OnceLock::new(),
             jobs: OnceLock::new(),
@@ -96,6 +100,7 @@ impl State {
             is_local,
             limiter,
             feed: Arc::default(),
+            watch,
             hasher: Hasher::default(),
             started: Instant::now(),
             stopping: watch::Sender::new(false),

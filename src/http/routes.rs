@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::guard::{Guard, GuardContext};
 use actix_web::http::Method;
 use actix_web::http::header::ALLOW;
 use actix_web::middleware::{Compress, Next, from_fn};
@@ -15,9 +16,10 @@ use super::openapi::doc::Doc;
 use super::openapi::docs;
 use super::openapi::node;
 use super::problem::{Code, Problem};
+use super::traffic::Met;
 use super::{
-    State, access, auth, batch, edge, events, health, imports, items, jobs, levels, openapi, operations, pages,
-    products, reservations, root, sales, stores, stream, sync, tokens, transfers, users, webhooks,
+    State, access, auth, batch, edge, events, health, imports, items, jobs, levels, metrics, openapi, operations,
+    pages, products, reservations, root, sales, stores, stream, sync, tokens, transfers, users, webhooks,
 };
 use crate::domain::Role;
 
@@ -50,6 +52,33 @@ pub struct Entry {
     /// At length, for the OpenAPI document.
     pub doc: fn() -> Doc,
     pub right: Right,
+}
+
+/// What requests are counted by: a method of a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Label {
+    /// [`OTHER`] for those that the resource does not have.
+    pub method: String,
+    pub path: &'static str,
+    /// It is a write of stock.
+    pub moves_stock: bool,
+}
+
+/// What is said of requests that have met no route, or a method that a route does not have.
+pub const OTHER: &str = "other";
+
+/// The place of the label of requests that have met no route: of unknown paths, and of those that were refused before.
+pub const UNROUTED: usize = 0;
+
+/// What requests are counted by: a known number of labels, whatever is asked.
+pub fn labels() -> Vec<Label> {
+    let unrouted = Label {
+        method: OTHER.to_owned(),
+        path: OTHER,
+        moves_stock: false,
+    };
+    let routed = table().into_iter().flat_map(|resource| resource.labels());
+    std::iter::once(unrouted).chain(routed).collect()
 }
 
 /// What a caller must be allowed to do, where callers are known.
@@ -139,6 +168,28 @@ impl Resource {
             entry.right = right;
         }
         self
+    }
+
+    /// One for each of its methods, and one for all others.
+    fn labels(&self) -> Vec<Label> {
+        let of_entry = |entry: &Entry| Label {
+            method: entry.method.to_string(),
+            path: self.path,
+            moves_stock: entry.right == Right::Move,
+        };
+        let others = Label {
+            method: OTHER.to_owned(),
+            path: self.path,
+            moves_stock: false,
+        };
+        self.methods.iter().map(of_entry).chain([others]).collect()
+    }
+
+    /// Leaves the place of the request's label, of which those of this resource begin at `first`, and lets every request by.
+    fn mark(&self, met: &Met, first: usize) -> Mark {
+        let methods: Rc<[Method]> = self.methods.iter().map(|entry| entry.method.clone()).collect();
+        let met = met.clone();
+        Mark { met, first, methods }
     }
 
     fn compressed(self) -> Self {
@@ -476,6 +527,36 @@ pub fn table() -> Vec<Resource> {
         at("/api/health/ready")
             .get("whether it takes writes, or why not", health::ready, docs::ready)
             .needs(Right::Open),
+        at("/api/metrics")
+            .get("how the service does: everything", metrics::all, docs::metrics)
+            .compressed(),
+        at("/api/metrics/requests")
+            .get("requests by route and status", metrics::requests, docs::request_metrics)
+            .compressed(),
+        at("/api/metrics/inventory").get(
+            "the stock, and what was done with it",
+            metrics::inventory,
+            docs::inventory_metrics,
+        ),
+        at("/api/metrics/concurrency").get(
+            "how writes get on beside one another",
+            metrics::concurrency,
+            docs::concurrency_metrics,
+        ),
+        at("/api/metrics/persistence").get("how the log gets on", metrics::persistence, docs::persistence_metrics),
+        at("/api/metrics/system").get("the process and its machine", metrics::system, docs::system_metrics),
+        at("/api/metrics/limits").get(
+            "limits, and what was refused for them",
+            metrics::limits,
+            docs::limit_metrics,
+        ),
+        at("/api/metrics/health").get("whether all is as it should be", metrics::health, docs::health_metrics),
+        at("/api/metrics/reset")
+            .post("begins to count anew", metrics::reset, docs::reset_metrics)
+            .needs(Right::Administer),
+        at("/metrics")
+            .get("the same for Prometheus", metrics::prometheus, docs::prometheus)
+            .compressed(),
         at("/")
             .get("this service and its routes", root::describe, docs::service)
             .needs(Right::Open),
@@ -526,8 +607,12 @@ pub fn table() -> Vec<Resource> {
     ]
 }
 
-pub fn configure(config: &mut ServiceConfig, state: &Data<State>) {
+/// The place of the route that a request meets is left in `met`.
+pub fn configure(config: &mut ServiceConfig, state: &Data<State>, met: &Met) {
+    let mut first = UNROUTED + 1;
     for entry in table() {
+        let mark = entry.mark(met, first);
+        first += entry.labels().len();
         let Resource {
             path,
             methods,
@@ -552,14 +637,34 @@ pub fn configure(config: &mut ServiceConfig, state: &Data<State>) {
         let is_apart = |method: &Method| compressed == Compressed::Reads && is_read(method);
         let (reads, others): (Vec<_>, Vec<_>) = routes.into_iter().partition(|(method, _)| is_apart(method));
         if !reads.is_empty() {
-            let reads = serving(path, reads).guard(guard::fn_guard(move |context| is_read(&context.head().method)));
+            let reads = serving(path, reads)
+                .guard(mark.clone())
+                .guard(guard::fn_guard(move |context| is_read(&context.head().method)));
             gate.guard(config, reads.wrap_fn(edge::spare_small).wrap(Compress::default()));
         }
-        let resource = serving(path, others).default_service(refused(allowed));
+        let resource = serving(path, others).guard(mark).default_service(refused(allowed));
         match compressed {
             Compressed::All => gate.guard(config, resource.wrap_fn(edge::spare_small).wrap(Compress::default())),
             Compressed::None | Compressed::Reads => gate.guard(config, resource),
         }
+    }
+}
+
+/// Looks at every request that has met a resource, and lets it by.
+#[derive(Clone)]
+struct Mark {
+    met: Met,
+    first: usize,
+    methods: Rc<[Method]>,
+}
+
+impl Guard for Mark {
+    fn check(&self, context: &GuardContext<'_>) -> bool {
+        let asked = &context.head().method;
+        let method = if *asked == Method::HEAD { &Method::GET } else { asked };
+        let place = self.methods.iter().position(|own| own == method);
+        self.met.set(self.first + place.unwrap_or(self.methods.len()));
+        true
     }
 }
 

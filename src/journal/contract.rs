@@ -175,6 +175,7 @@ macro_rules! suites {
             a_document_is_kept_until_the_next_one_is_there,
             skus_with_a_level_are_counted_as_of_the_last_event,
             a_push_is_the_last_of_its_store_until_the_next,
+            figures_tell_what_was_recorded_and_what_there_is,
         ]);)*
     };
 }
@@ -385,6 +386,22 @@ async fn a_push_is_the_last_of_its_store_until_the_next(mut rig: Box<dyn Rig>) {
     }
     let pushed = rig.journal().entries(EntryKind::LastPush, None, 10).await.unwrap();
     assert_eq!(pushed.len(), 1);
+}
+
+async fn figures_tell_what_was_recorded_and_what_there_is(rig: Box<dyn Rig>) {
+    let (mut a, mut b) = (Owner::new("A"), Owner::new("B"));
+    a.put(&*rig, count(10)).await.unwrap();
+    b.put(&*rig, count(10)).await.unwrap();
+    a.put(&*rig, sell(1)).await.unwrap();
+    let told = rig.journal().figures().await.unwrap();
+    let of = |kind| *told.counted.events.of(kind);
+    assert_eq!((of(EventKind::LevelCreated), of(EventKind::LevelAdjusted)), (2, 1));
+    assert_eq!((told.standing.visible, told.counted.events.asked()), (3, 3));
+    assert_eq!((told.stock.items, told.stock.levels, told.stock.stores), (2, 2, 1));
+    // A new process counts anew; what there is, there is.
+    let rig = rig.crash();
+    let anew = rig.journal().figures().await.unwrap();
+    assert_eq!((anew.counted.events.asked(), anew.stock), (0, told.stock));
 }
 
 async fn what_was_not_durable_at_a_crash_is_wholly_gone(rig: Box<dyn Rig>) {

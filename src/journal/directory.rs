@@ -8,6 +8,7 @@ use std::ops::Bound;
 use std::sync::{PoisonError, RwLock};
 
 use super::ItemFilter;
+use super::figures::StockFigures;
 use crate::domain::{Sku, StoreId};
 
 /// Entries that are looked at in one go.
@@ -106,6 +107,18 @@ pub struct Part {
 impl Directory {
     pub fn add(&self, sku: &Sku) {
         self.write(|sets| sets.all.insert(Listed::sku(sku)));
+    }
+
+    /// What is kept here, counted.
+    pub fn figures(&self) -> StockFigures {
+        let sets = self.sets.read().unwrap_or_else(PoisonError::into_inner);
+        StockFigures {
+            items: sets.all.len() as u64,
+            levels: sets.stores.values().map(|skus| skus.len() as u64).sum(),
+            stores: sets.stores.len() as u64,
+            low_items: sets.low.len() as u64,
+            ..StockFigures::default()
+        }
     }
 
     /// The SKU is no more. What it was called and where it was has been taken out already.

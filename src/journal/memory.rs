@@ -10,6 +10,7 @@ use futures_util::{FutureExt, future};
 use tokio::sync::oneshot;
 
 use super::contract::{Bug, Fault};
+use super::figures::{Counted, Figures, Standing};
 use super::tables::{Admission, Published, Tables};
 use super::{
     Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
@@ -346,6 +347,24 @@ impl Journal for MemoryJournal {
 
     fn kept(&self, document: Document) -> Answer<Option<Kept>> {
         ready(self.state().documents.get(&document).cloned())
+    }
+
+    fn figures(&self) -> Answer<Figures> {
+        let counted = Counted {
+            events: self.tables.events_by_kind(),
+            ..Counted::default()
+        };
+        let standing = Standing {
+            engine: "memory",
+            visible: self.tables.visible(),
+            ..Standing::default()
+        };
+        let stock = self.tables.stock_figures();
+        ready(Figures {
+            counted,
+            standing,
+            stock,
+        })
     }
 
     fn refusing(&self) -> Option<String> {

@@ -13,6 +13,7 @@
 
 pub mod directory;
 pub mod entries;
+pub mod figures;
 pub mod file;
 #[cfg(test)]
 pub mod memory;
@@ -36,6 +37,7 @@ use crate::domain::{
     Change, Entry, EntryKey, Event, EventKind, HoldChange, HoldStep, Item, ItemChange, Level, Movement, Principal,
     Product, Reservation, ReservationId, ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp, Totals,
 };
+use figures::Figures;
 pub use record::{Fingerprint, KeyHash, Receipt};
 
 /// What is written together, in order.
@@ -541,6 +543,11 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// `SELECT seq, body FROM documents WHERE name = $1`
     fn kept(&self, document: Document) -> Answer<Option<Kept>>;
+
+    /// What it has done since it was opened, and how things stand.
+    ///
+    /// `SELECT count(*) FROM …` of the tables, and counts of this process.
+    fn figures(&self) -> Answer<Figures>;
 
     /// Why writes are refused at present, if they are.
     fn refusing(&self) -> Option<String>;

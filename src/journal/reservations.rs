@@ -113,6 +113,16 @@ impl OpenReservations {
         self.lines.get(by).map_or(0, |lines| *lines)
     }
 
+    /// How many hold something.
+    pub fn open(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// In how many lines they do.
+    pub fn held_lines(&self) -> u64 {
+        self.lines.iter().map(|lines| *lines).sum()
+    }
+
     fn places(&self) -> RwLockWriteGuard<'_, BTreeSet<ReservationPlace>> {
         self.places.write().unwrap_or_else(PoisonError::into_inner)
     }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::directory::Directory;
 use super::entries::Entries;
+use super::figures::{EventCounts, StockFigures};
 use super::reservations::OpenReservations;
 use super::{
     Append, Fingerprint, FoundReservations, ItemFilter, ItemView, KeyHash, LevelView, ProductFilter, Receipt,
@@ -28,6 +29,7 @@ use crate::domain::{
     Details, EntryKey, Event, Fate, Item, Level, Principal, Product, Reservation, ReservationId, Sku, Stock,
     StockImage, StoreId, Timestamp,
 };
+use crate::metrics::Counter;
 
 /// An event with its place in the log.
 #[derive(Clone, Debug)]
@@ -52,6 +54,8 @@ pub struct Tables {
     receipts: DashMap<KeyHash, ReceiptEntry, RandomState>,
     expiries: Mutex<VecDeque<(Timestamp, KeyHash)>>,
     retention_ms: i64,
+    /// What was published, by kind.
+    published: EventCounts<Counter>,
 }
 
 /// A SKU's state after its last published event, with what readers below it still see.
@@ -99,6 +103,7 @@ impl Tables {
             receipts: DashMap::default(),
             expiries: Mutex::default(),
             retention_ms,
+            published: EventCounts::default(),
         }
     }
 
@@ -120,6 +125,7 @@ impl Tables {
             self.reservations.evolve(published, visible);
             self.entries.evolve(published);
             self.note(published);
+            self.published.of(published.event.kind).one();
         }
         if let Some(last) = group.last() {
             self.show(last.seq);
@@ -261,6 +267,19 @@ impl Tables {
     /// Users, tokens, stores and schedules.
     pub fn entries(&self) -> &Entries {
         &self.entries
+    }
+
+    /// Since the start: what was recovered is not among them.
+    pub fn events_by_kind(&self) -> EventCounts<u64> {
+        self.published.read()
+    }
+
+    pub fn stock_figures(&self) -> StockFigures {
+        StockFigures {
+            open_reservations: self.reservations.open(),
+            held_lines: self.reservations.held_lines(),
+            ..self.directory.figures()
+        }
     }
 
     pub fn receipt(&self, key: KeyHash, now: Timestamp) -> Option<ReceiptView> {

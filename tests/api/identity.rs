@@ -664,6 +664,9 @@ fn secrets_are_nowhere_but_in_the_answers_that_give_them() {
         Some(json!({"username": "ben", "password": PASSWORD})),
     ));
     see(ask(&app, &service, "GET", "/api/users", None));
+    for path in ["/api/metrics", "/metrics"] {
+        see(ask(&app, &admin, "GET", path, None).expect(200));
+    }
     // The token was printed by the start, and by nothing after it.
     assert_eq!(app.log().matches(&*setup).count(), 1);
     seen.push_str(&app.log().replacen(&*setup, "", 1));

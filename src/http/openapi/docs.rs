@@ -1,6 +1,7 @@
 //! What each operation does, for whoever calls it: a function per operation, in the order of `routes.rs`.
 
-use serde_json::json;
+use schemars::JsonSchema;
+use serde_json::{Value, json};
 
 use super::doc::{Content, Doc, HTML, LISTED};
 use super::examples as example;
@@ -20,6 +21,10 @@ use crate::http::health::{HealthForm, UnavailableForm};
 use crate::http::imports::IMPORT;
 use crate::http::jobs::{self, JobForm};
 use crate::http::lists::PageForm;
+use crate::http::metrics::MetricsHealthForm;
+use crate::http::metrics::forms::{
+    ConcurrencyForm, InventoryForm, LimitsForm, MetricsForm, PersistenceForm, RequestsForm, ResetForm, SystemForm,
+};
 use crate::http::operations::OperationForm;
 use crate::http::pages::problems::AdviceForm;
 use crate::http::problem::Code::{
@@ -52,6 +57,7 @@ pub const HISTORY: &str = "History";
 pub const ACCESS: &str = "Access";
 pub const WEBHOOKS: &str = "Webhooks";
 pub const HEALTH: &str = "Health";
+pub const METRICS: &str = "Metrics";
 pub const DOCUMENTS: &str = "Documents";
 pub const NODE: &str = "Node services";
 
@@ -88,6 +94,7 @@ pub const TAGS: [(&str, &str); 11] = [
          Answer 2xx quickly; anything else is tried again, after waits that grow, and 410 disables the webhook.",
     ),
     (HEALTH, "For load balancers and operators."),
+    (METRICS, "How the service does, for operators and Prometheus."),
     (DOCUMENTS, "What you are reading."),
     (
         NODE,
@@ -1182,6 +1189,112 @@ pub fn ready() -> Doc {
         &[],
         json!({"status": "unavailable", "reasons": ["the stock is being recovered"]}),
     )
+}
+
+/// Whoever sees some stores only is refused: these figures are of all stores together.
+fn metrics_of<T: JsonSchema>(id: &'static str, about: &'static str, example: Value) -> Doc {
+    Doc::read(id, METRICS, about)
+        .answers::<T>(200, "As it is now.", &[], example)
+        .refuses(&[Forbidden])
+}
+
+pub fn metrics() -> Doc {
+    metrics_of::<MetricsForm>(
+        "getMetrics",
+        "Everything that is measured, in parts that can be asked for by themselves. Counts begin at `since`: the start of \
+         the service, or the last reset. It is for callers who see all stores. Each answer also looks for drift in a part of the \
+         stock.",
+        example::metrics(),
+    )
+}
+
+pub fn request_metrics() -> Doc {
+    let example = json!(RequestsForm::default());
+    metrics_of::<RequestsForm>(
+        "getRequestMetrics",
+        "What was asked of the service, by route and status, with percentiles of how long it took, and refusals by code.",
+        example,
+    )
+}
+
+pub fn inventory_metrics() -> Doc {
+    let example = json!(InventoryForm::default());
+    metrics_of::<InventoryForm>(
+        "getInventoryMetrics",
+        "How much stock there is to be kept, what was done with it, what was refused, and the hottest SKUs.",
+        example,
+    )
+}
+
+pub fn concurrency_metrics() -> Doc {
+    let example = json!(ConcurrencyForm::default());
+    metrics_of::<ConcurrencyForm>(
+        "getConcurrencyMetrics",
+        "How writes get on beside one another: actors, queues, conflicts, joint steps.",
+        example,
+    )
+}
+
+pub fn persistence_metrics() -> Doc {
+    let example = json!(PersistenceForm::default());
+    metrics_of::<PersistenceForm>(
+        "getPersistenceMetrics",
+        "How the log gets on: appends, groups, syncs, bytes, the last checkpoint, what the start has found, and the hash of \
+         the history.",
+        example,
+    )
+}
+
+pub fn system_metrics() -> Doc {
+    let example = json!(SystemForm::default());
+    metrics_of::<SystemForm>(
+        "getSystemMetrics",
+        "The process and its machine: memory, processor time, threads, files.",
+        example,
+    )
+}
+
+pub fn limit_metrics() -> Doc {
+    metrics_of::<LimitsForm>(
+        "getLimits",
+        "What anybody may take of the service, as the operator has set it, and how often each limit was met.",
+        example::limits(),
+    )
+}
+
+pub fn health_metrics() -> Doc {
+    let example = json!(MetricsHealthForm::default());
+    metrics_of::<MetricsHealthForm>(
+        "getHealthMetrics",
+        "Judges what is measured, each part with a sentence: `basic` (it takes reads and writes), `detailed` (it has what it \
+         needs), `business` (what is shown is what the log says). It is always 200; what a load balancer needs is \
+         `/api/health/ready`. Each answer also looks for drift in a part of the stock.",
+        example,
+    )
+}
+
+pub fn reset_metrics() -> Doc {
+    Doc::read(
+        "resetMetrics",
+        METRICS,
+        "From now on the JSON view counts from here. It changes nothing else: what Prometheus reads goes on, and stock and log \
+         have nothing to do with it. It takes no body and no key: a repeat begins anew once more.",
+    )
+    .answers::<ResetForm>(200, "It counts from now on.", &[], json!({"since": "2025-11-27T08:26:00.123Z"}))
+    .refuses(&[PayloadTooLarge, RequestTimeout, UnsupportedMediaType])
+}
+
+pub fn prometheus() -> Doc {
+    let text = "# HELP holdfast_items Items.\n# TYPE holdfast_items gauge\nholdfast_items 2\n";
+    let content = Content::text("text/plain; version=0.0.4; charset=utf-8", text);
+    Doc::read(
+        "getPrometheusMetrics",
+        METRICS,
+        "The same for Prometheus, in its text format: names begin with `holdfast_`, units are seconds and bytes, counts go on \
+         from the start of the process. Have it send a service token of the role `viewer`, without stores.",
+    )
+    .answers_with(200, "Every metric.", &[], vec![content])
+    .refuses(&[Forbidden])
 }
 
 pub fn service() -> Doc {

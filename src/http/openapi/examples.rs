@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::common::WEBHOOK_ID;
+use crate::http::metrics::MetricsHealthForm;
+use crate::http::metrics::forms::{ConcurrencyForm, InventoryForm, PersistenceForm, RequestsForm, SystemForm};
 
 const AT: &str = "2025-11-27T08:26:00.123Z";
 const CREATED: &str = "2025-11-27T08:00:00.000Z";
@@ -409,4 +411,36 @@ pub fn queued_job() -> Value {
 
 pub fn page(row: Value) -> Value {
     json!({"items": [row], "next": null})
+}
+
+/// As a service that has just been started shows itself.
+pub fn metrics() -> Value {
+    json!({
+        "timestamp": "2025-11-27T08:26:00.123Z",
+        "requests": RequestsForm::default(),
+        "inventory": InventoryForm::default(),
+        "concurrency": ConcurrencyForm::default(),
+        "persistence": PersistenceForm::default(),
+        "system": SystemForm::default(),
+        "limits": limits(),
+        "health": MetricsHealthForm::default(),
+    })
+}
+
+pub fn limits() -> Value {
+    json!({
+        "since": "2025-11-27T08:26:00.123Z",
+        "settings": {
+            "maxConnections": 10_000, "maxConnectionsPerAddress": 0, "headSeconds": 10, "bodySeconds": 30, "answerSeconds": 30,
+            "keepAliveSeconds": 75, "maxBodyBytes": 4_194_304, "maxOpenHolds": 100_000, "ratePerPrincipal": 0,
+            "ratePerAddress": 0, "loginRate": 10, "trustedProxies": [],
+        },
+        "fixed": {"jsonDepth": 32, "headBytes": 131_072, "headFields": 96, "batchOperations": 10_000},
+        "openConnections": 1,
+        "connections": 1,
+        "refused": {
+            "rateLimited": 0, "tooLarge": 0, "headTooLarge": 0, "tooSlow": 0, "connections": 0, "quota": 0, "overloaded": 0,
+            "malformed": 0,
+        },
+    })
 }

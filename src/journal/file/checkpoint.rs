@@ -134,6 +134,7 @@ pub fn write(folder: &Path, shared: &Shared) -> io::Result<()> {
     })?;
     let bytes = size(folder);
     shared.checkpoint_bytes.store(bytes, Ordering::Relaxed);
+    shared.meter.note_checkpoint(head.seq, bytes, started.elapsed());
     tracing::info!(
         seq = head.seq,
         bytes,

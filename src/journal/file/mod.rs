@@ -24,6 +24,7 @@ mod index;
 mod lies;
 pub(crate) mod line;
 mod lock;
+mod meter;
 mod recovery;
 mod reservations;
 mod search;
@@ -37,13 +38,16 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use tokio::sync::oneshot;
 
+use self::meter::Meter;
 use self::segment::{Head, SegmentMap};
 use self::writer::{Job, Queued, Writer};
+use super::figures::{Figures, RecoveryFigures};
 use super::tables::Tables;
 use super::{
     Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
@@ -81,6 +85,7 @@ pub struct FileJournal {
     folder: PathBuf,
     queue: Sender<Job>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    recovery: RecoveryFigures,
     _lock: lock::FolderLock,
 }
 
@@ -92,6 +97,7 @@ struct Shared {
     /// The size of the last checkpoint.
     checkpoint_bytes: AtomicU64,
     health: Mutex<Health>,
+    meter: Meter,
 }
 
 #[derive(Default)]
@@ -184,6 +190,7 @@ impl FileJournal {
         disk: Arc<dyn disk::Disk>,
         prepare: impl FnOnce(&mut Writer),
     ) -> Result<(Self, Recovered), OpenError> {
+        let started = Instant::now();
         let lock = lock::FolderLock::take(&options.folder)?;
         let recovery::Opened {
             shared,
@@ -238,6 +245,7 @@ impl FileJournal {
                 folder,
                 queue,
                 threads: Mutex::new(threads),
+                recovery: meter::of_recovery(&recovered, started.elapsed()),
                 _lock: lock,
             },
             recovered,
@@ -442,7 +450,9 @@ impl Journal for FileJournal {
                 return Ok(());
             };
             let path = snapshot::path(&folder, &sku);
-            snapshot::write(&path, &snapshot::encode(sku, seq, stock)?)
+            snapshot::write(&path, &snapshot::encode(sku, seq, stock)?)?;
+            shared.meter.snapshots.one();
+            Ok(())
         });
         task.map(|written| {
             let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
@@ -464,6 +474,11 @@ impl Journal for FileJournal {
     fn kept(&self, document: Document) -> Answer<Option<Kept>> {
         let folder = self.folder.clone();
         self.read(move |_| document::read(&folder, document))
+    }
+
+    fn figures(&self) -> Answer<Figures> {
+        let (folder, recovery) = (self.folder.clone(), self.recovery);
+        self.read(move |shared| Ok(shared.figures(&folder, recovery)))
     }
 
     fn refusing(&self) -> Option<String> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use super::active::ActiveSegment;
 use super::disk::{Disk, TEMPORARY, sync_folder};
+use super::meter::Meter;
 use super::segment::{self, Chain, End, Group, Head, Segment, SegmentMap};
 use super::{Health, OpenError, Options, Position, Shared, checkpoint, describe, line};
 use crate::journal::tables::Tables;
@@ -337,7 +338,11 @@ impl<'a> Recovery<'a> {
             position: Mutex::new(position),
             checkpoint_bytes: AtomicU64::new(checkpoint::size(&self.options.folder)),
             health: Mutex::new(Health::default()),
+            meter: Meter::default(),
         };
+        if let Some(checkpoint) = &self.checkpoint {
+            shared.meter.find_checkpoint(&self.options.folder, checkpoint.head.seq);
+        }
         Ok(Opened {
             shared,
             active,

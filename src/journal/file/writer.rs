@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -235,7 +235,12 @@ impl Writer {
             let fragments = match encoded {
                 Ok(fragments) if admission.admit(&append) => fragments,
                 refused => {
-                    let _ = done.send(Err(refused.err().unwrap_or(JournalError::Conflict)));
+                    let error = refused.err().unwrap_or(JournalError::Conflict);
+                    self.shared
+                        .meter
+                        .conflicts
+                        .add((error == JournalError::Conflict).into());
+                    let _ = done.send(Err(error));
                     continue;
                 }
             };
@@ -271,9 +276,11 @@ impl Writer {
         if let Err(error) = self.disk.write_at(&self.active.file, lines, start) {
             return Err(self.take_back(start, error));
         }
+        let began = Instant::now();
         self.disk
             .sync(&self.active.file)
             .map_err(|error| Failure::Unknown(format!("syncing the log failed: {error}")))?;
+        self.shared.meter.note_sync(began.elapsed());
         self.offset += length;
         self.since_checkpoint += length;
         self.grow_ahead();
@@ -366,6 +373,7 @@ impl Writer {
         let Some(last) = group.published.last() else { return };
         self.segment.add(&group.postings, start);
         self.shared.tables.publish(&group.published);
+        self.count(group);
         self.head = Head {
             seq: last.seq,
             group: self.head.group + 1,
@@ -380,6 +388,13 @@ impl Writer {
         if self.since_checkpoint >= self.checkpoint_bytes.max(2 * last) && self.checkpoints.try_send(()).is_ok() {
             self.since_checkpoint = 0;
         }
+    }
+
+    fn count(&self, group: &Group) {
+        let meter = &self.shared.meter;
+        meter.appends.add(group.dones.len() as u64);
+        meter.bytes.add(group.lines.len() as u64);
+        meter.records_per_group.record(group.published.len() as u64);
     }
 
     fn fail(&self, group: Group, failure: Failure) {

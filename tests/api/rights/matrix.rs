@@ -25,6 +25,8 @@ enum Rule {
     Feed,
     /// It has none: what there is to be sold is no secret.
     Catalogue,
+    /// They are of all stores together: who sees some only is refused.
+    Whole,
     /// A list of stores: those that the caller sees.
     Stores,
     /// By the write whose key is in their path.
@@ -63,6 +65,15 @@ const RULES: &[(&str, Rule)] = &[
     ("getSales", Rule::Feed),
     ("listReservations", Rule::Feed),
     ("getOperation", Rule::Key),
+    ("getMetrics", Rule::Whole),
+    ("getRequestMetrics", Rule::Whole),
+    ("getInventoryMetrics", Rule::Whole),
+    ("getConcurrencyMetrics", Rule::Whole),
+    ("getPersistenceMetrics", Rule::Whole),
+    ("getSystemMetrics", Rule::Whole),
+    ("getLimits", Rule::Whole),
+    ("getHealthMetrics", Rule::Whole),
+    ("getPrometheusMetrics", Rule::Whole),
     ("runBatch", Rule::Batch),
     ("listProducts", Rule::Catalogue),
     ("getProduct", Rule::Catalogue),
@@ -368,7 +379,7 @@ impl<'a> Case<'a> {
     /// One that would touch no foreign store, or the same as another, tells nothing.
     fn is_of_use(&self, rule: Option<Rule>) -> bool {
         match rule {
-            None | Some(Rule::Door | Rule::Catalogue) => self.place == Where::Own,
+            None | Some(Rule::Door | Rule::Catalogue | Rule::Whole) => self.place == Where::Own,
             Some(Rule::Named) => self.place != Where::Both || self.named.len() > 1,
             Some(_) => true,
         }
@@ -438,6 +449,7 @@ impl<'a> Case<'a> {
         match rule {
             Some(Rule::Feed | Rule::NodeItem | Rule::Catalogue | Rule::Stores) => Expected::Allowed,
             Some(Rule::Item) => allowed_if(sees_any, Expected::NotFound),
+            Some(Rule::Whole) => allowed_if(!who.is_narrow(), Expected::Forbidden),
             // What was not done cannot be found.
             Some(Rule::Key) => allowed_if(who.moves(touched[0]), Expected::NotFound),
             Some(Rule::Batch) => allowed_if(OWN.iter().any(|own| who.moves(own)), Expected::Forbidden),
