@@ -1,6 +1,7 @@
 //! Every setting: a flag, an environment variable, a default, checked once.
 
 mod access;
+pub mod log;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use crate::http::address::Network;
 use crate::http::cors::Origin;
 use crate::journal::file;
 pub use access::AccessArgs;
+pub use log::LogArgs;
 
 /// The folder of a command that works on data.
 #[derive(clap::Args, Clone, Debug)]
@@ -38,9 +40,8 @@ pub struct Config {
     #[command(flatten)]
     pub access: AccessArgs,
 
-    /// What is logged: error, warn, info, debug, trace, or directives such as `holdfast=debug`
-    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
-    pub log_level: String,
+    #[command(flatten)]
+    pub log: LogArgs,
 
     /// Threads that serve requests; 0 takes one per core but one, which is left to the log and the disk
     #[arg(long, env = "HOLDFAST_WORKERS", default_value_t = 0)]

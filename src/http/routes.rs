@@ -16,7 +16,7 @@ use super::openapi::docs;
 use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::{
-    State, access, auth, batch, edge, events, health, items, levels, openapi, operations, pages, products,
+    State, access, auth, batch, edge, events, health, items, levels, log_level, openapi, operations, pages, products,
     reservations, root, stores, tokens, transfers, users,
 };
 use crate::domain::Role;
@@ -369,6 +369,11 @@ pub fn table() -> Vec<Resource> {
             .get("one service token, with its ETag", tokens::get, docs::token)
             .needs(Right::Administer)
             .delete("revokes a service token", tokens::revoke, docs::revoke_token)
+            .needs(Right::Administer),
+        at("/api/log-level")
+            .get("what is logged", log_level::get, docs::log_level)
+            .needs(Right::Administer)
+            .put("changes what is logged, at once", log_level::set, docs::set_log_level)
             .needs(Right::Administer),
         at("/api/health")
             .get("that it is there, and since when", health::live, docs::health)

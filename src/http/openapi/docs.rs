@@ -16,6 +16,7 @@ use crate::http::forms::{
 };
 use crate::http::health::{HealthForm, UnavailableForm};
 use crate::http::lists::PageForm;
+use crate::http::log_level::{LogLevelBody, LogLevelForm};
 use crate::http::operations::OperationForm;
 use crate::http::pages::problems::AdviceForm;
 use crate::http::problem::Code::{
@@ -786,6 +787,37 @@ pub fn revoke_token() -> Doc {
     .conditional()
     .answers_with(204, "It is revoked.", DONE, Vec::new())
     .refuses(&[NotFound, VersionMismatch])
+}
+
+pub fn log_level() -> Doc {
+    Doc::read("getLogLevel", HEALTH, "What this instance logs, and for how long.").answers::<LogLevelForm>(
+        200,
+        "What is logged.",
+        &[],
+        json!({"level": "info", "lostLines": 0}),
+    )
+}
+
+pub fn set_log_level() -> Doc {
+    Doc::read(
+        "setLogLevel",
+        HEALTH,
+        "Changes what this instance logs, from the next line on; with `forSeconds` for a time only, so that nobody has to \
+         remember to change it back. It is not kept: the next start logs by its settings again. The log says who changed it.",
+    )
+    .takes::<LogLevelBody>(json!({"level": "info,holdfast::http=debug", "forSeconds": 600}))
+    .answers::<LogLevelForm>(
+        200,
+        "What is logged now.",
+        &[],
+        json!({
+            "level": "info,holdfast::http=debug",
+            "until": "2026-11-27T08:26:00.000Z",
+            "then": "info",
+            "lostLines": 0,
+        }),
+    )
+    .refuses(&[RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
 }
 
 const ALIVE: &str = "Answers 200 as long as the process can answer at all, also while stock is being recovered.";
