@@ -11,6 +11,8 @@ pub struct Files {
     max_bytes: u64,
     /// How many there are, the one in use included.
     count: u32,
+    /// Else it is a pipe or a device, which is never full, and is not to be put aside.
+    is_regular: bool,
     file: File,
     size: u64,
 }
@@ -22,18 +24,23 @@ impl Files {
     /// Goes on with what is there.
     pub fn open(path: PathBuf, max_bytes: u64, count: u32) -> io::Result<Self> {
         let file = open(&path)?;
-        let size = file.metadata()?.len();
+        let about = file.metadata()?;
         Ok(Self {
             path,
             max_bytes,
             count,
+            is_regular: about.is_file(),
             file,
-            size,
+            size: about.len(),
         })
     }
 
     /// Writes of these whole lines as many as there is room for, but at least one; returns how many bytes.
     pub fn write_some(&mut self, lines: &[u8]) -> io::Result<usize> {
+        if !self.is_regular {
+            self.file.write_all(lines)?;
+            return Ok(lines.len());
+        }
         let mut fitting = self.fitting(lines);
         if fitting == 0 && self.size > 0 {
             self.put_aside()?;
@@ -153,6 +160,17 @@ mod tests {
         write(&mut Files::open(path.clone(), 6, 2).unwrap(), "a1\n");
         write(&mut Files::open(path, 6, 2).unwrap(), "a2\nb1\n");
         assert_eq!(contents(folder.path()), told(&[("log", "b1\n"), ("log.1", "a1\na2\n")]));
+    }
+
+    #[test]
+    fn a_device_is_not_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let mut files = Files::open(path.clone(), 3, 2).unwrap();
+        write(&mut files, "a1\nb1\nc1\n");
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        assert_eq!(contents(folder.path()), told(&[("log", "")]));
     }
 
     #[test]

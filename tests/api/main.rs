@@ -24,6 +24,7 @@ mod levels;
 mod lifecycle;
 mod lists;
 mod log;
+mod logs;
 mod movements;
 mod products;
 mod quotas;
