@@ -1,6 +1,7 @@
 //! The one place that knows every part: build, run, stop in order.
 
 use std::future::ready;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::actors::Inventory;
 use crate::actors::jobs::Jobs;
 use crate::config::Config;
+use crate::config::log::Destination;
 use crate::credentials::random;
 use crate::http::access::Access;
 use crate::http::body::Bounds;
@@ -87,6 +89,10 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     state.serve(inventory);
     rt::spawn(metrics::run(Arc::downgrade(&state.clone().into_inner())));
     tracing::info!(%address, data = %config.data.data_dir.display(), "Holdfast takes requests at http://{address}");
+    if config.log.log_to != Destination::Stderr {
+        // Whoever has started it looks here; whether anybody does is not known.
+        let _ = writeln!(std::io::stderr(), "Holdfast takes requests at http://{address}");
+    }
 
     stop.asked().await;
     tracing::info!("stopping: answering what is under way");

@@ -1,6 +1,7 @@
 //! Every setting: a flag, an environment variable, a default, checked once.
 
 mod access;
+pub mod log;
 mod webhooks;
 
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use crate::http::cors::Origin;
 use crate::http::feed::{self, Feed};
 use crate::journal::file;
 pub use access::AccessArgs;
+pub use log::LogArgs;
 pub use webhooks::WebhookArgs;
 
 /// The folder of a command that works on data.
@@ -46,9 +48,8 @@ pub struct Config {
     #[command(flatten)]
     pub access: AccessArgs,
 
-    /// What is logged: error, warn, info, debug, trace, or directives such as `holdfast=debug`
-    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
-    pub log_level: String,
+    #[command(flatten)]
+    pub log: LogArgs,
 
     /// Threads that serve requests; 0 takes one per core but one, which is left to the log and the disk
     #[arg(long, env = "HOLDFAST_WORKERS", default_value_t = 0)]

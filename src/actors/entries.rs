@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{ExecuteError, Inventory, Keyed, Outcome, Told};
 use crate::domain::{Entry, EntryChange, EntryKey, Event, EventKind, Origin, SyncStatus, Timestamp};
 use crate::journal::{Append, Appended, EntryKind, EntryView, Journal, JournalError, Receipt, Record};
+use crate::telemetry::context;
 
 /// A change of a user, a token, a store or a schedule.
 pub struct EntryWrite {
@@ -150,7 +151,7 @@ impl Inventory {
 pub async fn to_its_end<T: 'static, E: From<ExecuteError> + 'static>(
     write: impl Future<Output = Result<T, E>> + 'static,
 ) -> Result<T, E> {
-    let ended = actix_web::rt::spawn(write).await;
+    let ended = actix_web::rt::spawn(context::carried(context::current(), write)).await;
     ended.unwrap_or_else(|_| {
         let reason = "a write ended before it was answered".to_owned();
         Err(ExecuteError::from(JournalError::Unknown(reason)).into())

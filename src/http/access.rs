@@ -27,6 +27,7 @@ use crate::credentials::{Secret, service};
 use crate::domain::account::{ServiceToken, User};
 use crate::domain::{Entry, EntryKey, Timestamp};
 use crate::journal::record::Digest;
+use crate::telemetry::context;
 
 /// What authentication needs, where it is on.
 pub struct Access {
@@ -180,6 +181,7 @@ pub async fn admit<B: MessageBody + 'static>(
         match state.identify(request.headers()).await {
             Ok(Some(identity)) => {
                 let principal = identity.principal.clone();
+                context::called_by(&principal);
                 request.extensions_mut().insert(identity);
                 if let Err(problem) = state.limiter.admit_principal(request.request(), &principal) {
                     return Ok(request.error_response(problem));

@@ -18,8 +18,8 @@ use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::traffic::Met;
 use super::{
-    State, access, auth, batch, edge, events, health, imports, items, jobs, levels, metrics, openapi, operations,
-    pages, products, reservations, root, sales, stores, stream, sync, tokens, transfers, users, webhooks,
+    State, access, auth, batch, edge, events, health, imports, items, jobs, levels, log_level, metrics, openapi,
+    operations, pages, products, reservations, root, sales, stores, stream, sync, tokens, transfers, users, webhooks,
 };
 use crate::domain::Role;
 
@@ -517,6 +517,11 @@ pub fn table() -> Vec<Resource> {
                 webhooks::redeliver,
                 docs::redeliver_dead_letters,
             )
+            .needs(Right::Administer),
+        at("/api/log-level")
+            .get("what is logged", log_level::get, docs::log_level)
+            .needs(Right::Administer)
+            .put("changes what is logged, at once", log_level::set, docs::set_log_level)
             .needs(Right::Administer),
         at("/api/health")
             .get("that it is there, and since when", health::live, docs::health)

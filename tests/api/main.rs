@@ -26,6 +26,7 @@ mod levels;
 mod lifecycle;
 mod lists;
 mod log;
+mod logs;
 mod metrics;
 mod movements;
 mod products;

@@ -21,6 +21,7 @@ use crate::http::health::{HealthForm, UnavailableForm};
 use crate::http::imports::IMPORT;
 use crate::http::jobs::{self, JobForm};
 use crate::http::lists::PageForm;
+use crate::http::log_level::{LogLevelBody, LogLevelForm};
 use crate::http::metrics::MetricsHealthForm;
 use crate::http::metrics::forms::{
     ConcurrencyForm, InventoryForm, LimitsForm, MetricsForm, PersistenceForm, RequestsForm, ResetForm, SystemForm,
@@ -1163,6 +1164,37 @@ pub fn redeliver_dead_letters() -> Doc {
     .or_nothing()
     .answers::<RedeliveryForm>(202, "They are about to be sent.", &[], json!({"redelivering": 1}))
     .refuses(&[NotFound, RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
+}
+
+pub fn log_level() -> Doc {
+    Doc::read("getLogLevel", HEALTH, "What this instance logs, and for how long.").answers::<LogLevelForm>(
+        200,
+        "What is logged.",
+        &[],
+        json!({"level": "info", "lostLines": 0}),
+    )
+}
+
+pub fn set_log_level() -> Doc {
+    Doc::read(
+        "setLogLevel",
+        HEALTH,
+        "Changes what this instance logs, from the next line on; with `forSeconds` for a time only, so that nobody has to \
+         remember to change it back. It is not kept: the next start logs by its settings again. The log says who changed it.",
+    )
+    .takes::<LogLevelBody>(json!({"level": "info,holdfast::http=debug", "forSeconds": 600}))
+    .answers::<LogLevelForm>(
+        200,
+        "What is logged now.",
+        &[],
+        json!({
+            "level": "info,holdfast::http=debug",
+            "until": "2026-11-27T08:26:00.000Z",
+            "then": "info",
+            "lostLines": 0,
+        }),
+    )
+    .refuses(&[RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
 }
 
 const ALIVE: &str = "Answers 200 as long as the process can answer at all, also while stock is being recovered.";
