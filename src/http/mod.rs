@@ -15,6 +15,7 @@ mod catalogue;
 pub mod connection;
 pub mod cors;
 mod cursor;
+mod dashboard;
 pub mod edge;
 mod entries;
 mod events;

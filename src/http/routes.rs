@@ -16,7 +16,7 @@ use super::openapi::docs;
 use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::{
-    State, access, auth, batch, edge, events, health, items, levels, openapi, operations, pages, products,
+    State, access, auth, batch, dashboard, edge, events, health, items, levels, openapi, operations, pages, products,
     reservations, root, stores, tokens, transfers, users,
 };
 use crate::domain::Role;
@@ -380,8 +380,17 @@ pub fn table() -> Vec<Resource> {
             .get("whether it takes writes, or why not", health::ready, docs::ready)
             .needs(Right::Open),
         at("/")
-            .get("this service and its routes", root::describe, docs::service)
-            .needs(Right::Open),
+            .get(
+                "the dashboard for a browser; this service and its routes for a program",
+                root::describe,
+                docs::service,
+            )
+            .needs(Right::Open)
+            .compressed(),
+        at("/dashboard/{file}")
+            .get("a file of the dashboard", dashboard::file, docs::dashboard_file)
+            .needs(Right::Open)
+            .compressed(),
         at("/api/openapi.json")
             .get("this API, as an OpenAPI document", openapi::get, docs::document)
             .needs(Right::Open)

@@ -13,7 +13,8 @@ use super::contract::{Bug, Fault};
 use super::tables::{Admission, Published, Tables};
 use super::{
     Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
-    Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter, ReservationPlace,
+    Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter,
+    ReservationPlace,
 };
 use crate::domain::{EntryKey, Event, Principal, Product, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
 

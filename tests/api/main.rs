@@ -11,6 +11,7 @@ mod carts;
 mod client;
 mod concurrency;
 mod counts;
+mod dashboard;
 mod docs;
 mod feed;
 mod history;

@@ -29,7 +29,7 @@ use crate::http::root::ServiceForm;
 use crate::http::stores::{NewStoreBody, StoreBody};
 use crate::http::tokens::{NewTokenForm, TokenBody, TokenForm};
 use crate::http::users::{UserBody, UserForm};
-use crate::http::{items, levels, products, reservations, stores, tokens, users};
+use crate::http::{dashboard, items, levels, products, reservations, stores, tokens, users};
 
 pub const LEVELS: &str = "Levels";
 pub const ITEMS: &str = "Items";
@@ -815,21 +815,45 @@ pub fn ready() -> Doc {
 }
 
 pub fn service() -> Doc {
-    Doc::new(
-        "describeService",
-        DOCUMENTS,
-        "Says what this is, and lists every route.",
-    )
-    .answers::<ServiceForm>(
-        200,
-        "The service.",
-        &[],
-        json!({
+    let json = Content {
+        media_type: super::doc::JSON,
+        schema: super::schemas::Schemas::form::<ServiceForm>,
+        example: json!({
             "name": "Holdfast",
             "description": "A consistency-first inventory service.",
             "routes": [{"method": "GET", "path": "/api/docs", "does": "this API, as a page"}],
         }),
+    };
+    let page = Content::text(HTML, "<!doctype html>…");
+    Doc::new(
+        "describeService",
+        DOCUMENTS,
+        "Says what this is, and lists every route. A browser, or whatever else sends `Accept: text/html`, gets the \
+         dashboard instead: a page that shows from the routes of this API how the service and its stock are.",
     )
+    .answers_with(
+        200,
+        "The service.",
+        &["Content-Security-Policy", "Vary"],
+        vec![json, page],
+    )
+}
+
+pub fn dashboard_file() -> Doc {
+    let content = [dashboard::SCRIPT, dashboard::CSS, dashboard::TEXT];
+    Doc::new(
+        "getDashboardFile",
+        DOCUMENTS,
+        "A script or stylesheet of the dashboard at `/`, which needs nothing from other hosts.",
+    )
+    .answers_with(
+        200,
+        "The file.",
+        &["ETag"],
+        content.map(|media_type| Content::text(media_type, "…")).into(),
+    )
+    .not_modified()
+    .refuses(&[NotFound])
 }
 
 pub fn document() -> Doc {

@@ -26,7 +26,9 @@ pub fn read(folder: &Path, document: Document) -> Result<Option<Kept>, String> {
     let path = path(folder, document);
     let name = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
     match std::fs::read(&path) {
-        Ok(bytes) => line::read(bytes.trim_ascii_end()).map(Some).map_err(|fault| name(&fault)),
+        Ok(bytes) => line::read(bytes.trim_ascii_end())
+            .map(Some)
+            .map_err(|fault| name(&fault)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(name(&error)),
     }

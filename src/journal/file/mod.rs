@@ -47,7 +47,8 @@ use self::writer::{Job, Queued, Writer};
 use super::tables::Tables;
 use super::{
     Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
-    Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter, ReservationPlace,
+    Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter,
+    ReservationPlace,
 };
 use crate::domain::{
     EntryKey, Event, Principal, Product, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
