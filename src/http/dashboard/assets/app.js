@@ -22,7 +22,10 @@ import * as traffic from "./traffic.js";
 const HEARTBEAT_MS = 2_000;
 const METRICS_MS = 2_000;
 
+const METRICS = [...traffic.CARDS, machine.CARD];
 const PANELS = [sells, runsOut, held, movements, stores.panel, imports];
+/** Shown as soon as they have something to show. */
+const CARDS = [...METRICS, ...PANELS.map((panel) => panel.card)];
 
 /** What runs while the board is shown. */
 let heartbeat = null;
@@ -30,10 +33,12 @@ let running = null;
 
 function start() {
     if (running) return;
+    CARDS.forEach((card) => (card.hidden = true));
     heartbeat ??= new Poller(HEARTBEAT_MS, health.beat);
-    const pollers = new Map(PANELS.map((panel) => [panel, polled(panel)]));
+    const useful = PANELS.filter((panel) => session.may(panel.role ?? "viewer"));
+    const pollers = new Map(useful.map((panel) => [panel, polled(panel)]));
     const stream = new AbortController();
-    running = { pollers, stream, metrics: metricsPoller() };
+    running = { pollers, stream, metrics: session.seesAll() ? metricsPoller() : null };
     follow(stream.signal, tell, showPulse);
     show();
 }
@@ -41,35 +46,26 @@ function start() {
 function stop() {
     if (!running) return;
     running.pollers.forEach((poller) => poller.stop());
-    running.metrics.stop();
+    running.metrics?.stop();
     running.stream.abort();
     running = null;
     item.close();
 }
 
 function polled(panel) {
-    const poller = new Poller(panel.everyMs, () => panel.look(poller), reporting(panel));
-    return poller;
-}
-
-function reporting(panel) {
     const report = freshness.reporting(panel.card, 2 * panel.everyMs);
-    if (panel !== stores.panel) return report;
-    const onSuccess = () => {
-        report.onSuccess();
-        health.tell("sync", panel.status);
-    };
-    return { ...report, onSuccess };
+    const poller = new Poller(panel.everyMs, () => panel.look(poller), report);
+    return poller;
 }
 
 /** One look fills several cards. */
 function metricsPoller() {
-    const reports = [...traffic.CARDS, machine.CARD].map((card) => freshness.reporting(card, 3 * METRICS_MS));
+    const reports = METRICS.map((card) => freshness.reporting(card, 3 * METRICS_MS));
     const look = async () => {
         const figures = await read();
         traffic.show(figures);
         machine.show(figures);
-        health.tell("metrics", figures);
+        health.tell({ metrics: figures });
     };
     return new Poller(METRICS_MS, look, {
         onSuccess: () => reports.forEach((report) => report.onSuccess()),

@@ -77,7 +77,7 @@ export class Chart {
             cursor: { y: false, drag: { x: false, y: false } },
             scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
             axes: [
-                { ...axis, values: (_, moments) => times(moments), space: 70 },
+                { ...axis, values: (_, moments) => times(moments), space: 70, size: 28 },
                 { ...axis, values: (_, values) => values.map(this.format), size: 64 },
             ],
             series: [{}, ...lines],
@@ -95,9 +95,10 @@ export class Chart {
         const told = lines.map((values, index) => {
             const known = values.filter((value) => value !== null);
             if (known.length === 0) return `${this.names[index]}: nothing yet`;
-            const [least, most] = known.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
-            const last = this.format(known.at(-1));
-            return `${this.names[index]}: now ${last}, between ${this.format(least)} and ${this.format(most)}`;
+            const least = known.reduce((least, value) => Math.min(least, value));
+            const most = known.reduce((most, value) => Math.max(most, value));
+            const [now, from, to] = [known.at(-1), least, most].map(this.format);
+            return `${this.names[index]}: now ${now}, between ${from} and ${to}`;
         });
         const since = moments.length ? ` since ${exact.format(moments[0] * 1000)}` : "";
         return `${this.title}${since}. ${told.join(". ")}.`;

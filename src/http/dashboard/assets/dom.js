@@ -19,13 +19,16 @@ export function setText(element, text) {
 /** Where an item is shown. */
 export const itemUrl = (sku) => `#/item/${encodeURIComponent(sku)}`;
 
+/** The cell of an item: its SKU, which leads to it, and what it is called, where that is anything else. */
+export const itemCell = (sku, name) => ({ text: sku, href: itemUrl(sku), about: name && name !== sku ? name : "" });
+
 /**
- * Brings the rows of a table to what `items` say. Rows that stay are kept as they are, and with them focus and selection.
- * The first cell of a row is its header.
+ * Brings the rows of a table to what `items` say. Rows that stay are kept as they are, and with them focus and
+ * selection. The first cell of a row is its header.
  *
  * @param table a section with one table and, for none, a paragraph `.empty`
  * @param keyOf names an item
- * @param cellsOf its cells: texts, or `{text, href, class, title, at, until, node}`
+ * @param cellsOf its cells: `{text, href, about, class, title, at, until, node}`
  */
 export function fill(table, items, keyOf, cellsOf) {
     const body = table.querySelector("tbody");
@@ -37,7 +40,7 @@ export function fill(table, items, keyOf, cellsOf) {
         const row = known.get(key) ?? el("tr", { className: isFirst ? "" : "new" });
         known.delete(key);
         row.dataset.key = key;
-        cellsOf(item).forEach((cell, index) => setCell(row, index, typeof cell === "object" ? cell : { text: String(cell) }));
+        cellsOf(item).forEach((cell, index) => setCell(row, index, cell));
         if (row === place) place = place.nextElementSibling;
         else body.insertBefore(row, place);
     }
@@ -58,6 +61,13 @@ function setCell(row, index, cell) {
     element.title = cell.title ?? "";
     if (cell.node) element.replaceChildren(cell.node);
     else setText(holder(element, cell), cell.text ?? timeText(cell));
+    if (cell.about !== undefined) setAbout(element, cell.about);
+}
+
+/** A second line. */
+function setAbout(element, text) {
+    const line = element.querySelector(".about") ?? element.appendChild(el("span", { className: "about" }));
+    setText(line, text);
 }
 
 /** What of a cell holds its text: a link, a time that goes on by itself, or the cell. */

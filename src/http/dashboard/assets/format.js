@@ -33,11 +33,11 @@ export function bytes(value) {
 /** So long, in at most two units. */
 export function span(ms) {
     const seconds = Math.max(0, Math.floor(ms / 1000));
-    const [days, hours, minutes] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
+    const [days, hours] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3600) % 24];
+    const minutes = Math.floor(seconds / 60) % 60;
     if (days) return hours && days < 10 ? `${days} d ${hours} h` : `${days} d`;
     if (hours) return `${hours} h ${minutes} min`;
-    if (minutes >= 10) return `${minutes} min`;
-    return minutes ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
+    return minutes ? `${minutes} min` : `${seconds} s`;
 }
 
 export const ago = (ms) => (ms < 1000 ? "just now" : `${span(ms)} ago`);

@@ -1,6 +1,6 @@
-// What is shown is said to be as old as it is: each card by itself, and the page where the service does not answer at all.
+// What is shown is said to be as old as it is: each card by itself, and the page where the service does not answer.
 
-import { $, setText } from "./dom.js";
+import { $, el, setText } from "./dom.js";
 import { ago } from "./format.js";
 
 /** A card is stale when its last two looks have come to nothing for so long. */
@@ -22,12 +22,14 @@ export function reporting(card, staleMs = STALE_MS) {
         },
         onFailure(error) {
             // What this service does not have, and what this role may not see, is not shown at all.
-            if ([403, 404].includes(error.status)) card.hidden = true;
+            card.hidden = isAbsent(error);
             state.failure = error;
             show(card, state);
         },
     };
 }
+
+const isAbsent = (error) => [403, 404].includes(error.status);
 
 export function forget(card) {
     cards.delete(card);
@@ -35,8 +37,8 @@ export function forget(card) {
 
 function show(card, { lastGood, failure, staleMs }) {
     const age = lastGood === null ? null : Date.now() - lastGood;
-    const isStale = failure !== null && (age === null || age > staleMs || isLost);
-    card.dataset.state = isStale ? "stale" : lastGood === null ? "waiting" : "fresh";
+    const isStale = failure !== null && !isAbsent(failure) && (age === null || age > staleMs || isLost);
+    card.dataset.state = isStale ? "stale" : "fresh";
     const text = lastGood === null ? (failure ? "cannot be shown" : "") : `stale: as of ${ago(age)}`;
     setText(card.querySelector(".asof"), isStale ? text : "");
     card.title = isStale ? failure.message : "";
@@ -70,8 +72,8 @@ export function refresh() {
     if (banner.hidden === isLost) {
         banner.hidden = !isLost;
         // Said once: what counts on is not read out again and again.
-        banner.replaceChildren("The service does not answer. What you see may be out of date", document.createElement("span"));
-        banner.lastChild.setAttribute("aria-live", "off");
+        const age = el("span", { ariaLive: "off" });
+        banner.replaceChildren("The service does not answer. What you see may be out of date", age);
     }
     const since = lastSeen === null ? "." : `: it was last seen ${ago(Date.now() - lastSeen)}. Trying again …`;
     if (isLost) setText(banner.lastChild, since);

@@ -13,8 +13,8 @@ export const panel = {
     async look() {
         const { rows, hasMore } = await openHolds(`/api/reservations?status=active&limit=${ASKED}`);
         const pieces = rows.reduce((sum, hold) => sum + piecesOf(hold.lines), 0);
-        const which = hasMore ? ["The latest ", [number(rows.length)], " open holds: "] : [[plural(rows.length, "open hold")], ": "];
-        say($("held-sum"), rows.length ? [...which, [plural(pieces, "piece")], "."] : []);
+        const told = [[plural(rows.length, "open hold")], ": ", [plural(pieces, "piece")], "."];
+        say($("held-sum"), rows.length ? [hasMore ? "The latest " : "", ...told] : []);
         fill(this.card, rows.slice(0, SHOWN), (hold) => hold.reservationId, cells);
     },
     concerns: (event) => event.reservationId !== undefined,
@@ -39,7 +39,8 @@ export const ending = (hold) =>
     hold.expiresAt ? { until: hold.expiresAt, class: "number" } : { text: "stays", class: "number quiet" };
 
 function cells(hold) {
-    return [whose(hold), { node: what(hold), class: "words" }, { text: number(piecesOf(hold.lines)), class: "number" }, ending(hold)];
+    const pieces = { text: number(piecesOf(hold.lines)), class: "number" };
+    return [whose(hold), { node: what(hold), class: "words" }, pieces, ending(hold)];
 }
 
 function what(hold) {

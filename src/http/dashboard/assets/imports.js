@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { $, el, fill } from "./dom.js";
-import { capital, number } from "./format.js";
+import { capital, number, plural } from "./format.js";
 
 const SHOWN = 20;
 const IDLE_MS = 10_000;
@@ -11,6 +11,7 @@ const BUSY_MS = 2_000;
 export const panel = {
     card: $("imports"),
     everyMs: IDLE_MS,
+    role: "operator",
     async look(poller) {
         const { items } = await get(`/api/jobs?limit=${SHOWN}`);
         fill(this.card, items, (job) => job.jobId, cells);
@@ -22,15 +23,17 @@ export const panel = {
 
 const cells = (job) => [
     { at: job.createdAt },
-    { text: capital(job.status) + (job.dryRun ? " (dry run)" : ""), class: job.status === "failed" ? "bad" : "", title: job.error ?? "" },
+    { text: capital(job.status) + (job.dryRun ? " (dry run)" : ""), class: job.status === "failed" ? "bad" : "" },
     { node: progress(job), class: "words" },
     { text: number(job.failedLines), class: `number ${job.failedLines ? "warn" : "quiet"}` },
 ];
 
-function progress({ status, readBytes, totalBytes, importedLines }) {
-    const done = `${number(importedLines)} lines`;
-    if (!["queued", "running"].includes(status)) return el("span", {}, done);
-    const share = totalBytes ? readBytes / totalBytes : 0;
-    const bar = el("progress", { max: 1, value: share, ariaLabel: "read so far" });
-    return el("span", {}, bar, ` ${Math.floor(share * 100)} %, ${done}`);
+function progress({ status, percent, imported, waiting, error }) {
+    const done = plural(imported, "line");
+    const why = waiting ?? error;
+    const parts = [why ? `${done}. ${why}` : done];
+    if (["queued", "running"].includes(status)) {
+        parts.unshift(el("progress", { max: 100, value: percent, ariaLabel: "read so far" }), ` ${percent} %, `);
+    }
+    return el("span", {}, ...parts);
 }

@@ -68,10 +68,8 @@ async function look(sku) {
         ["Stores", number(item.levels.length)],
     ]);
     fill($("item-levels"), item.levels, (level) => level.storeId, levelCells);
-    const lines = holds.rows.flatMap((hold) => hold.lines.filter((line) => line.sku === sku && line.held > 0).map((line) => ({ hold, line })));
-    fill($("item-holds"), lines, ({ hold, line }) => `${hold.reservationId} ${line.storeId}`, ({ hold, line }) => [
-        whose(hold), { text: line.storeId, class: "words" }, { text: number(line.held), class: "number" }, ending(hold),
-    ]);
+    const lines = holds.rows.flatMap((hold) => linesOf(hold, sku));
+    fill($("item-holds"), lines, ({ hold, line }) => `${hold.reservationId} ${line.storeId}`, lineCells);
     fill($("item-movements"), movements.slice(0, LISTED), keyOf, movementCells);
     chart ??= new Chart($("item-history"), ["On hand"], number, true);
     chart.show(history(item, movements));
@@ -83,6 +81,16 @@ function about({ sku, name, description, price }) {
     const told = cost && cost.format(price.amount / 10 ** digits);
     return [name !== sku && name, description, told].filter(Boolean).join(" · ");
 }
+
+const linesOf = (hold, sku) =>
+    hold.lines.filter((line) => line.sku === sku && line.held > 0).map((line) => ({ hold, line }));
+
+const lineCells = ({ hold, line }) => [
+    whose(hold),
+    { text: line.storeId, class: "words" },
+    { text: number(line.held), class: "number" },
+    ending(hold),
+];
 
 /** Back from what there is now: before each movement there was as much less as it brought. */
 function history(item, movements) {
@@ -99,7 +107,7 @@ function history(item, movements) {
 const levelCells = ({ storeId, quantity, reserved, available, reorderPoint, updatedAt }) => [
     { text: storeId },
     ...[quantity, reserved].map((value) => ({ text: number(value), class: "number" })),
-    { text: number(available), class: `number ${available <= (reorderPoint ?? -1) ? (available ? "warn" : "bad") : ""}` },
+    { text: number(available), class: `number ${available > (reorderPoint ?? -1) ? "" : available ? "warn" : "bad"}` },
     { text: reorderPoint === undefined ? "–" : number(reorderPoint), class: "number quiet" },
     { at: updatedAt },
 ];

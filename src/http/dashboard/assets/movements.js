@@ -20,7 +20,8 @@ export const panel = {
 };
 
 /** A cart may sell of one level more than once. */
-export const keyOf = ({ seq, sku, storeId, type, quantityAfter }) => JSON.stringify([seq, sku, storeId, type, quantityAfter]);
+export const keyOf = ({ seq, sku, storeId, type, quantityAfter }) =>
+    JSON.stringify([seq, sku, storeId, type, quantityAfter]);
 
 /** All cells of a movement but its SKU. */
 export function cells(movement) {

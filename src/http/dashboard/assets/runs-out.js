@@ -1,7 +1,7 @@
 // What runs out: levels that have fallen to their reorder point.
 
 import { rowsOf } from "./api.js";
-import { $, fill, itemUrl, say } from "./dom.js";
+import { $, fill, itemCell, say } from "./dom.js";
 import { number, plural } from "./format.js";
 
 const ITEMS = 100;
@@ -14,7 +14,8 @@ export const panel = {
         const low = rows.flatMap(lowLevels).sort((a, b) => a.available - b.available || a.sku.localeCompare(b.sku));
         const gone = low.filter((level) => level.available === 0).length;
         const told = [[plural(low.length, "level")], hasMore ? " or more to be reordered" : " to be reordered"];
-        say($("runs-out-sum"), low.length ? [...told, ", ", [number(gone)], " with nothing left."] : []);
+        const none = gone ? [", ", [number(gone)], " with nothing left."] : ["."];
+        say($("runs-out-sum"), low.length ? [...told, ...none] : []);
         fill(this.card, low, (level) => JSON.stringify([level.sku, level.storeId]), cells);
     },
     concerns: (event) => event.changes.some((change) => change.lowStock || change.movement || event.reservationId),
@@ -26,7 +27,7 @@ const lowLevels = (item) => {
 };
 
 const cells = ({ sku, name, storeId, available, reorderPoint }) => [
-    { text: sku, href: itemUrl(sku), title: name ?? "" },
+    itemCell(sku, name),
     { text: storeId, class: "words" },
     { text: available === 0 ? "none" : number(available), class: `number ${available === 0 ? "bad" : "warn"}` },
     { text: number(reorderPoint), class: "number quiet" },

@@ -42,7 +42,8 @@ async function look() {
     let note, items = [];
     try {
         items = (await get(`/api/inventory/items?q=${encodeURIComponent(query)}&limit=${SHOWN + 1}`)).items;
-        const count = items.length > SHOWN ? `More than ${SHOWN} items; the first of them` : plural(items.length, "item");
+        const isMore = items.length > SHOWN;
+        const count = isMore ? `More than ${SHOWN} items; the first of them` : plural(items.length, "item");
         note = items.length ? `${count}:` : `No item begins with or is called “${query}”.`;
     } catch (error) {
         note = error.message;
@@ -56,8 +57,8 @@ async function look() {
 
 function entry({ sku, name, available }) {
     const called = name && name !== sku ? `${sku} · ${name}` : sku;
-    const link = el("a", { href: itemUrl(sku) }, el("span", {}, called), el("span", {}, `${number(available)} available`));
-    return el("li", {}, link);
+    const parts = [called, `${number(available)} available`].map((text) => el("span", {}, text));
+    return el("li", {}, el("a", { href: itemUrl(sku) }, ...parts));
 }
 
 function open(link) {

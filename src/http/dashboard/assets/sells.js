@@ -1,8 +1,9 @@
 // What sells: the SKUs of which most was sold lately.
 
 import { get, now } from "./api.js";
-import { $, fill, itemUrl, say } from "./dom.js";
+import { $, fill, itemCell, say } from "./dom.js";
 import { number, plural } from "./format.js";
+import * as names from "./names.js";
 
 const HOURS = 24;
 const SHOWN = 25;
@@ -16,12 +17,14 @@ export const panel = {
         const sold = items.filter((row) => row.sold > 0);
         say($("sells-sum"), sold.length ? [[plural(total.sold, "piece")], ` sold in ${HOURS} hours.`] : []);
         fill(this.card, sold, (row) => row.sku, cells);
+        await names.ask(sold.map((row) => row.sku));
+        fill(this.card, sold, (row) => row.sku, cells);
     },
     concerns: (event) => event.changes.some((change) => ["SALE", "RETURN"].includes(change.movement)),
 };
 
 const cells = ({ sku, sold, returned, daysOfCover }) => [
-    { text: sku, href: itemUrl(sku) },
+    itemCell(sku, names.nameOf(sku)),
     { text: number(sold), class: "number" },
     { text: returned ? number(returned) : "–", class: "number quiet" },
     { text: cover(daysOfCover), class: `number ${daysOfCover < 3 ? "warn" : "quiet"}`, title: "at the pace of late" },

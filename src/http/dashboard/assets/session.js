@@ -1,5 +1,6 @@
-// Who is signed in. The token is kept in memory and in sessionStorage: so a reload goes on, another tab or a later day does
-// not, and no request carries it by itself, as it would a cookie. No script but the service's own runs here to read it.
+// Who is signed in. The token is kept in memory and in sessionStorage: so a reload goes on, another tab or a later day
+// does not, and no request carries it by itself, as it would a cookie. No script but the service's own runs here that
+// could read it.
 
 const KEY = "holdfast.session";
 const ROLES = ["viewer", "clerk", "operator", "admin"];
@@ -37,7 +38,10 @@ export function end() {
     }
 }
 
-/** Whether a button of this role is of use. Who may do what is decided by the service; where nobody signs in, everybody may. */
+/** Whether it is somebody who sees all stores. */
+export const seesAll = () => !session?.user.stores;
+
+/** Whether it has the rights of this role. The service decides; where nobody signs in, everybody may do everything. */
 export function may(role) {
     return session === null || ROLES.indexOf(session.user.role) >= ROLES.indexOf(role);
 }

@@ -3,16 +3,15 @@
 import { get, post } from "./api.js";
 import { $, el, fill, setText, setTime } from "./dom.js";
 import { compact, millis, number, plural, span } from "./format.js";
+import * as health from "./health.js";
 import { may } from "./session.js";
 
 export const panel = {
     card: $("stores"),
     everyMs: 5_000,
-    /** How the sync stands, for the verdict on the whole service. */
-    status: null,
     async look() {
         const [status, totals] = await Promise.all([get("/api/sync/status"), get("/api/sync/totals")]);
-        this.status = status;
+        health.tell({ sync: status, totals });
         showStatus(status);
         showTotals(this.card, status, totals);
         $("sync-buttons").hidden = !may("operator");
@@ -34,7 +33,7 @@ function showStatus({ running, intervalMs, lastRunAt, lastDurationMs, lastError,
 }
 
 function showTotals(card, { overdueStores }, { central, stores }) {
-    const overdue = new Map((overdueStores ?? []).map((store) => [store.storeId, store]));
+    const overdue = new Map(overdueStores.map((store) => [store.storeId, store]));
     const rows = [...stores].sort((a, b) => b.quantity - a.quantity || a.storeId.localeCompare(b.storeId));
     if (rows.length > 1) rows.push({ ...central, storeId: "All stores", isSum: true });
     fill(
@@ -59,7 +58,7 @@ function lastHeard(row, overdue) {
         if (overdue.lastPushAt) setTime(age, { at: overdue.lastPushAt });
         return { node: el("span", {}, overdue.lastPushAt ? "overdue: " : "overdue", age), class: "bad" };
     }
-    return row.updatedAt ? { at: row.updatedAt } : "";
+    return row.updatedAt ? { at: row.updatedAt } : { text: "" };
 }
 
 const interval = (ms) => (ms < 60_000 ? millis(ms) : span(ms));
@@ -90,9 +89,10 @@ export function listen(poller) {
     $("sync-stop").addEventListener("click", () => order(poller, "/api/sync/stop", {}, () => "The sync is stopped."));
     $("sync-start").addEventListener("click", () => {
         if (!(seconds() >= 100)) return tell("The sync runs every 0.1 seconds at most.", "bad");
-        order(poller, "/api/sync/start", { intervalMs: seconds() }, (status) => `The sync runs every ${interval(status.intervalMs)}.`);
+        order(poller, "/api/sync/start", { intervalMs: seconds() }, started);
     });
 }
 
+const started = ({ intervalMs }) => `The sync runs every ${interval(intervalMs)}.`;
 const ran = ({ lastDurationMs, lagEvents }) =>
     `The sync ran in ${millis(lastDurationMs)}${lagEvents ? `; ${plural(lagEvents, "event")} have come since` : ""}.`;

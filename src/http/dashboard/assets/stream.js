@@ -1,5 +1,5 @@
-// The event stream, followed: read by `fetch`, as an EventSource cannot say who asks. What it brings tells the panels that
-// something has changed, and what; the panels ask for what they show. So a burst of events costs each panel one look.
+// The event stream, followed: read by `fetch`, as an EventSource cannot say who asks. What it brings tells the panels
+// that something has changed, and what; the panels ask for what they show. So a burst of events costs each one look.
 
 import { headers } from "./api.js";
 
@@ -12,8 +12,8 @@ const ABSENT_MS = 60_000;
 const MANY = 100;
 
 /**
- * Follows what is new until it is aborted. After a break too it goes on with what is new: the panels, told that anything may
- * have happened, look for themselves what they have missed, however much that was.
+ * Follows what is new until it is aborted. After a break too it goes on with what is new: the panels, told that
+ * anything may have happened, look for themselves what they have missed, however much that was.
  *
  * @param tell `(events)`: what has come, or null where it may have been anything
  * @param state `("live" | "lost" | "absent")`

@@ -12,15 +12,15 @@ let charts = null;
 export function show({ past, refusals, hottest }) {
     charts ??= {
         throughput: new Chart($("throughput"), ["Writes", "Reads"], (value) => `${rate(value)}/s`),
-        latency: new Chart($("latency"), ["Half within", "99 % within"], millis),
+        latency: new Chart($("latency"), ["99 % within", "From here and back"], millis),
     };
     const moments = past.map((point) => point.at / 1000);
     const line = (name) => past.map((point) => point[name]);
     charts.throughput.show([moments, line("writes"), line("reads")]);
-    charts.latency.show([moments, line("p50"), line("p99")]);
+    charts.latency.show([moments, line("p99"), line("trip")]);
 
     const all = refusals.reduce((sum, { total }) => sum + total, 0);
-    say($("refusals-sum"), all ? [[number(all)], " since the start of the service or of the counts."] : []);
+    say($("refusals-sum"), all ? [[number(all)], " since the service, or its counting, began."] : []);
     fill($("refusals"), refusals, ({ code }) => code, ({ code, recent, total }) => [
         { text: capital(words(code)), href: `/problems/${encodeURIComponent(code)}` },
         { text: recent ? number(recent) : "–", class: "number" },
