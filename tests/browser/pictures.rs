@@ -54,7 +54,7 @@ fn trade(app: &TestApp, round: usize) {
         app.get(&level);
     }
     let (first, second) = (GOODS[round % 10].0, GOODS[(round + 3) % 10].0);
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         let lines = json!([
             {"sku": first, "storeId": STORES[round % 3], "quantity": 1 + round % 2},
             {"sku": second, "storeId": STORES[(round + 1) % 3], "quantity": 1},
@@ -63,16 +63,16 @@ fn trade(app: &TestApp, round: usize) {
             json!({"lines": lines, "ttlSeconds": 240 + 31 * round, "reference": format!("order-{}", 4711 + round)});
         app.post("/api/reservations", cart);
     }
-    if round % 9 == 0 {
+    if round.is_multiple_of(9) {
         let lines = json!([{"sku": first, "storeId": STORES[2], "quantity": 2}]);
         hold(app, &format!("till-{}", 1 + round % 4), lines, 45 + 20 * round as u64);
     }
     let level = at_in(STORES[round % 3], &encoded(second));
     app.post(&format!("{level}/adjust"), json!({"delta": -90_000, "type": "SALE"}));
-    if round % 5 == 0 {
+    if round.is_multiple_of(5) {
         app.post(&format!("{level}/adjust"), json!({"delta": 40, "type": "STOCK_IN"}));
     }
-    if round % 7 == 0 {
+    if round.is_multiple_of(7) {
         app.post(&format!("{level}/adjust"), json!({"delta": 1, "type": "RETURN"}));
     }
 }
