@@ -17,6 +17,7 @@ pub mod connection;
 pub mod cors;
 mod csv;
 mod cursor;
+mod dashboard;
 pub mod edge;
 mod entries;
 mod events;

@@ -18,8 +18,9 @@ use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::traffic::Met;
 use super::{
-    State, access, auth, batch, edge, events, health, imports, items, jobs, levels, log_level, metrics, openapi,
-    operations, pages, products, reservations, root, sales, stores, stream, sync, tokens, transfers, users, webhooks,
+    State, access, auth, batch, dashboard, edge, events, health, imports, items, jobs, levels, log_level, metrics,
+    openapi, operations, pages, products, reservations, root, sales, stores, stream, sync, tokens, transfers, users,
+    webhooks,
 };
 use crate::domain::Role;
 
@@ -563,8 +564,17 @@ pub fn table() -> Vec<Resource> {
             .get("the same for Prometheus", metrics::prometheus, docs::prometheus)
             .compressed(),
         at("/")
-            .get("this service and its routes", root::describe, docs::service)
-            .needs(Right::Open),
+            .get(
+                "the dashboard for a browser; this service and its routes for a program",
+                root::describe,
+                docs::service,
+            )
+            .needs(Right::Open)
+            .compressed(),
+        at("/dashboard/{file}")
+            .get("a file of the dashboard", dashboard::file, docs::dashboard_file)
+            .needs(Right::Open)
+            .compressed(),
         at("/api/openapi.json")
             .get("this API, as an OpenAPI document", openapi::get, docs::document)
             .needs(Right::Open)

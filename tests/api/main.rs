@@ -12,6 +12,7 @@ mod client;
 mod concurrency;
 mod counts;
 mod csv;
+mod dashboard;
 mod docs;
 mod feed;
 mod history;

@@ -7,6 +7,7 @@ use super::problems;
 use super::schemas::Schemas;
 use crate::domain::account::AccountName;
 use crate::domain::{EventKind, Movement, RequestId, ReservationId, ReservationStatus, Sku, StoreId, Timestamp};
+use crate::http::dashboard;
 use crate::http::forms::ReservationForm;
 use crate::http::idempotency::KEY_PATTERN;
 use crate::http::legacy::inventory::CENTRAL;
@@ -54,6 +55,11 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
                 "insufficient_stock",
             )
         }
+        "file" => (
+            "The name of the file.",
+            json!({"type": "string", "enum": dashboard::names().collect::<Vec<_>>()}),
+            "app.js",
+        ),
         _ => ("The idempotency key of the write, percent-encoded.", key(), "cart-7"),
     };
     json!({"name": name, "in": "path", "required": true, "description": about, "schema": schema, "example": example})
@@ -73,6 +79,7 @@ pub fn example_path(path: &str) -> String {
         .replace("{reservationId}", "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a")
         .replace("{id}", STOCK_ID)
         .replace("{code}", "insufficient_stock")
+        .replace("{file}", "app.js")
         .replace("{key}", "cart-7")
         .replace("{username}", "anna")
         .replace("{jobId}", JOB_ID)

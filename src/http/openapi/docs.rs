@@ -46,7 +46,7 @@ use crate::http::webhooks::{
     DeadLetterForm, NewWebhookBody, NewWebhookForm, RedeliverBody, RedeliveryForm, ShownWebhookForm, TestForm,
     WebhookBody,
 };
-use crate::http::{items, levels, products, reservations, stores, tokens, users, webhooks};
+use crate::http::{dashboard, items, levels, products, reservations, stores, tokens, users, webhooks};
 
 pub const LEVELS: &str = "Levels";
 pub const ITEMS: &str = "Items";
@@ -1330,21 +1330,45 @@ pub fn prometheus() -> Doc {
 }
 
 pub fn service() -> Doc {
-    Doc::new(
-        "describeService",
-        DOCUMENTS,
-        "Says what this is, and lists every route.",
-    )
-    .answers::<ServiceForm>(
-        200,
-        "The service.",
-        &[],
-        json!({
+    let json = Content {
+        media_type: super::doc::JSON,
+        schema: super::schemas::Schemas::form::<ServiceForm>,
+        example: json!({
             "name": "Holdfast",
             "description": "A consistency-first inventory service.",
             "routes": [{"method": "GET", "path": "/api/docs", "does": "this API, as a page"}],
         }),
+    };
+    let page = Content::text(HTML, "<!doctype html>…");
+    Doc::new(
+        "describeService",
+        DOCUMENTS,
+        "Says what this is, and lists every route. A browser, or whatever else sends `Accept: text/html`, gets the \
+         dashboard instead: a page that shows from the routes of this API how the service and its stock are.",
     )
+    .answers_with(
+        200,
+        "The service.",
+        &["Content-Security-Policy", "Vary"],
+        vec![json, page],
+    )
+}
+
+pub fn dashboard_file() -> Doc {
+    let content = [dashboard::SCRIPT, dashboard::CSS, dashboard::TEXT];
+    Doc::new(
+        "getDashboardFile",
+        DOCUMENTS,
+        "A script or stylesheet of the dashboard at `/`, which needs nothing from other hosts.",
+    )
+    .answers_with(
+        200,
+        "The file.",
+        &["ETag"],
+        content.map(|media_type| Content::text(media_type, "…")).into(),
+    )
+    .not_modified()
+    .refuses(&[NotFound])
 }
 
 pub fn document() -> Doc {

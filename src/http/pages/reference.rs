@@ -21,7 +21,7 @@ static PAGE: OnceLock<Bytes> = OnceLock::new();
 pub async fn get(state: Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     Query::none(&request)?;
     let page = PAGE.get_or_init(|| render(&document(&state).value).into());
-    Ok(super::guarded().content_type(HTML).body(page.clone()))
+    Ok(super::guarded(super::POLICY).content_type(HTML).body(page.clone()))
 }
 
 /// An operation and where it is found.
