@@ -28,7 +28,7 @@ use super::routes::UNROUTED;
 use super::traffic::{Begun, Counting, Met};
 use super::{State, access, trace};
 use crate::actors::new_id;
-use crate::domain::{Principal, RequestId};
+use crate::domain::RequestId;
 use crate::telemetry::context::{self, Context};
 use crate::telemetry::spans::Span;
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use validator::Validate;
 
 use super::caller::Caller;
+use super::csv::Listed;
 use super::entries::not_found;
 use super::imports::{FORMAT, named_format};
 use super::lists::{AFTER, LIMIT, Page};
@@ -18,7 +19,7 @@ use super::problem::{Code, Problem, shorten};
 use super::query::{Parameter, Query};
 use super::routes::Right;
 use super::write::{self, Answer};
-use super::{State, body, cursor, path};
+use super::{State, body, cursor, format, path};
 use crate::actors::jobs::job::Status;
 use crate::actors::jobs::{Errors, Removal, View};
 use crate::domain::{Principal, Timestamp};
@@ -60,6 +61,28 @@ pub struct JobForm {
     /// Why it has failed, as a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+impl Listed for JobForm {
+    const NAME: &'static str = "jobs";
+    const COLUMNS: &'static [&'static str] = &[
+        "jobId",
+        "kind",
+        "status",
+        "dryRun",
+        "lines",
+        "imported",
+        "failedLines",
+        "totalBytes",
+        "readBytes",
+        "percent",
+        "by",
+        "createdAt",
+        "startedAt",
+        "finishedAt",
+        "waiting",
+        "error",
+    ];
 }
 
 /// What a job does.
@@ -107,7 +130,7 @@ impl JobForm {
 #[serde(deny_unknown_fields)]
 struct NothingBody {}
 
-pub const LIST: &[Parameter] = &[LIMIT, AFTER];
+pub const LIST: &[Parameter] = &[LIMIT, AFTER, format::FORMAT];
 
 /// `GET /api/jobs`
 pub async fn list(state: Data<State>, request: HttpRequest, caller: Caller) -> Answer {

@@ -3,14 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use actix_web::http::header::{ACCEPT, CONTENT_DISPOSITION, LINK, VARY};
+use actix_web::http::header::{LINK, VARY};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::caller::Sight;
+use super::csv::{self, Listed};
+use super::format::{self, FORMAT, Format};
 use super::lists::{AFTER, LIMIT, Page, link};
 use super::problem::{Code, Problem};
 use super::query::{Kind, Parameter, Query};
@@ -39,8 +40,6 @@ const GROUP: [(&str, Group); 4] = [
 ];
 
 const SORT: [(&str, Order); 2] = [("place", Order::Place), ("sold", Order::Sold)];
-
-const FORMAT: [(&str, bool); 2] = [("json", false), ("csv", true)];
 
 pub const SALES: &[Parameter] = &[
     Parameter {
@@ -83,11 +82,7 @@ pub const SALES: &[Parameter] = &[
     },
     LIMIT,
     AFTER,
-    Parameter {
-        name: "format",
-        about: "`csv`: the page as CSV, as `Accept: text/csv` asks for too.",
-        kind: Kind::OneOf(&[FORMAT[0].0, FORMAT[1].0]),
-    },
+    FORMAT,
 ];
 
 /// Sales by SKU, store and time.
@@ -156,9 +151,9 @@ pub struct SalesRowForm {
     days_of_cover: Option<f64>,
 }
 
-impl SalesRowForm {
-    /// In CSV, in this order.
-    const COLUMNS: [&str; 10] = [
+impl Listed for SalesRowForm {
+    const NAME: &'static str = "sales";
+    const COLUMNS: &'static [&'static str] = &[
         "from",
         "sku",
         "storeId",
@@ -176,7 +171,6 @@ impl SalesRowForm {
 pub async fn sales(state: Data<State>, request: HttpRequest, sight: Sight) -> Answer {
     let query = Query::of(&request, SALES)?;
     let asked = Asked::of(&query)?;
-    let is_csv = wants_csv(&request, &query)?;
     sight.check(asked.store.as_ref())?;
     let inventory = state.inventory()?;
     let (now, list) = (inventory.now(), asked.name());
@@ -206,58 +200,19 @@ pub async fn sales(state: Data<State>, request: HttpRequest, sight: Sight) -> An
         items: page.rows.into_iter().map(|(row, _)| row).collect(),
         next: page.next,
     };
-    answer(&request, &query, &form, is_csv)
+    answer(&request, &query, form)
 }
 
-fn answer(request: &HttpRequest, query: &Query, form: &SalesForm, is_csv: bool) -> Answer {
+fn answer(request: &HttpRequest, query: &Query, form: SalesForm) -> Answer {
     let mut response = HttpResponse::Ok();
     response.insert_header((VARY, "Accept"));
     if let Some(next) = &form.next {
         response.insert_header((LINK, link(request, query, next)));
     }
-    if !is_csv {
-        return Ok(response.json(form));
+    if Format::of(request, query, format::OF_LISTS) == Format::Csv {
+        return csv::answer(response, form.items.into_iter());
     }
-    response.insert_header((CONTENT_DISPOSITION, "attachment; filename=\"sales.csv\""));
-    let csv = csv_of(&form.items).map_err(|error| Problem::internal(&error))?;
-    Ok(response.content_type(CSV).body(csv))
-}
-
-pub const CSV: &str = "text/csv; charset=utf-8; header=present";
-
-/// A header, and a line per row with what its members hold.
-fn csv_of(rows: &[SalesRowForm]) -> csv::Result<Vec<u8>> {
-    let crlf = csv::Terminator::CRLF;
-    let mut csv = csv::WriterBuilder::new().terminator(crlf).from_writer(Vec::new());
-    csv.write_record(SalesRowForm::COLUMNS)?;
-    for row in rows {
-        let row = serde_json::json!(row);
-        csv.write_record(SalesRowForm::COLUMNS.map(|column| match &row[column] {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        }))?;
-    }
-    Ok(csv.into_inner().map_err(csv::IntoInnerError::into_error)?)
-}
-
-/// The parameter decides; without it, a client that names CSV gets it.
-fn wants_csv(request: &HttpRequest, query: &Query) -> Result<bool, Problem> {
-    if let Some((_, is_csv)) = choice(query, "format", &FORMAT)? {
-        return Ok(is_csv);
-    }
-    let accepted = request
-        .headers()
-        .get_all(ACCEPT)
-        .filter_map(|value| value.to_str().ok());
-    let mut types = accepted.flat_map(|value| value.split(','));
-    Ok(types.any(|part| {
-        part.split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .eq_ignore_ascii_case("text/csv")
-    }))
+    Ok(response.json(form))
 }
 
 fn choice<T: Copy, const N: usize>(

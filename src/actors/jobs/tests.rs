@@ -32,6 +32,8 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(House) -> F) {
             snapshots_per_second: 1,
             open_holds: 0,
             strict_catalogue: false,
+            sync: SyncSchedule::of_setting(0),
+            is_recording: true,
         };
         let inventory = Inventory::start(journal.clone(), settings);
         let folder = tempfile::tempdir().unwrap();

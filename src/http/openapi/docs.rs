@@ -20,7 +20,6 @@ use crate::http::forms::{
 use crate::http::health::{HealthForm, UnavailableForm};
 use crate::http::imports::IMPORT;
 use crate::http::jobs::{self, JobForm};
-use crate::http::lists::PageForm;
 use crate::http::log_level::{LogLevelBody, LogLevelForm};
 use crate::http::metrics::MetricsHealthForm;
 use crate::http::metrics::forms::{
@@ -36,7 +35,7 @@ use crate::http::problem::Code::{
 use crate::http::products::{NewProductBody, ProductBody};
 use crate::http::reservations::{CartBody, ExtendBody, ResolveBody};
 use crate::http::root::ServiceForm;
-use crate::http::sales::{CSV, SALES, SalesForm};
+use crate::http::sales::{SALES, SalesForm, SalesRowForm};
 use crate::http::stores::{NewStoreBody, StoreBody};
 use crate::http::stream::{self, STREAM};
 use crate::http::sync::{BareBody, CountBody, PushForm, StartBody, StatusForm, TotalsForm};
@@ -63,7 +62,7 @@ pub const DOCUMENTS: &str = "Documents";
 pub const NODE: &str = "Node services";
 
 /// The tags in the order in which a newcomer reads them.
-pub const TAGS: [(&str, &str); 11] = [
+pub const TAGS: [(&str, &str); 13] = [
     (LEVELS, "The stock of one SKU in one store: count it, move it, hold it."),
     (
         ITEMS,
@@ -704,8 +703,7 @@ pub fn sales() -> Doc {
         schema: super::schemas::Schemas::form::<SalesForm>,
         example: example::sales(),
     };
-    let csv = "from,sku,storeId,sold,returned,net,partial,available,netPerDay,daysOfCover\r\n\
-               2025-11-27T00:00:00.000Z,85123A,london,6,1,5,true,7,2.5,2.8\r\n";
+    let csv = Content::csv::<SalesRowForm>(&example::sales()["items"][0]);
     Doc::read(
         "getSales",
         HISTORY,
@@ -721,8 +719,8 @@ pub fn sales() -> Doc {
     .answers_with(
         200,
         "A page of sales.",
-        &["Link", "Vary"],
-        vec![json, Content::text(CSV, csv)],
+        LISTED,
+        vec![json, csv],
     )
     .refuses(&[NotFound])
 }
@@ -859,7 +857,7 @@ pub fn jobs() -> Doc {
         "Imports, the newest first. Those that are over are kept for 7 days, and 100 of them.",
     )
     .query(jobs::LIST)
-    .answers::<PageForm<JobForm>>(200, "A page of jobs.", &["Link"], example::page(example::job()))
+    .lists::<JobForm>("A page of jobs.", example::job())
 }
 
 pub fn job() -> Doc {
@@ -1054,12 +1052,7 @@ pub fn webhooks() -> Doc {
         "Every webhook, the oldest first, without its secret, and how its deliveries stand.",
     )
     .query(webhooks::LIST)
-    .answers::<PageForm<ShownWebhookForm>>(
-        200,
-        "A page of webhooks.",
-        &["Link"],
-        example::page(example::shown_webhook()),
-    )
+    .lists::<ShownWebhookForm>("A page of webhooks.", example::shown_webhook())
 }
 
 pub fn create_webhook() -> Doc {
@@ -1143,12 +1136,7 @@ pub fn dead_letters() -> Doc {
          each can be read by its `seq` at `/api/events`.",
     )
     .query(webhooks::LIST)
-    .answers::<PageForm<DeadLetterForm>>(
-        200,
-        "A page of dead letters.",
-        &["Link"],
-        example::page(example::dead_letter()),
-    )
+    .lists::<DeadLetterForm>("A page of dead letters.", example::dead_letter())
     .refuses(&[NotFound])
 }
 

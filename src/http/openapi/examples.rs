@@ -389,7 +389,6 @@ pub fn health() -> Value {
     json!({"status": "ok", "uptimeSeconds": 3600, "timestamp": AT, "version": env!("CARGO_PKG_VERSION")})
 }
 
-/// A page that is the last one.
 pub fn job() -> Value {
     json!({
         "jobId": super::common::JOB_ID, "kind": "import", "status": "succeeded", "dryRun": false, "lines": 2, "imported": 1,
@@ -409,6 +408,7 @@ pub fn queued_job() -> Value {
     job
 }
 
+/// A page that is the last one.
 pub fn page(row: Value) -> Value {
     json!({"items": [row], "next": null})
 }

@@ -10,6 +10,7 @@ use super::target::{MAX_URL, Target};
 use crate::domain::webhook::{SigningSecret, Terms, Topic};
 use crate::domain::{MAX_QUANTITY, Principal, Sku, StoreId, Timestamp, Webhook};
 use crate::http::bodies::present;
+use crate::http::csv::Listed;
 use crate::http::entries::Hidden;
 use crate::http::idempotency::KEY_PATTERN;
 use crate::http::problem::Problem;
@@ -59,6 +60,27 @@ pub struct ShownWebhookForm<'a> {
     #[serde(flatten)]
     pub about: WebhookForm<'a>,
     pub delivery: DeliveryForm,
+}
+
+impl Listed for ShownWebhookForm<'_> {
+    const NAME: &'static str = "webhooks";
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "url",
+        "events",
+        "sku",
+        "storeId",
+        "disabled",
+        "version",
+        "createdAt",
+        "updatedAt",
+        "delivery.status",
+        "delivery.seq",
+        "delivery.lag",
+        "delivery.delivered",
+        "delivery.failedAttempts",
+        "delivery.deadLetters",
+    ];
 }
 
 /// How the deliveries of a webhook stand.
@@ -122,6 +144,18 @@ pub struct DeadLetterForm {
     last_error: FailureForm,
     /// It is about to be sent once more.
     redelivering: bool,
+}
+
+impl Listed for DeadLetterForm {
+    const NAME: &'static str = "dead-letters";
+    const COLUMNS: &'static [&'static str] = &[
+        "seq",
+        "type",
+        "attempts",
+        "lastError.at as lastErrorAt",
+        "lastError.message as lastError",
+        "redelivering",
+    ];
 }
 
 /// What became of a test delivery.

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::caller::Caller;
 use super::entries::{self, DeleteBody};
+use super::format::FORMAT;
 use super::lists::{AFTER, LIMIT, Page};
 use super::precondition::etag;
 use super::problem::Problem;
@@ -38,7 +39,7 @@ pub use post::Reach;
 use post::{Attempt, Letter, Verdict};
 use standing::Standing;
 
-pub const LIST: &[Parameter] = &[LIMIT, AFTER];
+pub const LIST: &[Parameter] = &[LIMIT, AFTER, FORMAT];
 
 /// `GET /api/webhooks`
 pub async fn list(state: Data<State>, request: HttpRequest, caller: Caller) -> Answer {
