@@ -32,21 +32,24 @@ fn synced(app: &impl Client) -> Answer {
     app.get(TOTALS).expect(200)
 }
 
-/// SKUs, quantity and reserved, as totals or a store's totals tell them.
-fn sums(value: &Value) -> (u64, u64, u64) {
+/// SKUs, quantity and reserved.
+type Sums = (u64, u64, u64);
+
+/// As totals or a store's totals tell them.
+fn sums(value: &Value) -> Sums {
     let number = |name: &str| value[name].as_u64().unwrap_or_else(|| panic!("no {name} in {value}"));
     assert_eq!(number("available"), number("quantity") - number("reserved"), "{value}");
     (number("skus"), number("quantity"), number("reserved"))
 }
 
 /// The totals of every store and of all, counted level by level.
-fn recount(app: &impl Client) -> (BTreeMap<String, (u64, u64, u64)>, (u64, u64, u64)) {
+fn recount(app: &impl Client) -> (BTreeMap<String, Sums>, Sums) {
     let (mut stores, mut skus, mut all) = (BTreeMap::new(), BTreeSet::new(), (0, 0, 0));
     for store in all_pages(app, "/api/stores", 100) {
         let id = store["storeId"].as_str().unwrap();
         for level in all_pages(app, &format!("/api/inventory/stores/{id}/inventory"), 100) {
             let number = |name: &str| level[name].as_u64().unwrap();
-            let sums: &mut (u64, u64, u64) = stores.entry(id.to_owned()).or_default();
+            let sums: &mut Sums = stores.entry(id.to_owned()).or_default();
             sums.0 += 1;
             for sums in [sums, &mut all] {
                 sums.1 += number("quantity");
