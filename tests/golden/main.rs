@@ -69,8 +69,8 @@ fn totals_of_version_1_are_read() {
     assert_eq!(verify(folder.path(), |_, _| {}).unwrap().faults, [] as [&str; 0]);
     let journal = open(folder.path());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let kept = runtime.block_on(journal.kept(Document::Totals)).unwrap().unwrap();
-    let totals = kept.totals().unwrap();
+    let kept = runtime.block_on(async { journal.kept(Document::Totals).await });
+    let totals = kept.unwrap().unwrap().totals().unwrap();
     let central = totals.central(&Scope::default());
     assert_eq!(
         (totals.seq, central.skus, central.quantity, central.reserved),
