@@ -534,6 +534,17 @@ fn whoever_sees_some_stores_is_told_of_those_only() {
     viewer.get(&operation("k")).refused(404, "not_found");
 }
 
+#[test]
+fn what_is_over_is_reserved_no_more() {
+    let app = by_hand();
+    app.stock("A", 10);
+    let cart = json!({"lines": [{"sku": "A", "storeId": "s1", "quantity": 4}], "ttlSeconds": 1});
+    app.post("/api/reservations", cart).expect(201);
+    assert_eq!(sums(&synced(&app)["central"]), (1, 10, 4));
+    assert!(comes_true(SOON, || app.state("A").1 == 0));
+    assert_eq!(sums(&synced(&app)["central"]), (1, 10, 0));
+}
+
 /// A number below `end`, as by chance.
 fn chance(state: &mut u64, end: u64) -> u64 {
     *state = state
