@@ -59,7 +59,7 @@ fn print(report: &Report) {
     println!("{events} events in {groups} groups and {segments} segments; {skus} SKUs, {snapshots} snapshots");
     println!("head {head}");
     match report.faults.len() {
-        0 => println!("whole: checksums, chain, sequences, versions, snapshots, indexes and checkpoint agree"),
+        0 => println!("whole: checksums, chain, sequences, versions, snapshots, indexes, totals and checkpoint agree"),
         faults => {
             println!("NOT WHOLE: {faults} faults; restore a backup, or ask for help before writing to this folder")
         }

@@ -66,3 +66,44 @@ pub fn overdue(store: &Store, last_push: Option<Timestamp>, now: Timestamp) -> O
         sync_interval_seconds,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MADE: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn at(seconds: u64) -> Timestamp {
+        MADE.plus_seconds(seconds)
+    }
+
+    /// Made at 0 and changed after 10 s.
+    fn store(sync_interval_seconds: Option<u64>) -> Store {
+        Store {
+            sync_interval_seconds,
+            updated_at: at(10),
+            ..Store::of_first_use(&StoreId::parse("s").unwrap(), MADE)
+        }
+    }
+
+    #[test]
+    fn a_store_is_overdue_so_long_after_its_last_push_or_its_last_change() {
+        let is_overdue = |last_push, now| overdue(&store(Some(60)), last_push, at(now)).is_some();
+        assert_eq!([69, 70].map(|now| is_overdue(None, now)), [false, true]);
+        assert_eq!([99, 100].map(|now| is_overdue(Some(at(40)), now)), [false, true]);
+        // What it pushed before it was told how often counts as well.
+        assert_eq!([64, 65].map(|now| is_overdue(Some(at(5)), now)), [false, true]);
+    }
+
+    #[test]
+    fn a_push_to_a_store_of_this_name_that_was_deleted_is_none_of_this_one() {
+        let before = Some(Timestamp::from_millis(MADE.as_millis() - 1));
+        let found = overdue(&store(Some(60)), before, at(70)).unwrap();
+        assert_eq!(found.last_push_at, None);
+    }
+
+    #[test]
+    fn a_store_that_need_not_push_is_never_overdue() {
+        assert_eq!(overdue(&store(None), None, at(1_000_000)), None);
+    }
+}

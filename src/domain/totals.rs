@@ -172,3 +172,74 @@ fn step(change: &Change) -> i64 {
         Fate::Kept => i64::from(change.version == 1),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{EventKind, Movement, Principal, Sku};
+
+    fn event(fate: Fate, version: u64, delta: i64) -> Event {
+        Event {
+            kind: EventKind::LevelCounted,
+            at: Timestamp::from_millis(5),
+            by: Principal::anonymous(),
+            request_id: RequestId::parse("r").unwrap(),
+            reservation_id: None,
+            reference: None,
+            note: None,
+            changes: vec![Change {
+                sku: Sku::parse("A").unwrap(),
+                store_id: StoreId::parse("s").unwrap(),
+                movement: Some(Movement::Count),
+                delta,
+                quantity: 0,
+                reserved: 0,
+                version,
+                item_version: version,
+                reorder_point: None,
+                low_stock: false,
+                fate,
+                moves: Box::default(),
+            }],
+            holds: Vec::new(),
+            items: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    fn skus(totals: &Totals) -> Option<u64> {
+        totals.stores.values().next().map(|store| store.sums.skus)
+    }
+
+    #[test]
+    fn a_level_is_new_by_its_fate_or_in_old_logs_by_its_version() {
+        for (fate, version) in [(Fate::Made, 1), (Fate::Made, 7), (Fate::Kept, 1)] {
+            let mut totals = Totals::default();
+            totals.take(1, &event(fate, version, 3)).unwrap();
+            totals.take(2, &event(Fate::Kept, version + 1, -3)).unwrap();
+            assert_eq!(skus(&totals), Some(1), "{fate:?} {version}");
+            totals.take(3, &event(Fate::Removed, version + 2, 0)).unwrap();
+            assert_eq!(skus(&totals), None, "a store without levels has no totals");
+        }
+    }
+
+    #[test]
+    fn what_cannot_follow_is_a_contradiction() {
+        let mut totals = Totals::default();
+        totals.take(1, &event(Fate::Made, 1, 3)).unwrap();
+        for (seq, fate, version, delta) in [
+            (1, Fate::Kept, 2, 1),
+            (3, Fate::Kept, 2, 1),
+            (2, Fate::Kept, 2, -4),
+            // The last level of the store goes, and something is left.
+            (2, Fate::Removed, 2, 0),
+        ] {
+            let taken = totals.clone().take(seq, &event(fate, version, delta));
+            assert!(taken.is_err(), "{seq} {fate:?} {delta}");
+        }
+        assert!(
+            Totals::default().take(1, &event(Fate::Kept, 2, 1)).is_err(),
+            "of no level"
+        );
+    }
+}

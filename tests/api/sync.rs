@@ -32,21 +32,24 @@ fn synced(app: &impl Client) -> Answer {
     app.get(TOTALS).expect(200)
 }
 
-/// SKUs, quantity and reserved, as totals or a store's totals tell them.
-fn sums(value: &Value) -> (u64, u64, u64) {
+/// SKUs, quantity and reserved.
+type Sums = (u64, u64, u64);
+
+/// As totals or a store's totals tell them.
+fn sums(value: &Value) -> Sums {
     let number = |name: &str| value[name].as_u64().unwrap_or_else(|| panic!("no {name} in {value}"));
     assert_eq!(number("available"), number("quantity") - number("reserved"), "{value}");
     (number("skus"), number("quantity"), number("reserved"))
 }
 
 /// The totals of every store and of all, counted level by level.
-fn recount(app: &impl Client) -> (BTreeMap<String, (u64, u64, u64)>, (u64, u64, u64)) {
+fn recount(app: &impl Client) -> (BTreeMap<String, Sums>, Sums) {
     let (mut stores, mut skus, mut all) = (BTreeMap::new(), BTreeSet::new(), (0, 0, 0));
     for store in all_pages(app, "/api/stores", 100) {
         let id = store["storeId"].as_str().unwrap();
         for level in all_pages(app, &format!("/api/inventory/stores/{id}/inventory"), 100) {
             let number = |name: &str| level[name].as_u64().unwrap();
-            let sums: &mut (u64, u64, u64) = stores.entry(id.to_owned()).or_default();
+            let sums: &mut Sums = stores.entry(id.to_owned()).or_default();
             sums.0 += 1;
             for sums in [sums, &mut all] {
                 sums.1 += number("quantity");
@@ -529,6 +532,17 @@ fn whoever_sees_some_stores_is_told_of_those_only() {
     );
     let viewer = house.hire("operator", "viewer", &[]);
     viewer.get(&operation("k")).refused(404, "not_found");
+}
+
+#[test]
+fn what_is_over_is_reserved_no_more() {
+    let app = by_hand();
+    app.stock("A", 10);
+    let cart = json!({"lines": [{"sku": "A", "storeId": "s1", "quantity": 4}], "ttlSeconds": 1});
+    app.post("/api/reservations", cart).expect(201);
+    assert_eq!(sums(&synced(&app)["central"]), (1, 10, 4));
+    assert!(comes_true(SOON, || app.state("A").1 == 0));
+    assert_eq!(sums(&synced(&app)["central"]), (1, 10, 0));
 }
 
 /// A number below `end`, as by chance.

@@ -197,6 +197,30 @@ fn it_starts_with_hardly_any_room_shows_what_there_is_and_waits_for_more() {
     }
 }
 
+#[test]
+fn a_sync_without_room_fails_and_tells_so_and_recovers_by_itself_when_there_is_room() {
+    let Some(disk) = SmallDisk::mount("3m") else { return };
+    let app = TestApp::start_in(&disk.data(), 0, &["--sync-interval-ms", "100"]);
+    let client = Client::new(app.port);
+    let mut books = Books::open(&client);
+    assert_eq!(books.send(&client, Write::new("first", "")), "");
+    let status = || client.get("/api/sync/status").body;
+    assert!(within(A_MOMENT, || status()["lagEvents"] == 0), "{}", status());
+    disk.fill_up_to(0);
+    // The log has room made ahead.
+    assert_eq!(books.send(&client, Write::new("second", "")), "");
+    assert!(within(A_MOMENT, || status()["lastError"].is_string()), "{}", status());
+    let failed = status();
+    assert!(
+        failed["failures"].as_u64() > Some(0) && failed["lagEvents"].as_u64() > Some(0),
+        "{failed}"
+    );
+    disk.remove_filler();
+    assert!(within(10 * A_MOMENT, || status()["lagEvents"] == 0), "{}", status());
+    assert!(status()["lastError"].is_null(), "{}", status());
+    assert_holds_after_a_kill(app, &mut books, &[]);
+}
+
 /// A folder that was stopped in order, with a few writes in it.
 fn stocked(data: &Path) -> Books {
     let mut app = TestApp::start_in(data, 0, &[]);

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use holdfast::domain::{Sku, Stock, StockImage};
-use holdfast::journal::Journal;
+use holdfast::domain::{Scope, Sku, Stock, StockImage};
 use holdfast::journal::file::{FileJournal, Options, verify};
+use holdfast::journal::{Document, Journal};
 
 const LOG_V1: &str = include_str!("log-v1.jsonl");
 const CHECKPOINT_V1: &str = include_str!("checkpoint-v1.json");
+const CENTRAL_V1: &str = include_str!("central-v1.json");
 
 /// The state that both files tell of.
 const AB_12: &str = r#"{"version":11,"levels":[{"storeId":"london","quantity":15,"reserved":10,"version":11,
@@ -58,6 +59,23 @@ fn a_log_of_version_1_is_read() {
     let report = verify(folder.path(), |_, _| {}).unwrap();
     assert_eq!((report.faults.as_slice(), report.events), (&[] as &[String], 15));
     assert_state(folder.path());
+}
+
+/// Also, the log of version 1, which does not tell that a level is new, adds up to them.
+#[test]
+fn totals_of_version_1_are_read() {
+    let folder = folder_with_log();
+    std::fs::write(folder.path().join("central.json"), CENTRAL_V1).unwrap();
+    assert_eq!(verify(folder.path(), |_, _| {}).unwrap().faults, [] as [&str; 0]);
+    let journal = open(folder.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let kept = runtime.block_on(async { journal.kept(Document::Totals).await });
+    let totals = kept.unwrap().unwrap().totals().unwrap();
+    let central = totals.central(&Scope::default());
+    assert_eq!(
+        (totals.seq, central.skus, central.quantity, central.reserved),
+        (15, 3, 18, 10)
+    );
 }
 
 #[test]

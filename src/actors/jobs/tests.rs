@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::*;
 use crate::actors::{Options, Settings};
 use crate::domain::command::{Reserve, Set};
-use crate::domain::{Action, Expected, Level, Origin, Principal, Request, RequestId, Resource, Scope, Sku, StoreId};
+use crate::domain::{
+    Action, Expected, Level, Origin, Principal, Request, RequestId, Resource, Scope, Sku, StoreId, SyncSchedule,
+};
 use crate::import::Format;
 use crate::import::row::LineError;
 use crate::journal::contract::Fault;
