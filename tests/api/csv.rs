@@ -400,3 +400,58 @@ fn the_log_is_narrowed_to_a_type_and_to_low_stock() {
         assert_eq!(refused.fields().len(), 1, "{query}");
     }
 }
+
+/// A schema, or the one that it refers to.
+fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.strip_prefix('#').unwrap()).unwrap(),
+        None => schema,
+    }
+}
+
+/// The names under which a row's members must have a column.
+fn names(document: &Value, form: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, member) in resolved(document, form)["properties"].as_object().unwrap() {
+        let entries = resolved(document, &member["items"]);
+        match name.as_str() {
+            "price" => found.extend(["price".to_owned(), "currency".to_owned()]),
+            "levels" | "lines" | "changes" => found.extend(names(document, entries)),
+            _ => found.push(name.clone()),
+        }
+    }
+    found
+}
+
+#[test]
+fn every_list_of_the_document_is_csv_too_with_a_column_for_every_member() {
+    let app = TestApp::start();
+    let document = app.get("/api/openapi.json").expect(200).json;
+    let mut lists = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let about = &item["get"];
+        let parameters = || about["parameters"].as_array().into_iter().flatten();
+        let has = |name: &str| parameters().any(|parameter| parameter["name"] == name);
+        if !has("limit") {
+            continue;
+        }
+        assert!(has("format"), "{path} is a list without `format`");
+        let content = &about["responses"]["200"]["content"];
+        assert!(
+            content["text/csv"].is_object(),
+            "{path} does not say that it is CSV too"
+        );
+        let answer = app
+            .get(&format!("{}?format=csv", path.replace("{storeId}", "london")))
+            .expect(200);
+        let header = parse(std::str::from_utf8(&answer.body).unwrap()).remove(0);
+        let example = parse(content["text/csv"]["example"].as_str().unwrap());
+        assert!(example[0] == header && example.len() > 1, "{path}: {example:?}");
+        let page = resolved(&document, &content["application/json"]["schema"]);
+        for name in names(&document, &page["properties"]["items"]["items"]) {
+            assert!(header.contains(&name), "{path} has no column for {name}");
+        }
+        lists += 1;
+    }
+    assert!(lists >= 11, "{lists}");
+}
