@@ -1,4 +1,4 @@
-//! Users, tokens and stores: what is kept beside stock, changed one at a time.
+//! Users, tokens, stores and webhooks: what is kept beside stock, changed one at a time.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{ExecuteError, Inventory, Keyed, Outcome, Told};
 use crate::domain::{Entry, EntryChange, EntryKey, Event, EventKind, Origin, Timestamp};
 use crate::journal::{Append, Appended, EntryKind, EntryView, Journal, JournalError, Receipt, Record};
 
-/// A change of a user, a token or a store.
+/// A change of a user, a token, a store or a webhook.
 pub struct EntryWrite {
     pub key: EntryKey,
     pub origin: Origin,

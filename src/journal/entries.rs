@@ -1,4 +1,4 @@
-//! Users, tokens and stores in memory, for the engines that have no database to ask.
+//! Users, tokens, stores and webhooks in memory, for the engines that have no database to ask.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
