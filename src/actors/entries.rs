@@ -1,4 +1,4 @@
-//! Users, tokens, stores and schedules: what is kept beside stock, changed one at a time.
+//! Users, tokens, stores, schedules and webhooks: what is kept beside stock, changed one at a time.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::domain::{Entry, EntryChange, EntryKey, Event, EventKind, Origin, Sync
 use crate::journal::{Append, Appended, EntryKind, EntryView, Journal, JournalError, Receipt, Record};
 use crate::telemetry::context;
 
-/// A change of a user, a token, a store or a schedule.
+/// A change of a user, a token, a store, a schedule or a webhook.
 pub struct EntryWrite {
     pub key: EntryKey,
     pub origin: Origin,

@@ -369,7 +369,7 @@ mod tests {
         let after = before.changed(before.terms.clone(), Some(other.clone()), now);
         let signing = |at: Timestamp| after.secrets(at).cloned().collect::<Vec<_>>();
         assert_eq!(signing(now), [other.clone(), before.secret.clone()]);
-        assert_eq!(signing(now.plus_seconds(OVERLAP_SECONDS)), [other.clone()]);
+        assert_eq!(signing(now.plus_seconds(OVERLAP_SECONDS)), std::slice::from_ref(&other));
         let unchanged = after.changed(after.terms.clone(), None, now);
         assert_eq!((unchanged.secret, unchanged.previous.is_some()), (other, true));
     }

@@ -1,4 +1,4 @@
-//! What writes of users and service tokens have in common: each is decided on the entry as it stands, and answered
+//! What writes of users, service tokens and webhooks have in common: each is decided on the entry as it stands, and answered
 //! from its event.
 
 use actix_web::HttpRequest;

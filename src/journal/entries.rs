@@ -1,4 +1,4 @@
-//! Users, tokens, stores and schedules in memory, for the engines that have no database to ask.
+//! Users, tokens, stores, schedules and webhooks in memory, for the engines that have no database to ask.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

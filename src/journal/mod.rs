@@ -45,7 +45,7 @@ pub use record::{Fingerprint, KeyHash, Receipt};
 pub struct Append {
     /// The item version of each SKU that the events were decided on.
     pub grounds: Vec<(Sku, u64)>,
-    /// The same of entries: users, tokens, stores.
+    /// The same of entries: users, tokens, stores, webhooks.
     pub entry_grounds: Vec<(EntryKey, u64)>,
     pub records: Vec<Record>,
 }

@@ -59,7 +59,7 @@ const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// After something went wrong here, and not at a receiver.
 const OWN_FAULT_WAIT: Duration = Duration::from_secs(5);
 /// Events that are read from the log at a time.
-const PAGE: usize = 100;
+const PAGE: usize = 32;
 const ENTRIES: usize = 1000;
 
 impl Couriers {
@@ -117,19 +117,20 @@ impl Couriers {
         bell.mark_changed();
         let mut keeping = interval(KEEP_EVERY);
         keeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_kept = true;
         loop {
             tokio::select! {
                 // Their senders are this service's own, and there as long as it is.
                 _ = is_ending.wait_for(|is_ending| *is_ending) => break,
                 _ = bell.changed() => self.employ(&mut couriers).await,
-                _ = keeping.tick() => self.keep().await,
+                _ = keeping.tick() => is_kept = self.keep(is_kept).await,
             }
         }
         for courier in couriers.into_values() {
             // One that has panicked has kept what it did before.
             drop(courier.await);
         }
-        self.keep().await;
+        self.keep(true).await;
     }
 
     /// A courier for each webhook that has none, and no standing without a webhook.
@@ -173,16 +174,20 @@ impl Couriers {
         }
     }
 
-    async fn keep(&self) {
+    /// Whether it could be kept. That it cannot be, is said once.
+    async fn keep(&self, was_kept: bool) -> bool {
         let kept = match self.ledger.changed() {
-            None => return,
+            None => return was_kept,
             Some(Ok(kept)) => self.inventory.journal().keep(Document::Deliveries, kept).await,
             Some(Err(error)) => Err(JournalError::Unavailable(error.to_string())),
         };
-        if let Err(error) = kept {
+        if let Err(error) = &kept {
             self.ledger.is_not_kept();
-            tracing::warn!(%error, "cannot keep how far webhooks have come; after a crash deliveries would be repeated");
+            if was_kept {
+                tracing::warn!(%error, "cannot keep how far webhooks have come: a crash now would repeat deliveries");
+            }
         }
+        kept.is_ok()
     }
 }
 
@@ -488,4 +493,98 @@ fn later(wait: Duration) -> Timestamp {
 /// From 0 to 1. Where there is no randomness to be had, all wait alike.
 fn chance() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors;
+    use crate::domain::RequestId;
+    use crate::domain::webhook::SigningSecret;
+    use crate::journal::Journal;
+    use crate::journal::memory::MemoryJournal;
+
+    fn settings() -> Settings {
+        let moment = Duration::from_millis(10);
+        Settings {
+            reach: Reach {
+                connect_timeout: moment,
+                timeout: moment,
+                networks: Vec::new(),
+            },
+            retries: Retries {
+                first_wait: moment,
+                longest_wait: moment,
+                attempts: 1,
+            },
+        }
+    }
+
+    fn webhook(id: &str, begins_after: u64) -> Webhook {
+        Webhook {
+            id: id.into(),
+            terms: Terms {
+                url: "http://127.0.0.1:9".to_owned(),
+                events: vec![Topic::All],
+                sku: None,
+                store_id: None,
+                disabled: true,
+            },
+            secret: SigningSecret::of(&[1; 24]).unwrap(),
+            previous: None,
+            begins_after,
+            created_at: Timestamp::default(),
+            created_by: Principal::system(),
+            updated_at: Timestamp::default(),
+        }
+    }
+
+    async fn put(inventory: &Arc<Inventory>, webhook: Webhook) {
+        let write = EntryWrite {
+            key: EntryKey::Webhook(webhook.id.clone()),
+            origin: Origin {
+                by: Principal::system(),
+                request_id: RequestId::parse("r").unwrap(),
+                scope: Scope::default(),
+            },
+            keyed: None,
+        };
+        let entry = Entry::Webhook(webhook.into());
+        let decide = move |_: Option<&EntryView>, _| Ok::<_, Problem>((EventKind::WebhookCreated, Some(entry.clone())));
+        inventory.change_entry(write, decide).await.unwrap();
+    }
+
+    #[test]
+    fn figures_tell_how_far_each_webhook_is_behind_and_a_stop_keeps_where_each_stands() {
+        rt::System::new().block_on(async {
+            let journal = Arc::new(MemoryJournal::new(60_000));
+            let actors = actors::Settings {
+                queue_limit: 8,
+                idle_after: Duration::from_secs(1),
+                snapshot_interval: Duration::from_secs(1),
+                snapshots_per_second: 1,
+                open_holds: 0,
+                strict_catalogue: false,
+            };
+            let inventory = Inventory::start(journal.clone(), actors);
+            put(&inventory, webhook("a", 0)).await;
+            put(&inventory, webhook("b", 1)).await;
+            let couriers = Couriers::start(inventory.clone(), settings()).await;
+            while couriers.figures().lags.len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            let expected = Figures {
+                delivered: 0,
+                failed_attempts: 0,
+                dead_letters: 0,
+                lags: vec![("a".into(), 2), ("b".into(), 1)],
+            };
+            assert_eq!(couriers.figures(), expected);
+            couriers.stop();
+            couriers.stopped().await;
+            let kept = journal.kept(Document::Deliveries).await.unwrap().unwrap();
+            let ledger = Ledger::of(&kept, 2).unwrap();
+            assert_eq!(["a", "b"].map(|id| ledger.get(id).unwrap().seq), [0, 1]);
+        });
+    }
 }
