@@ -48,6 +48,11 @@ impl Span {
 }
 
 impl Hour {
+    /// The first hour of the first week, and the last one of the last week, whose ends RFC 3339 can write. Nothing was sold
+    /// outside of them.
+    pub const FIRST: Self = Self(4 * DAY_HOURS);
+    pub const LAST: Self = Self(70_389_407);
+
     /// The hour that a moment is in.
     pub fn of(at: Timestamp) -> Self {
         Self(at.as_millis().div_euclid(HOUR_MS))
@@ -329,10 +334,15 @@ impl Sales {
 
     /// All that the rows add up to.
     pub fn total(&self, question: &Question) -> Units {
+        let whole = Question {
+            group: Group::None,
+            by: None,
+            ..question.clone()
+        };
         let mut total = Units::default();
-        self.each_row(question, None, |row| {
-            total.add(row.units);
-            ControlFlow::Continue(())
+        self.each_row(&whole, None, |row| {
+            total = row.units;
+            ControlFlow::Break(())
         });
         total
     }

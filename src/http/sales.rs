@@ -96,9 +96,9 @@ pub struct SalesForm {
     /// What a row is about.
     #[schemars(extend("enum" = GROUP.map(|(name, _)| name)))]
     group: &'static str,
-    /// The first moment that is counted: `from` as it was asked, or earlier, so that all buckets are whole.
+    /// The first moment that is counted, at which the bucket of the `from` that was asked begins.
     from: Timestamp,
-    /// The last moment that is counted: `to` as it was asked, or later.
+    /// The last moment that is counted, at which the bucket of the `to` that was asked ends.
     to: Timestamp,
     /// The last event that is counted.
     seq: u64,
@@ -284,13 +284,12 @@ impl Asked {
 
     /// The range that is asked for; further pages are of the same one as the first.
     fn ends(&self, now: Timestamp) -> (Hour, Hour) {
-        if let Some(after) = &self.after {
-            return after.ends();
-        }
-        let to = Hour::of(self.to.unwrap_or(now));
-        let usual = to.floor(Span::Day).minus_days(DAYS - 1);
-        let from = self.from.map_or(usual, Hour::of);
-        (from, to)
+        let ends = self.after.as_ref().map(Cursor::ends).unwrap_or_else(|| {
+            let to = Hour::of(self.to.unwrap_or(now));
+            let usual = to.floor(Span::Day).minus_days(DAYS - 1);
+            [self.from.map_or(usual, Hour::of), to]
+        });
+        ends.map(|hour| hour.clamp(Hour::FIRST, Hour::LAST)).into()
     }
 
     fn look(self, sales: &Sales, scope: Scope, now: Timestamp) -> Result<Found, Problem> {
@@ -435,9 +434,8 @@ impl Cursor {
         parsed.map_err(|_| Problem::invalid(AFTER.name, "it is not a cursor of this list"))
     }
 
-    fn ends(&self) -> (Hour, Hour) {
-        let hour = |millis| Hour::of(Timestamp::from_millis(millis));
-        (hour(self.0), hour(self.1))
+    fn ends(&self) -> [Hour; 2] {
+        [self.0, self.1].map(|millis| Hour::of(Timestamp::from_millis(millis)))
     }
 
     fn row(self) -> Row {

@@ -332,12 +332,36 @@ fn a_parameter_that_does_not_fit_is_named() {
         let answer = app.get(&format!("{SALES}?{query}")).refused(400, "invalid_request");
         assert_eq!(answer.fields(), [field], "{query}");
     }
-    for query in [
-        "from=1960-01-01T00:00:00Z&by=week",
-        "to=9999-12-31T23:59:59Z&by=hour",
-        "from=0000-01-01T00:00:00Z",
+    for (query, from, to) in [
+        (
+            "from=1960-01-01T00:00:00Z&to=2000-01-01T12:00:00Z&by=week",
+            "1970-01-05T00:00:00.000Z",
+            "2000-01-02T23:59:59.999Z",
+        ),
+        (
+            "from=2000-01-01T12:30:00%2B01:00&to=9999-12-31T23:59:59Z&by=hour",
+            "2000-01-01T11:00:00.000Z",
+            "9999-12-26T23:59:59.999Z",
+        ),
+        (
+            "from=0000-01-01T00:00:00Z&to=0001-01-01T00:00:00Z&by=day",
+            "1970-01-05T00:00:00.000Z",
+            "1970-01-05T23:59:59.999Z",
+        ),
+        (
+            "from=2000-01-01T12:30:00Z&to=2000-01-01T12:30:00Z&by=range",
+            "2000-01-01T12:00:00.000Z",
+            "2000-01-01T12:59:59.999Z",
+        ),
+        (
+            "to=9999-12-31T00:00:00Z&by=week",
+            "9999-11-29T00:00:00.000Z",
+            "9999-12-26T23:59:59.999Z",
+        ),
     ] {
-        assert_eq!(items(&sales(&app, query)).len(), 0, "{query}");
+        let answer = sales(&app, query);
+        assert_eq!((&answer["from"], &answer["to"]), (&json!(from), &json!(to)), "{query}");
+        assert_eq!(items(&answer).len(), 0, "{query}");
     }
     app.send("POST", SALES, &[], None).refused(405, "method_not_allowed");
 }

@@ -178,6 +178,20 @@ fn days_are_those_of_utc_and_weeks_begin_on_monday() {
 }
 
 #[test]
+fn the_first_and_the_last_week_can_be_written() {
+    let monday = Hour::FIRST.floor(Span::Week).start().to_string();
+    assert_eq!(
+        (Hour::FIRST.start().to_string(), monday.as_str()),
+        (monday.clone(), "1970-01-05T00:00:00.000Z")
+    );
+    assert_eq!(Hour::LAST.start().to_string(), "9999-12-26T23:00:00.000Z");
+    assert_eq!(
+        Hour::LAST.ceil(Span::Week).start().to_string(),
+        "9999-12-27T00:00:00.000Z"
+    );
+}
+
+#[test]
 fn an_event_that_is_in_it_already_changes_nothing() {
     let events = [
         sale(at(BEGIN), "22423", "london", 2),
