@@ -1,6 +1,7 @@
 //! The one place that knows every part: build, run, stop in order.
 
 use std::future::ready;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
@@ -18,13 +19,17 @@ use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::actors::Inventory;
+use crate::actors::jobs::Jobs;
 use crate::config::Config;
+use crate::config::log::Destination;
 use crate::credentials::random;
 use crate::http::access::Access;
 use crate::http::body::Bounds;
 use crate::http::connection::{Connection, Patience, Places};
 use crate::http::edge::{Edge, Gauges};
 use crate::http::limits::{self, Limiter};
+use crate::http::problem::Problem;
+use crate::http::webhooks::Couriers;
 use crate::http::metrics::{self, Watch};
 use crate::http::traffic::Met;
 use crate::http::{State, routes};
@@ -60,7 +65,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         gauges.clone(),
         places.clone(),
     );
-    let state = Data::new(State::recovering(access, is_local, limiter, watch));
+    let state = Data::new(State::recovering(access, is_local, limiter, watch).with_feed(config.feed()));
     let server = server(config, listener, state.clone(), gauges.clone(), places)?;
     let handle = server.handle();
     rt::spawn(server);
@@ -76,20 +81,48 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     if let Some(access) = &state.access {
         offer_setup(access, &inventory).await?;
     }
+    let jobs = start_jobs(config, &inventory, state.access.is_some())?;
+    state.serve_jobs(jobs.clone());
+    let sales = inventory.sales().clone();
+    let couriers = Couriers::start(inventory.clone(), config.webhooks.settings()).await;
+    state.deliver(couriers.clone());
     state.serve(inventory);
     rt::spawn(metrics::run(Arc::downgrade(&state.clone().into_inner())));
     tracing::info!(%address, data = %config.data.data_dir.display(), "Holdfast takes requests at http://{address}");
+    if config.log.log_to != Destination::Stderr {
+        // Whoever has started it looks here; whether anybody does is not known.
+        let _ = writeln!(std::io::stderr(), "Holdfast takes requests at http://{address}");
+    }
 
     stop.asked().await;
     tracing::info!("stopping: answering what is under way");
     state.stop();
+    couriers.stop();
+    stop_jobs(&jobs, config).await;
     drain(&handle, &gauges, Duration::from_secs(config.shutdown_seconds.into())).await;
+    couriers.stopped().await;
+    sales.close().await;
     let closing = tokio::task::spawn_blocking(move || journal.close());
     closing
         .await?
         .context("stopped, but not in order; the next start recovers from the log")?;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn start_jobs(config: &Config, inventory: &Arc<Inventory>, authenticates: bool) -> anyhow::Result<Arc<Jobs>> {
+    let folder = &config.data.data_dir;
+    let describe = |error| Problem::from(error).to_string();
+    let jobs = Jobs::start(inventory.clone(), folder, config.jobs(authenticates), describe);
+    jobs.with_context(|| format!("cannot read the jobs in {}", folder.join("jobs").display()))
+}
+
+/// Before the threads end that have the SKUs of the chunk under way.
+async fn stop_jobs(jobs: &Jobs, config: &Config) {
+    let patience = Duration::from_secs(config.shutdown_seconds.into());
+    if tokio::time::timeout(patience, jobs.stop()).await.is_err() {
+        tracing::warn!("an import did not come to rest; the next start goes on with it all the same");
+    }
 }
 
 fn listen(config: &Config) -> anyhow::Result<TcpListener> {

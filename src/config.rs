@@ -1,6 +1,8 @@
 //! Every setting: a flag, an environment variable, a default, checked once.
 
 mod access;
+pub mod log;
+mod webhooks;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,10 +12,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::actors;
+use crate::actors::jobs::JobSettings;
+use crate::domain::SyncSchedule;
+use crate::domain::sync::{DEFAULT_SYNC_INTERVAL_MS, MAX_SYNC_INTERVAL_MS, MIN_SYNC_INTERVAL_MS};
 use crate::http::address::Network;
+use crate::http::cloudevents::DEFAULT_SOURCE;
 use crate::http::cors::Origin;
+use crate::http::feed::{self, Feed};
 use crate::journal::file;
 pub use access::AccessArgs;
+pub use log::LogArgs;
+pub use webhooks::WebhookArgs;
 
 /// The folder of a command that works on data.
 #[derive(clap::Args, Clone, Debug)]
@@ -39,9 +48,8 @@ pub struct Config {
     #[command(flatten)]
     pub access: AccessArgs,
 
-    /// What is logged: error, warn, info, debug, trace, or directives such as `holdfast=debug`
-    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
-    pub log_level: String,
+    #[command(flatten)]
+    pub log: LogArgs,
 
     /// Threads that serve requests; 0 takes one per core but one, which is left to the log and the disk
     #[arg(long, env = "HOLDFAST_WORKERS", default_value_t = 0)]
@@ -79,6 +87,15 @@ pub struct Config {
     #[arg(long, env = "HOLDFAST_STRICT_CATALOGUE")]
     pub strict_catalogue: bool,
 
+    /// What the service is called as the `source` of CloudEvents: a URI that no other service has whose events meet there
+    #[arg(long, env = "HOLDFAST_EVENT_SOURCE", default_value = DEFAULT_SOURCE, value_name = "URI", value_parser = event_source)]
+    pub event_source: String,
+
+    /// Milliseconds between two syncs, which bring the totals up to date, from 100; 0: only when asked for. This holds until
+    /// somebody schedules or stops the sync (POST /api/sync/start, /api/sync/stop), and then no longer
+    #[arg(long, env = "HOLDFAST_SYNC_INTERVAL_MS", default_value_t = DEFAULT_SYNC_INTERVAL_MS, value_parser = sync_interval)]
+    pub sync_interval_ms: u64,
+
     /// Counts nothing of requests and decisions: for measuring what counting costs
     #[arg(long, env = "HOLDFAST_NO_METRICS")]
     pub no_metrics: bool,
@@ -93,6 +110,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub limits: Limits,
+
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
 }
 
 /// How much of the service anybody may take; requests a minute may come all at once.
@@ -111,7 +131,7 @@ pub struct Limits {
     #[arg(long, env = "HOLDFAST_HEAD_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub head_seconds: u32,
 
-    /// Seconds in which its body must have come
+    /// Seconds in which its body must have come; of an import, in which some more of it must
     #[arg(long, env = "HOLDFAST_BODY_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub body_seconds: u32,
 
@@ -126,6 +146,10 @@ pub struct Limits {
     /// Bytes in a body
     #[arg(long, env = "HOLDFAST_MAX_BODY_BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(1024..))]
     pub max_body_bytes: u32,
+
+    /// Bytes in the body of an import, as it is sent; 0: any number
+    #[arg(long, env = "HOLDFAST_MAX_IMPORT_BYTES", default_value_t = 4 << 30)]
+    pub max_import_bytes: u64,
 
     /// Lines that the open reservations of a principal may hold; 0: as many as there are; never of callers without a name
     #[arg(long, env = "HOLDFAST_MAX_OPEN_HOLDS", default_value_t = 100_000)]
@@ -191,6 +215,22 @@ impl Config {
         }
     }
 
+    pub fn feed(&self) -> Feed {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Feed::new(feed::Settings {
+            source: self.event_source.clone(),
+            quiet: seconds(self.limits.keep_alive_seconds),
+            patience: seconds(self.limits.answer_seconds),
+        })
+    }
+
+    pub fn jobs(&self, authenticates: bool) -> JobSettings {
+        JobSettings {
+            retention_ms: i64::from(self.key_hours) * HOUR_MS,
+            authenticates,
+        }
+    }
+
     pub fn actors(&self) -> actors::Settings {
         actors::Settings {
             queue_limit: self.queue_limit as usize,
@@ -199,7 +239,27 @@ impl Config {
             snapshots_per_second: self.snapshots_per_second,
             open_holds: self.limits.max_open_holds,
             strict_catalogue: self.strict_catalogue,
+            sync: SyncSchedule::of_setting(self.sync_interval_ms),
             is_recording: !self.no_metrics,
         }
+    }
+}
+
+/// As far as it can be told that something is no URI.
+fn event_source(text: &str) -> Result<String, String> {
+    let is_uri = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+    if text.is_empty() || !text.bytes().all(is_uri) {
+        return Err("it must be a URI, such as https://stock.example.com or urn:holdfast:london".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn sync_interval(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Ok(0),
+        Ok(millis) if (MIN_SYNC_INTERVAL_MS..=MAX_SYNC_INTERVAL_MS).contains(&millis) => Ok(millis),
+        _ => Err(format!(
+            "must be 0, or from {MIN_SYNC_INTERVAL_MS} to {MAX_SYNC_INTERVAL_MS}"
+        )),
     }
 }

@@ -12,8 +12,9 @@ use super::sku::{Settle, SkuActor, State};
 use crate::journal::JournalError;
 
 /// What an actor waits for, beside its own appends.
-#[derive(Default)]
 pub struct Outstanding {
+    /// Here once, as a copy of an address costs as much as a decision.
+    actor: Addr<SkuActor>,
     /// Not in the log's queue yet: whatever the actor decided now could come in before it.
     unqueued: AtomicU32,
     queued: AtomicU32,
@@ -32,6 +33,16 @@ pub struct Returned {
 }
 
 impl Outstanding {
+    pub fn of(actor: Addr<SkuActor>) -> Arc<Self> {
+        Arc::new(Self {
+            actor,
+            unqueued: AtomicU32::new(0),
+            queued: AtomicU32::new(0),
+            returned: Mutex::default(),
+            is_awaited: AtomicBool::new(false),
+        })
+    }
+
     pub fn unqueued(&self) -> u32 {
         self.unqueued.load(Ordering::SeqCst)
     }
@@ -48,19 +59,19 @@ impl Outstanding {
         self.returned().take()
     }
 
-    pub fn give_back(&self, returned: Returned, actor: &Addr<SkuActor>) {
+    pub fn give_back(&self, returned: Returned) {
         *self.returned() = Some(returned);
-        self.tell(actor);
+        self.tell();
     }
 
     fn returned(&self) -> MutexGuard<'_, Option<Returned>> {
         self.returned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, actor: &Addr<SkuActor>) {
+    fn tell(&self) {
         if self.is_awaited.swap(false, Ordering::SeqCst) {
             // Past the mailbox's bound, as it must arrive; there is one at most.
-            actor.do_send(Settle::Done);
+            self.actor.do_send(Settle::Done);
         }
     }
 
@@ -87,55 +98,52 @@ impl Outstanding {
 
 /// That an append is made for an actor. However it ends, by a defect too, the actor gets to know.
 pub struct Debt {
-    actor: Option<Addr<SkuActor>>,
-    outstanding: Arc<Outstanding>,
+    /// Until it is over.
+    outstanding: Option<Arc<Outstanding>>,
     is_queued: bool,
 }
 
 impl Debt {
     /// Of an append that is in the log's queue and counted there.
-    pub fn queued_for(actor: Addr<SkuActor>, outstanding: Arc<Outstanding>) -> Self {
+    pub fn queued_for(outstanding: Arc<Outstanding>) -> Self {
         Self {
-            actor: Some(actor),
-            outstanding,
+            outstanding: Some(outstanding),
             is_queued: true,
         }
     }
 
-    pub fn new(actor: Addr<SkuActor>, outstanding: Arc<Outstanding>) -> Self {
+    pub fn new(outstanding: Arc<Outstanding>) -> Self {
         outstanding.unqueued.fetch_add(1, Ordering::SeqCst);
         Self {
-            actor: Some(actor),
-            outstanding,
+            outstanding: Some(outstanding),
             is_queued: false,
         }
     }
 
     /// The append is in the log's queue.
     pub fn queued(&mut self) {
-        if let Some(actor) = self.actor.take() {
-            self.enter_queue();
-            self.outstanding.tell(&actor);
-            self.actor = Some(actor);
+        if let Some(outstanding) = &self.outstanding {
+            enter_queue(outstanding, &mut self.is_queued);
+            outstanding.tell();
         }
     }
 
     pub fn settle(mut self, result: Result<(), &JournalError>) {
         // One that has failed stays counted until the actor has heard of it: it must decide nothing on what is lost.
         if result.is_ok()
-            && let Some(actor) = self.actor.take()
+            && let Some(outstanding) = self.outstanding.take()
         {
-            self.enter_queue();
-            self.outstanding.queued.fetch_sub(1, Ordering::SeqCst);
-            self.outstanding.tell(&actor);
+            enter_queue(&outstanding, &mut self.is_queued);
+            outstanding.queued.fetch_sub(1, Ordering::SeqCst);
+            outstanding.tell();
         }
     }
+}
 
-    fn enter_queue(&mut self) {
-        if !std::mem::replace(&mut self.is_queued, true) {
-            self.outstanding.queued.fetch_add(1, Ordering::SeqCst);
-            self.outstanding.unqueued.fetch_sub(1, Ordering::SeqCst);
-        }
+fn enter_queue(outstanding: &Outstanding, is_queued: &mut bool) {
+    if !std::mem::replace(is_queued, true) {
+        outstanding.queued.fetch_add(1, Ordering::SeqCst);
+        outstanding.unqueued.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -146,9 +154,9 @@ impl Debt {
     }
 
     fn fail(&mut self, how: Settle) {
-        if let Some(actor) = self.actor.take() {
-            self.enter_queue();
-            actor.do_send(how);
+        if let Some(outstanding) = self.outstanding.take() {
+            enter_queue(&outstanding, &mut self.is_queued);
+            outstanding.actor.do_send(how);
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Users, tokens and stores: what is kept beside stock, changed one at a time.
+//! Users, tokens, stores and schedules: what is kept beside stock, changed one at a time.
 
 use std::sync::Arc;
 
 use super::{ExecuteError, Inventory, Keyed, Outcome, Told};
-use crate::domain::{Entry, EntryChange, EntryKey, Event, EventKind, Origin, Timestamp};
+use crate::domain::{Entry, EntryChange, EntryKey, Event, EventKind, Origin, SyncStatus, Timestamp};
 use crate::journal::{Append, Appended, EntryKind, EntryView, Journal, JournalError, Receipt, Record};
+use crate::telemetry::context;
 
-/// A change of a user, a token or a store.
+/// A change of a user, a token, a store or a schedule.
 pub struct EntryWrite {
     pub key: EntryKey,
     pub origin: Origin,
@@ -16,14 +17,27 @@ pub struct EntryWrite {
 /// What a change comes to: the kind of its event, and the entry after it, which is gone where there is none.
 pub type EntryDecision = (EventKind, Option<Entry>);
 
+/// The same, with what else the write is answered with where its event does not tell all of it.
+pub struct Decided {
+    pub decision: EntryDecision,
+    pub sync: Option<Arc<SyncStatus>>,
+}
+
+impl From<EntryDecision> for Decided {
+    fn from(decision: EntryDecision) -> Self {
+        let sync = None;
+        Self { decision, sync }
+    }
+}
+
 impl Inventory {
     /// Carries the change out that `decide` makes of the entry as it stands, or answers it from the receipt of its first
     /// time. Where the entry has moved on before that is in the log, it is decided again. It goes on when the caller goes
     /// away: else the key would be free while its write is under way.
-    pub async fn change_entry<E: From<ExecuteError> + 'static>(
+    pub async fn change_entry<E: From<ExecuteError> + 'static, D: Into<Decided> + 'static>(
         self: &Arc<Self>,
         write: EntryWrite,
-        decide: impl Fn(Option<&EntryView>, Timestamp) -> Result<EntryDecision, E> + 'static,
+        decide: impl Fn(Option<&EntryView>, Timestamp) -> Result<D, E> + 'static,
     ) -> Result<Outcome, E> {
         self.change_entry_beside(write, None, move |found, _, now| decide(found, now))
             .await
@@ -31,21 +45,21 @@ impl Inventory {
 
     /// The same where it matters whether another entry of the kind is as `fits` says. What was found then belongs to the
     /// grounds: of two changes that each rest on the entry which the other one changes, the later is decided again.
-    pub async fn change_entry_beside<E: From<ExecuteError> + 'static>(
+    pub async fn change_entry_beside<E: From<ExecuteError> + 'static, D: Into<Decided> + 'static>(
         self: &Arc<Self>,
         write: EntryWrite,
         fits: Option<fn(&Entry) -> bool>,
-        decide: impl Fn(Option<&EntryView>, bool, Timestamp) -> Result<EntryDecision, E> + 'static,
+        decide: impl Fn(Option<&EntryView>, bool, Timestamp) -> Result<D, E> + 'static,
     ) -> Result<Outcome, E> {
         let inventory = self.clone();
         to_its_end(async move { inventory.run_change(write, fits, decide).await }).await
     }
 
-    async fn run_change<E: From<ExecuteError>>(
+    async fn run_change<E: From<ExecuteError>, D: Into<Decided>>(
         &self,
         write: EntryWrite,
         fits: Option<fn(&Entry) -> bool>,
-        decide: impl Fn(Option<&EntryView>, bool, Timestamp) -> Result<EntryDecision, E>,
+        decide: impl Fn(Option<&EntryView>, bool, Timestamp) -> Result<D, E>,
     ) -> Result<Outcome, E> {
         let claim = match write.keyed {
             Some(keyed) => match self.claim_key(keyed).await? {
@@ -74,11 +88,13 @@ impl Inventory {
                 None => None,
             };
             let now = self.clock.now();
-            let (kind, entry) = decide(found.as_ref(), other.is_some(), now)?;
+            let Decided { decision, sync } = decide(found.as_ref(), other.is_some(), now)?.into();
+            let (kind, entry) = decision;
             let event = Arc::new(write.event(kind, entry, version + 1, now));
-            let receipt = write
-                .keyed
-                .map(|keyed| Receipt::new(keyed.key, keyed.fingerprint, (keyed.status)(&event)));
+            let receipt = write.keyed.map(|keyed| Receipt {
+                sync: sync.clone(),
+                ..Receipt::new(keyed.key, keyed.fingerprint, (keyed.status)(&event))
+            });
             let append = Append {
                 entry_grounds: other.into_iter().chain([(write.key.clone(), version)]).collect(),
                 records: vec![Record {
@@ -105,7 +121,7 @@ impl Inventory {
                         event,
                         seq: Some(first_seq),
                         replayed: None,
-                        told: Told::Event,
+                        told: sync.map_or(Told::Event, Told::Sync),
                     });
                 }
             }
@@ -119,7 +135,7 @@ impl Inventory {
     }
 
     /// What a request came to that had the same key, and was not done yet when the key was claimed.
-    pub(super) async fn done_before(&self, keyed: Option<Keyed>) -> Result<Option<Outcome>, ExecuteError> {
+    pub async fn done_before(&self, keyed: Option<Keyed>) -> Result<Option<Outcome>, ExecuteError> {
         let Some(Keyed { key, fingerprint, .. }) = keyed else {
             return Ok(None);
         };
@@ -135,7 +151,7 @@ impl Inventory {
 pub async fn to_its_end<T: 'static, E: From<ExecuteError> + 'static>(
     write: impl Future<Output = Result<T, E>> + 'static,
 ) -> Result<T, E> {
-    let ended = actix_web::rt::spawn(write).await;
+    let ended = actix_web::rt::spawn(context::carried(context::current(), write)).await;
     ended.unwrap_or_else(|_| {
         let reason = "a write ended before it was answered".to_owned();
         Err(ExecuteError::from(JournalError::Unknown(reason)).into())
@@ -143,7 +159,7 @@ pub async fn to_its_end<T: 'static, E: From<ExecuteError> + 'static>(
 }
 
 /// Entries that are looked at together.
-const PAGE: usize = 1000;
+pub const PAGE: usize = 1000;
 
 /// The first entry of a kind that fits, with its version.
 pub async fn first(

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use actix::{Addr, Message};
+use actix::Message;
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 
@@ -20,7 +20,7 @@ use super::debt::{Debt, Outstanding, Returned};
 use super::order::Moved;
 use super::quota::Pledge;
 use super::registry::Place;
-use super::sku::{SkuActor, State, expire_due};
+use super::sku::{State, expire_due};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, Told, actor_is_gone};
 use crate::domain::joint::{Cart, CartLine, Joint, JointAction, JointRefusal, JointRequest, Stocks, decide_joint};
 use crate::domain::{Action, EntryKey, Event, Origin, Reservation, ReservationId, Scope, Sku, Stock, Timestamp};
@@ -49,6 +49,8 @@ pub enum Ask {
         ttl_seconds: u64,
     },
     Batch(Vec<Operation>),
+    /// Counts that a store reports.
+    Push(Vec<Operation>),
 }
 
 /// Where the states that a step needs come together.
@@ -70,15 +72,13 @@ struct Mustered {
 pub struct Seat {
     muster: Arc<Muster>,
     index: usize,
-    actor: Option<Addr<SkuActor>>,
     place: Option<Place>,
 }
 
 /// A SKU's state in the hands of a step. Dropped, the state is lost, and the actor loads it anew.
 struct Loan {
     /// Until it is over.
-    actor: Option<Addr<SkuActor>>,
-    outstanding: Arc<Outstanding>,
+    outstanding: Option<Arc<Outstanding>>,
     state: Option<State>,
     /// Something that it rests on is in flight.
     is_ahead: bool,
@@ -91,8 +91,7 @@ struct Loan {
 impl Seat {
     pub fn take(mut self, state: State, is_ahead: bool, outstanding: Arc<Outstanding>) {
         let loan = Loan {
-            actor: self.actor.take(),
-            outstanding,
+            outstanding: Some(outstanding),
             state: Some(state),
             is_ahead,
             is_changed: false,
@@ -180,26 +179,24 @@ impl Loan {
 
     /// The same, after an append of what was decided was queued; the actor hears how that ends.
     fn give_back_appended(mut self) -> Option<Debt> {
-        self.outstanding.queue();
-        let actor = self.end()?;
-        Some(Debt::queued_for(actor, self.outstanding.clone()))
+        self.outstanding.iter().for_each(|outstanding| outstanding.queue());
+        self.end().map(Debt::queued_for)
     }
 
-    fn end(&mut self) -> Option<Addr<SkuActor>> {
-        let actor = self.actor.take()?;
-        let returned = Returned {
+    fn end(&mut self) -> Option<Arc<Outstanding>> {
+        let outstanding = self.outstanding.take()?;
+        outstanding.give_back(Returned {
             state: self.state.take(),
             is_changed: self.is_changed,
-        };
-        self.outstanding.give_back(returned, &actor);
-        Some(actor)
+        });
+        Some(outstanding)
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
         // Of one that was not given back, what was made of the state is lost.
-        if self.actor.is_some() {
+        if self.outstanding.is_some() {
             self.state = None;
             self.end();
         }
@@ -409,7 +406,7 @@ impl Inventory {
         {
             return Ok(self.again(borrowed));
         }
-        if let JointAction::Batch(requests) = &mut request.action
+        if let Some(requests) = request.operations_mut()
             && requests.iter().any(|request| request.counted().is_some())
         {
             if !self.wait_for(&borrowed).await? {
@@ -442,7 +439,7 @@ impl Inventory {
         let answer = match decided {
             Err(refusal) => Err(refusal),
             Ok(joint) => {
-                let is_batch = matches!(request.action, JointAction::Batch(_));
+                let is_batch = request.operations_mut().is_some();
                 let (event, told) = told(joint, is_batch);
                 if !dry_run {
                     borrowed.evolve(&event);
@@ -512,6 +509,9 @@ impl Inventory {
             Ask::Batch(operations) => {
                 JointAction::Batch(operations.iter().map(|operation| operation.request.clone()).collect())
             }
+            Ask::Push(operations) => {
+                JointAction::Push(operations.iter().map(|operation| operation.request.clone()).collect())
+            }
         })
     }
 
@@ -532,7 +532,7 @@ impl Inventory {
                 cart.is_taken = is_taken;
                 claims.push(claim);
             }
-            Ask::Batch(operations) => {
+            Ask::Batch(operations) | Ask::Push(operations) => {
                 let mut chosen: HashMap<ReservationId, bool> = HashMap::new();
                 for operation in operations {
                     let index = operation.index;
@@ -563,6 +563,9 @@ impl Inventory {
 
     /// Pledges the lines that the step may come to hold, or has it know which of them cannot be had.
     async fn pledge_lines(&self, ask: &mut Ask, origin: &Origin) -> Result<Pledged, ExecuteError> {
+        if !self.quotas.bind(&origin.by) {
+            return Ok(Pledged::default());
+        }
         match ask {
             Ask::Reserve { cart, replaces, .. } => {
                 let given_back = match replaces {
@@ -578,7 +581,7 @@ impl Inventory {
                     given_back,
                 })
             }
-            Ask::Batch(operations) => {
+            Ask::Batch(operations) | Ask::Push(operations) => {
                 let mut reserves = batch::reserves(operations);
                 let asked = self.ask_quota(&origin.by, reserves.len() as u64).await?;
                 let (limit, free) = match &asked {
@@ -608,7 +611,7 @@ impl Inventory {
 
     /// What the log says of the movements since each count of the past, before anybody waits for this step.
     async fn look_back_each(&self, ask: &Ask) -> Result<Vec<Moved>, ExecuteError> {
-        let Ask::Batch(operations) = ask else {
+        let (Ask::Batch(operations) | Ask::Push(operations)) = ask else {
             return Ok(Vec::new());
         };
         let mut moved = Vec::with_capacity(operations.len());
@@ -630,11 +633,9 @@ impl Inventory {
         {
             let _in_one_go = self.enlisting.lock().unwrap_or_else(PoisonError::into_inner);
             for (index, (actor, place, _)) in entered.into_iter().enumerate() {
-                // The address travels with the seat, and comes back with the loan.
-                actor.clone().do_send(Seat {
+                actor.do_send(Seat {
                     muster: muster.clone(),
                     index,
-                    actor: Some(actor),
                     place: Some(place),
                 });
             }
@@ -726,7 +727,7 @@ fn receipt(keyed: Keyed, event: &Event, told: &Told) -> Receipt {
     let (reservation, operations) = match told {
         Told::Reservation(reservation) => (Some(reservation.reservation_id.clone()), None),
         Told::Operations(operations) => (None, Some(operations.clone())),
-        Told::Event | Told::Item(_) | Told::Product(_) => (None, None),
+        Told::Event | Told::Item(_) | Told::Product(_) | Told::Sync(_) => (None, None),
     };
     Receipt {
         reservation,

@@ -13,18 +13,23 @@ pub mod entries;
 mod expiry;
 mod gathering;
 mod history;
+pub mod jobs;
 pub mod joint;
 mod order;
 mod quota;
 mod registry;
+pub mod sales;
 mod sku;
 pub mod stores;
+pub mod sync;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
@@ -36,12 +41,14 @@ use self::expiry::Deadlines;
 use self::order::{Moved, Order, Reply, Task, Write};
 use self::quota::{Asked, Full, Pledge, Quotas};
 use self::registry::Registry;
+use self::sales::SalesBook;
 use self::sku::KeepHouse;
+use self::sync::Syncer;
 use crate::domain::command::Counted;
 use crate::domain::joint::{JointRefusal, Touched};
 use crate::domain::{
-    Action, Event, Item, Level, Principal, Product, Reason, Refusal, Request, Reservation, ReservationId, Scope, Sku,
-    Stock, StoreId, Timestamp,
+    Action, Event, EventKind, Item, Level, Principal, Product, Reason, Refusal, Request, Reservation, ReservationId,
+    Role, Scope, Sku, Stock, StoreId, SyncSchedule, SyncStatus, Timestamp,
 };
 use crate::journal::record::Digest;
 use crate::journal::stores::KnownStores;
@@ -63,6 +70,8 @@ pub struct Settings {
     pub open_holds: u64,
     /// Only products and stores that the catalogue has are stocked; else their first use makes them.
     pub strict_catalogue: bool,
+    /// When the sync runs by itself, as long as nobody has scheduled it.
+    pub sync: SyncSchedule,
     /// What the actors do is counted.
     pub is_recording: bool,
 }
@@ -75,6 +84,8 @@ pub struct Inventory {
     registry: Registry,
     activity: Activity,
     claims: Claims,
+    /// Keys by which imports were asked for, of which the log knows nothing; until when they are kept.
+    held_keys: DashMap<KeyHash, Timestamp, RandomState>,
     quotas: Quotas,
     deadlines: Deadlines,
     /// Held by a joint step while it takes its places.
@@ -83,6 +94,8 @@ pub struct Inventory {
     deleting_store: tokio::sync::Mutex<()>,
     /// One snapshot at a time: they must never be what the log waits for.
     snapshots: Semaphore,
+    sales: Arc<SalesBook>,
+    sync: Syncer,
 }
 
 /// An idempotency key, and the request that it stands for.
@@ -142,6 +155,8 @@ pub enum Told {
     Reservation(Arc<Reservation>),
     /// What each operation of an atomic batch has touched.
     Operations(Arc<[Touched]>),
+    /// How the sync stood after it.
+    Sync(Arc<SyncStatus>),
 }
 
 /// Why a write has no outcome.
@@ -203,9 +218,14 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// What it has done is of the service's own: of users, service tokens or the catalogue.
-    pub fn is_hidden(&self) -> bool {
-        matches!(self, Self::Completed(outcome) if outcome.event.kind.is_hidden())
+    /// The role that what it has done takes, where it is of the service's own: of users, service tokens, the catalogue or
+    /// schedules.
+    pub fn needs(&self) -> Option<Role> {
+        match self {
+            Self::Completed(outcome) if outcome.event.kind == EventKind::SyncScheduled => Some(Role::Operator),
+            Self::Completed(outcome) if outcome.event.kind.is_hidden() => Some(Role::Admin),
+            _ => None,
+        }
     }
 
     /// As someone finds it who sees these stores only: what it has done in others, they are not told.
@@ -228,14 +248,17 @@ impl Inventory {
     /// Starts what runs beside the requests; call it within the actix system.
     pub fn start(journal: Arc<dyn Journal>, settings: Settings) -> Arc<Self> {
         let (deadlines, wakeups) = expiry::channel();
-        let inventory = Arc::new(Self {
+        let inventory = Arc::new_cyclic(|inventory| Self {
+            sync: Syncer::start(inventory.clone()),
             clock: Clock::starting_at(journal.last_time()),
+            sales: SalesBook::start(journal.clone()),
             journal,
             quotas: Quotas::of(settings.open_holds),
             activity: Activity::counted_if(settings.is_recording),
             settings,
             registry: Registry::default(),
             claims: Claims::default(),
+            held_keys: DashMap::default(),
             deadlines,
             enlisting: Mutex::default(),
             deleting_store: tokio::sync::Mutex::default(),
@@ -250,6 +273,11 @@ impl Inventory {
 
     pub fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
+    }
+
+    /// What was sold.
+    pub fn sales(&self) -> &Arc<SalesBook> {
+        &self.sales
     }
 
     /// Whether only products and stores that the catalogue has are stocked.
@@ -311,6 +339,19 @@ impl Inventory {
                 view => return Ok(view.map(|view| view.level)),
             }
         }
+    }
+
+    /// What is left of a SKU in the stores of a scope; `None` where it has no level there.
+    pub async fn available(self: &Arc<Self>, sku: &Sku, scope: &Scope) -> Result<Option<u64>, ExecuteError> {
+        if let Some(store) = scope.only() {
+            return Ok(self.level(sku, store).await?.map(|level| level.available()));
+        }
+        let item = self.item(sku).await?.and_then(|item| item.within(scope));
+        let stocked = item.filter(|item| !item.levels.is_empty());
+        Ok(stocked.map(|item| {
+            let (quantity, reserved) = item.totals();
+            quantity - reserved
+        }))
     }
 
     pub async fn item(self: &Arc<Self>, sku: &Sku) -> Result<Option<Item>, ExecuteError> {
@@ -525,11 +566,22 @@ impl Inventory {
                 JournalError::Unknown(reason).into()
             }
         })?;
-        let receipt = self.journal.receipt(keyed.key, self.clock.now()).await?;
+        let now = self.clock.now();
+        if self.held_keys.get(&keyed.key).is_some_and(|until| *until > now) {
+            return Err(ExecuteError::KeyReused);
+        }
+        let receipt = self.journal.receipt(keyed.key, now).await?;
         match receipt.filter(|receipt| receipt.fingerprint != keyed.fingerprint) {
             Some(_) => Err(ExecuteError::KeyReused),
             None => Ok((claim, receipt)),
         }
+    }
+
+    /// Until then the key stands for what is not in the log.
+    fn hold_key(&self, key: KeyHash, until: Timestamp) {
+        let now = self.clock.now();
+        self.held_keys.retain(|_, until| *until > now);
+        self.held_keys.insert(key, until);
     }
 
     /// Answers a repeat as its first time was answered.
@@ -564,7 +616,8 @@ impl Inventory {
         }
         let operations = receipt.operations.map(Told::Operations);
         let product = receipt.product.map(Told::Product);
-        let told = receipt.item.map(Told::Item).or(operations).or(product);
+        let sync = receipt.sync.map(Told::Sync);
+        let told = receipt.item.map(Told::Item).or(operations).or(product).or(sync);
         Ok(told.unwrap_or(Told::Event))
     }
 

@@ -264,7 +264,7 @@ impl Write {
         match told {
             Told::Item(item) => receipt.item = Some(item.clone()),
             Told::Product(product) => receipt.product = Some(product.clone()),
-            Told::Event | Told::Reservation(_) | Told::Operations(_) => {}
+            Told::Event | Told::Reservation(_) | Told::Operations(_) | Told::Sync(_) => {}
         }
         Some(receipt)
     }

@@ -63,6 +63,12 @@ impl Quotas {
         }
     }
 
+    /// Whether what a principal holds is counted at all.
+    pub fn bind(&self, by: &Principal) -> bool {
+        // Without authentication all callers are one, who cannot be held to a quota.
+        self.limit.is_some() && !by.is_anonymous()
+    }
+
     /// Pledges lines; waits for what is under way where it depends on that.
     pub async fn ask(
         &self,
@@ -108,9 +114,8 @@ impl Quotas {
         }
     }
 
-    /// Without authentication all callers are one, who cannot be held to a quota.
     fn account(&self, by: &Principal, lines: u64) -> Option<(u64, Arc<Account>)> {
-        let limit = self.limit.filter(|_| lines > 0 && *by != Principal::anonymous())?;
+        let limit = self.limit.filter(|_| lines > 0 && self.bind(by))?;
         if let Some(account) = self.accounts.get(by) {
             return Some((limit, account.clone()));
         }

@@ -23,7 +23,8 @@ pub struct Registry {
 }
 
 struct Entry {
-    address: Addr<SkuActor>,
+    /// Behind an `Arc`, as a copy of an address itself is not cheap.
+    address: Arc<Addr<SkuActor>>,
     queue: Arc<Queue>,
 }
 
@@ -105,7 +106,11 @@ impl Registry {
 
     /// A place in the queue of the SKU's actor, which may stop only when the place is gone; and whether the actor had to
     /// be started.
-    pub fn enter(&self, inventory: &Arc<Inventory>, sku: &Sku) -> Result<(Addr<SkuActor>, Place, bool), ExecuteError> {
+    pub fn enter(
+        &self,
+        inventory: &Arc<Inventory>,
+        sku: &Sku,
+    ) -> Result<(Arc<Addr<SkuActor>>, Place, bool), ExecuteError> {
         for is_new in [false, true] {
             if is_new {
                 self.start(inventory, sku);
@@ -132,12 +137,12 @@ impl Registry {
         });
     }
 
-    fn start_one(&self, inventory: &Arc<Inventory>, sku: &Sku) -> Addr<SkuActor> {
+    fn start_one(&self, inventory: &Arc<Inventory>, sku: &Sku) -> Arc<Addr<SkuActor>> {
         self.started.one();
-        SkuActor::start_for(sku.clone(), inventory.clone())
+        Arc::new(SkuActor::start_for(sku.clone(), inventory.clone()))
     }
 
-    pub fn actors(&self) -> Vec<Addr<SkuActor>> {
+    pub fn actors(&self) -> Vec<Arc<Addr<SkuActor>>> {
         self.actors.iter().map(|entry| entry.address.clone()).collect()
     }
 

@@ -114,7 +114,7 @@ impl SkuActor {
                 waiting: Waiting::default(),
                 joints: VecDeque::new(),
                 is_appending: false,
-                outstanding: Arc::default(),
+                outstanding: Outstanding::of(context.address()),
                 is_lent: false,
                 joints_first: false,
                 failed: false,
@@ -313,7 +313,7 @@ impl SkuActor {
         if let Some(slot) = decided.iter().find_map(|decided| decided.message.slot()) {
             let gathering = slot.gathering();
             return gathering.take_in(Part {
-                debt: Debt::new(context.address(), self.outstanding.clone()),
+                debt: Debt::new(self.outstanding.clone()),
                 ground,
                 entry_grounds,
                 records,

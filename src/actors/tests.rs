@@ -4,6 +4,7 @@ mod entries;
 mod quota;
 mod scope;
 mod steps;
+mod sync;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ fn settings() -> Settings {
         snapshots_per_second: 1000,
         open_holds: 0,
         strict_catalogue: false,
+        sync: SyncSchedule::of_setting(0),
         is_recording: true,
     }
 }

@@ -1,10 +1,12 @@
-//! What proves who calls: passwords, signed tokens, service tokens. It knows `domain`, and neither storage nor HTTP.
+//! What proves who calls: passwords, signed tokens, service tokens; and, where we call, that it is us: signatures. It knows
+//! `domain`, and neither storage nor HTTP.
 
 pub mod keys;
 pub mod password;
 mod pem;
 pub mod random;
 pub mod service;
+pub mod signature;
 
 use std::convert::Infallible;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What is kept in the log beside stock: users, service tokens, stores.
+//! What is kept in the log beside stock: users, service tokens, stores, schedules, webhooks.
 //!
 //! Each is an entry with a version of its own, and an event that changes it carries it as it stands after it. Such
 //! events are the service's own: no feed, export or webhook shows them.
@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::StoreId;
 use super::account::{AccountName, ServiceToken, User};
 use super::catalogue::Store;
+use super::sync::SyncSchedule;
+use super::webhook::Webhook;
+use super::{StoreId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -21,6 +23,12 @@ pub enum EntryKey {
     /// That nothing more may come to a store, which is to be deleted. By itself, so that the store stays at its version
     /// where that is not done after all.
     Closing(StoreId),
+    /// Whether the sync runs by itself.
+    SyncSchedule,
+    /// When a store has pushed its counts last. No event carries it: the push itself makes it.
+    LastPush(StoreId),
+    /// By its id.
+    Webhook(Arc<str>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,13 +38,23 @@ pub enum Entry {
     Token(Arc<ServiceToken>),
     Store(Arc<Store>),
     Closing,
+    SyncSchedule(SyncSchedule),
+    LastPush(Timestamp),
+    Webhook(Arc<Webhook>),
 }
 
 impl Entry {
     pub fn as_user(&self) -> Option<&User> {
         match self {
             Self::User(user) => Some(user),
-            Self::Token(_) | Self::Store(_) | Self::Closing => None,
+            _ => None,
+        }
+    }
+
+    pub fn as_webhook(&self) -> Option<&Arc<Webhook>> {
+        match self {
+            Self::Webhook(webhook) => Some(webhook),
+            _ => None,
         }
     }
 

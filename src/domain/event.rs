@@ -3,6 +3,8 @@
 //! An event carries the state after it (quantities, versions, what is still held), so that a reader
 //! needs no earlier event to understand it, and an answer can be written again from it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -30,7 +32,7 @@ pub struct Event {
     /// One per SKU whose details the event sets, or that it deletes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<ItemChange>,
-    /// Users, tokens and stores that the event sets.
+    /// Users, tokens, stores, schedules and webhooks that the event sets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<EntryChange>,
 }
@@ -53,6 +55,9 @@ pub enum EventKind {
     /// An atomic batch: many operations in one step.
     #[serde(rename = "batch.applied")]
     BatchApplied,
+    /// Counts that a store has reported, in one step.
+    #[serde(rename = "sync.pushed")]
+    SyncPushed,
     #[serde(rename = "reservation.created")]
     ReservationCreated,
     /// What was held, or a part of it, is sold.
@@ -97,17 +102,27 @@ pub enum EventKind {
     /// It is not deleted after all, or it is and its levels are gone.
     #[serde(rename = "store.unlocked")]
     StoreUnlocked,
+    /// The sync is to run by itself from now on, or no longer.
+    #[serde(rename = "sync.scheduled")]
+    SyncScheduled,
+    #[serde(rename = "webhook.created")]
+    WebhookCreated,
+    #[serde(rename = "webhook.updated")]
+    WebhookUpdated,
+    #[serde(rename = "webhook.deleted")]
+    WebhookDeleted,
 }
 
 impl EventKind {
     /// Those that feeds show.
-    pub const SHOWN: [Self; 11] = [
+    pub const SHOWN: [Self; 12] = [
         Self::ItemCreated,
         Self::LevelCreated,
         Self::LevelCounted,
         Self::LevelAdjusted,
         Self::LevelTransferred,
         Self::BatchApplied,
+        Self::SyncPushed,
         Self::ReservationCreated,
         Self::ReservationCommitted,
         Self::ReservationExtended,
@@ -115,9 +130,16 @@ impl EventKind {
         Self::ReservationExpired,
     ];
 
-    /// It is the service's own, about users, tokens or the catalogue: no feed, export or webhook shows it.
+    /// It is the service's own, about users, tokens, the catalogue, schedules or webhooks: no feed, export or webhook shows it.
     pub fn is_hidden(self) -> bool {
         !Self::SHOWN.contains(&self)
+    }
+}
+
+/// As it is written down.
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 

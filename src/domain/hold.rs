@@ -1,8 +1,11 @@
 //! The holds on one SKU, findable by reservation, by age and by deadline.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap};
+use std::hash::BuildHasher;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
 use super::{Principal, ReservationId, StoreId, Timestamp};
@@ -38,7 +41,10 @@ pub struct Holds {
 struct InStore {
     entries: Vec<Entry>,
     free: Vec<Place>,
-    places: HashMap<ReservationId, Place>,
+    /// Of those that hold something, by the hash of the reservation's id. The ids are not here once more: a map of ids looks
+    /// at every one of them, wherever it lies in memory, each time it grows.
+    places: HashTable<Place>,
+    hasher: RandomState,
     oldest: Option<Place>,
     newest: Option<Place>,
     /// Of holds that have ended as well, or are over at another moment by now, until they come up. The first is true.
@@ -48,6 +54,8 @@ struct InStore {
 #[derive(Clone, Debug)]
 struct Entry {
     hold: Hold,
+    /// Of the reservation's id.
+    hash: u64,
     /// The next older and the next younger one.
     older: Option<Place>,
     younger: Option<Place>,
@@ -55,8 +63,18 @@ struct Entry {
 
 impl InStore {
     fn get(&self, reservation: &ReservationId) -> Option<&Hold> {
-        let place = self.places.get(reservation)?;
-        Some(&self.entry(*place)?.hold)
+        let place = self.find(reservation)?;
+        Some(&self.entry(place)?.hold)
+    }
+
+    fn find(&self, reservation: &ReservationId) -> Option<Place> {
+        let hash = self.hasher.hash_one(reservation);
+        self.places.find(hash, |place| self.is_of(*place, reservation)).copied()
+    }
+
+    fn is_of(&self, place: Place, reservation: &ReservationId) -> bool {
+        self.entry(place)
+            .is_some_and(|entry| entry.hold.reservation_id == *reservation)
     }
 
     fn entry(&self, place: Place) -> Option<&Entry> {
@@ -78,9 +96,10 @@ impl InStore {
     }
 
     fn add(&mut self, hold: Hold) {
-        let (id, expires_at) = (hold.reservation_id.clone(), hold.expires_at);
+        let (hash, expires_at) = (self.hasher.hash_one(&hold.reservation_id), hold.expires_at);
         let entry = Entry {
             hold,
+            hash,
             older: self.newest,
             younger: None,
         };
@@ -102,24 +121,27 @@ impl InStore {
                 }
             }
         }
-        self.places.insert(id, place);
+        let entries = &self.entries;
+        self.places
+            .insert_unique(hash, place, |place| entries[*place as usize].hash);
         self.deadlines.extend(expires_at.map(|at| Reverse((at, place))));
     }
 
     fn with(&mut self, reservation: &ReservationId, change: impl FnOnce(&mut Hold)) {
-        let place = self.places.get(reservation).copied();
+        let place = self.find(reservation);
         if let Some(entry) = place.and_then(|place| self.entry_mut(place)) {
             change(&mut entry.hold);
         }
     }
 
     fn remove(&mut self, reservation: &ReservationId) {
-        let Some(place) = self.places.remove(reservation) else {
-            return;
-        };
+        let Some(place) = self.find(reservation) else { return };
         let Some(entry) = self.entry_mut(place) else { return };
-        let (older, younger) = (entry.older, entry.younger);
+        let (hash, older, younger) = (entry.hash, entry.older, entry.younger);
         entry.hold.held = 0;
+        if let Ok(found) = self.places.find_entry(hash, |found| *found == place) {
+            found.remove();
+        }
         match older.and_then(|place| self.entry_mut(place)) {
             Some(entry) => entry.younger = younger,
             None => self.oldest = younger,
@@ -255,7 +277,7 @@ impl Holds {
     pub(super) fn set_deadline(&mut self, reservation: &ReservationId, store: &StoreId, at: Option<Timestamp>) {
         self.change(store, |level| {
             level.with(reservation, |hold| hold.expires_at = at);
-            let place = level.places.get(reservation).copied();
+            let place = level.find(reservation);
             level.deadlines.extend(at.zip(place).map(Reverse));
         });
     }

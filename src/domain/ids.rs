@@ -129,6 +129,10 @@ impl Principal {
         Self("anonymous".into())
     }
 
+    pub fn is_anonymous(&self) -> bool {
+        &*self.0 == "anonymous"
+    }
+
     /// Holdfast itself, for what nobody asked for: expiries.
     pub fn system() -> Self {
         Self("system".into())

@@ -66,6 +66,8 @@ pub enum JointAction {
     },
     /// Operations in their order, each on what those before it have made.
     Batch(Vec<Request>),
+    /// The same, of counts that a store reports.
+    Push(Vec<Request>),
 }
 
 /// A reservation that is to be made.
@@ -187,7 +189,9 @@ impl JointRequest {
             JointAction::Commit { reservation, .. }
             | JointAction::Release { reservation, .. }
             | JointAction::Extend { reservation, .. } => reservation.held_skus().cloned().collect(),
-            JointAction::Batch(requests) => requests.iter().map(|request| request.sku.clone()).collect(),
+            JointAction::Batch(requests) | JointAction::Push(requests) => {
+                requests.iter().map(|request| request.sku.clone()).collect()
+            }
         };
         skus.sort_unstable();
         skus.dedup();
@@ -201,7 +205,15 @@ impl JointRequest {
             JointAction::Commit { reservation, .. }
             | JointAction::Release { reservation, .. }
             | JointAction::Extend { reservation, .. } => Some(reservation),
-            JointAction::Batch(_) => None,
+            JointAction::Batch(_) | JointAction::Push(_) => None,
+        }
+    }
+
+    /// The operations of a batch or a push.
+    pub fn operations_mut(&mut self) -> Option<&mut Vec<Request>> {
+        match &mut self.action {
+            JointAction::Batch(requests) | JointAction::Push(requests) => Some(requests),
+            _ => None,
         }
     }
 }
@@ -238,6 +250,11 @@ pub fn decide_joint(
             ttl_seconds,
         } => draft.extend(reservation, *ttl_seconds),
         JointAction::Batch(requests) => batch(stocks, requests, stores, &request.origin, now),
+        JointAction::Push(requests) => {
+            let mut joint = batch(stocks, requests, stores, &request.origin, now)?;
+            joint.event.kind = EventKind::SyncPushed;
+            Ok(joint)
+        }
     }
 }
 

@@ -20,9 +20,13 @@ pub mod product;
 #[cfg(test)]
 mod properties;
 pub mod reservation;
+pub mod sales;
 pub mod stock;
-mod text;
+pub mod sync;
+pub mod text;
 pub mod time;
+pub mod totals;
+pub mod webhook;
 
 pub use account::{Rights, Role, Scope};
 pub use catalogue::{AllOpen, Store, Stores};
@@ -36,7 +40,10 @@ pub use item::{Details, Item, Price};
 pub use product::Product;
 pub use reservation::{Reservation, ReservationStatus};
 pub use stock::{Level, MAX_QUANTITY, Stock, StockImage};
+pub use sync::{SyncSchedule, SyncStatus};
 pub use time::Timestamp;
+pub use totals::Totals;
+pub use webhook::Webhook;
 
 fn is_false(value: &bool) -> bool {
     !value

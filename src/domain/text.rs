@@ -1,4 +1,4 @@
-//! Reads what is written as text, without a copy of the text: a record has many ids and times.
+//! Text as it is read and shown: ids and times are read without a copy of it, as a record has many of them.
 
 use std::fmt;
 
@@ -28,4 +28,14 @@ pub fn parsed<'de, D: Deserializer<'de>, T, E: fmt::Display>(
     }
 
     deserializer.deserialize_str(Text { what, parse })
+}
+
+/// What a client sent is shown to it, but not at any length.
+const MAX_SHOWN: usize = 200;
+
+pub fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }

@@ -17,7 +17,7 @@ use foldhash::fast::RandomState;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::State;
-use super::caller::Identity;
+use super::caller::{Identity, Standing};
 use super::problem::{Code, Problem};
 use super::routes::Right;
 use crate::actors::Inventory;
@@ -27,6 +27,7 @@ use crate::credentials::{Secret, service};
 use crate::domain::account::{ServiceToken, User};
 use crate::domain::{Entry, EntryKey, Timestamp};
 use crate::journal::record::Digest;
+use crate::telemetry::context;
 
 /// What authentication needs, where it is on.
 pub struct Access {
@@ -34,16 +35,8 @@ pub struct Access {
     pub open_registration: bool,
     /// Makes the first admin; there is none after that.
     setup_token: Arc<Mutex<Option<Secret>>>,
-    known: DashMap<Digest, Arc<Known>, RandomState>,
-}
-
-/// A token that has proved itself.
-struct Known {
-    key: EntryKey,
-    /// Of the user or the service token, when it did.
-    version: u64,
-    expires_at: Option<Timestamp>,
-    identity: Identity,
+    /// Tokens that have proved themselves.
+    known: DashMap<Digest, Identity, RandomState>,
 }
 
 /// Tokens that are remembered; beyond that all are forgotten, and proved again when they come.
@@ -79,19 +72,18 @@ impl Access {
         let now = inventory.now();
         let known = self.known.get(&digest).map(|known| known.clone());
         if let Some(known) = known
-            && known.expires_at.is_none_or(|at| at > now)
-            && let Some(view) = inventory.journal().entry(&known.key).await?
-            && view.version == known.version
+            && known.standing.expires_at.is_none_or(|at| at > now)
+            && let Some(view) = inventory.journal().entry(&known.standing.key).await?
+            && view.version == known.standing.version
         {
-            return Ok(known.identity.clone());
+            return Ok(known);
         }
         let proved = self.prove(token, inventory, now).await?.ok_or_else(unauthenticated)?;
-        let identity = proved.identity.clone();
-        self.remember(digest, proved, now);
-        Ok(identity)
+        self.remember(digest, proved.clone(), now);
+        Ok(proved)
     }
 
-    async fn prove(&self, token: &str, inventory: &Inventory, now: Timestamp) -> Result<Option<Known>, Problem> {
+    async fn prove(&self, token: &str, inventory: &Inventory, now: Timestamp) -> Result<Option<Identity>, Problem> {
         if let Some((id, secret)) = service::parse(token) {
             return prove_service(id, secret, inventory, now).await;
         }
@@ -100,26 +92,22 @@ impl Access {
         };
         let key = EntryKey::User(proof.username.clone());
         let found = inventory.journal().entry(&key).await?;
-        let known = found.and_then(|view| match view.entry {
-            Entry::User(user) => of_user(&user, &proof).map(|identity| Known {
-                key,
-                version: view.version,
-                expires_at: Some(proof.expires_at),
-                identity,
-            }),
-            Entry::Token(_) | Entry::Store(_) | Entry::Closing => None,
+        let identity = found.and_then(|view| match view.entry {
+            Entry::User(user) => of_user(&user, view.version, key, &proof),
+            _ => None,
         });
-        Ok(known)
+        Ok(identity)
     }
 
-    fn remember(&self, digest: Digest, proved: Known, now: Timestamp) {
+    fn remember(&self, digest: Digest, proved: Identity, now: Timestamp) {
         if self.known.len() >= MAX_KNOWN {
-            self.known.retain(|_, known| known.expires_at.is_none_or(|at| at > now));
+            self.known
+                .retain(|_, known| known.standing.expires_at.is_none_or(|at| at > now));
         }
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
         }
-        self.known.insert(digest, Arc::new(proved));
+        self.known.insert(digest, proved);
     }
 }
 
@@ -128,7 +116,7 @@ async fn prove_service(
     secret: &str,
     inventory: &Inventory,
     now: Timestamp,
-) -> Result<Option<Known>, Problem> {
+) -> Result<Option<Identity>, Problem> {
     let key = EntryKey::Token(id.into());
     let Some(view) = inventory.journal().entry(&key).await? else {
         return Ok(None);
@@ -137,27 +125,31 @@ async fn prove_service(
         return Ok(None);
     };
     let is_good = service::is_right(secret, &token.secret) && !token.is_over(now);
-    let identity = of_service(&token).filter(|_| is_good);
-    Ok(identity.map(|identity| Known {
-        key,
-        version: view.version,
-        expires_at: token.expires_at,
-        identity,
-    }))
+    Ok(of_service(&token, view.version, key).filter(|_| is_good))
 }
 
-fn of_user(user: &User, proof: &Proof) -> Option<Identity> {
+fn of_user(user: &User, version: u64, key: EntryKey, proof: &Proof) -> Option<Identity> {
     let is_good = !user.disabled && user.password_version == proof.password_version;
     is_good.then(|| Identity {
         principal: user.username.principal(),
         rights: user.rights(),
+        standing: Arc::new(Standing {
+            key,
+            version,
+            expires_at: Some(proof.expires_at),
+        }),
     })
 }
 
-fn of_service(token: &ServiceToken) -> Option<Identity> {
+fn of_service(token: &ServiceToken, version: u64, key: EntryKey) -> Option<Identity> {
     Some(Identity {
         principal: ServiceToken::principal_of(&token.name).ok()?,
         rights: token.rights(),
+        standing: Arc::new(Standing {
+            key,
+            version,
+            expires_at: token.expires_at,
+        }),
     })
 }
 
@@ -189,6 +181,7 @@ pub async fn admit<B: MessageBody + 'static>(
         match state.identify(request.headers()).await {
             Ok(Some(identity)) => {
                 let principal = identity.principal.clone();
+                context::called_by(&principal);
                 request.extensions_mut().insert(identity);
                 if let Err(problem) = state.limiter.admit_principal(request.request(), &principal) {
                     return Ok(request.error_response(problem));

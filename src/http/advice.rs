@@ -161,8 +161,9 @@ impl Code {
                 sometimes: &["limit"],
             },
             Self::UnsupportedMediaType => Advice {
-                cause: "The `Content-Type` of the body is not `application/json`.",
-                remedy: "Send JSON and say so: `Content-Type: application/json`.",
+                cause: "The `Content-Type` of the body is not one that the route takes: mostly `application/json`; of an \
+                        import `text/csv` or `application/x-ndjson`.",
+                remedy: "Send JSON and say so: `Content-Type: application/json`. Of an import, say what the file is.",
                 retry: Retry::Never,
                 always: &[],
                 sometimes: &[],

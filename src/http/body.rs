@@ -20,6 +20,8 @@ pub struct Bounds {
     pub size: usize,
     /// A client has so long to send it.
     pub time: Duration,
+    /// The largest that is imported, in bytes; 0: any.
+    pub import_size: u64,
 }
 
 impl Bounds {
@@ -27,12 +29,13 @@ impl Bounds {
         Self {
             size: limits.max_body_bytes as usize,
             time: Duration::from_secs(limits.body_seconds.into()),
+            import_size: limits.max_import_bytes,
         }
     }
 }
 
 pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
-    let Some(Bounds { size, time }) = request.app_data::<Bounds>().copied() else {
+    let Some(Bounds { size, time, .. }) = request.app_data::<Bounds>().copied() else {
         return Err(Problem::internal(&"nobody has said how large a body may be"));
     };
     refuse_encoding(request)?;

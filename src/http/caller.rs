@@ -2,20 +2,40 @@
 //! everything.
 
 use std::future::{Ready, ready};
+use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 
 use super::problem::{Code, Problem};
 use super::routes::Right;
-use crate::actors::new_id;
-use crate::domain::{Origin, Principal, Request, RequestId, Rights, Scope, StoreId};
+use crate::actors::{Inventory, new_id};
+use crate::domain::{EntryKey, Origin, Principal, Request, RequestId, Rights, Scope, StoreId, Timestamp};
 
 /// Who a request has proved to come from; authentication puts it among the request's extensions.
 #[derive(Clone)]
 pub struct Identity {
     pub principal: Principal,
     pub rights: Rights,
+    pub standing: Arc<Standing>,
+}
+
+/// What an identity rests on: it is worth nothing any more when its token is over, or when the user or service token has
+/// changed since, in whatever way.
+pub struct Standing {
+    pub key: EntryKey,
+    /// Of the user or the service token, when it proved itself.
+    pub version: u64,
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Standing {
+    /// Whether the request would be let in again, as the same. For an answer that goes on for long.
+    pub async fn holds(&self, inventory: &Inventory) -> bool {
+        let now = inventory.now();
+        let version = inventory.journal().entry_version(&self.key).await;
+        self.expires_at.is_none_or(|at| at > now) && version.is_ok_and(|version| version == self.version)
+    }
 }
 
 pub struct Caller {
@@ -30,7 +50,7 @@ impl Caller {
         // The edge gives every request its id; only a test that goes round it has none.
         let request_id = request_id.unwrap_or_else(|| new_id().into());
         let (by, rights) = match extensions.get::<Identity>().cloned() {
-            Some(Identity { principal, rights }) => (principal, rights),
+            Some(Identity { principal, rights, .. }) => (principal, rights),
             None => (Principal::anonymous(), Rights::all()),
         };
         Self {

@@ -5,6 +5,7 @@ use actix_web::http::header::{ETAG, LOCATION};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::csv::Listed;
 use super::forms::Body;
 use super::path;
 use super::precondition::etag;
@@ -31,6 +32,22 @@ pub struct ProductForm<'a> {
     version: u64,
     created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+impl Listed for ProductForm<'_> {
+    const NAME: &'static str = "products";
+    const COLUMNS: &'static [&'static str] = &[
+        "sku",
+        "name",
+        "description",
+        "price.amount as price",
+        "price.currency",
+        "attributes",
+        "archived",
+        "version",
+        "createdAt",
+        "updatedAt",
+    ];
 }
 
 /// The answer to a write of a product: the product after it.
@@ -65,6 +82,20 @@ pub struct StoreForm<'a> {
     version: u64,
     created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+impl Listed for StoreForm<'_> {
+    const NAME: &'static str = "stores";
+    const COLUMNS: &'static [&'static str] = &[
+        "storeId",
+        "name",
+        "location",
+        "timeZone",
+        "syncIntervalSeconds",
+        "version",
+        "createdAt",
+        "updatedAt",
+    ];
 }
 
 /// The answer to a write of a store: the store after it.

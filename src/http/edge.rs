@@ -6,28 +6,31 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
-use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::web::Data;
-use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
+use tracing::Level;
 
-use super::caller::Identity;
 use super::connection::{Answering, Progress};
 use super::cors::{self, Ruling};
 use super::legacy::refusal;
 use super::problem::{Code, Problem, shorten};
 use super::routes::UNROUTED;
 use super::traffic::{Begun, Counting, Met};
-use super::{State, access, limits};
+use super::{State, access, trace};
 use crate::actors::new_id;
 use crate::domain::{Principal, RequestId};
+use crate::telemetry::context::{self, Context};
+use crate::telemetry::spans::Span;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -109,14 +112,15 @@ impl Edge {
         let begun = self.state.watch.traffic.begin();
         self.met.set(UNROUTED);
         let asked = Asked::of(&request, &self.origins);
-        request.extensions_mut().insert(asked.request_id.clone());
+        let context = asked.context.clone();
+        request.extensions_mut().insert(context.request_id.clone());
         let answer = match self.answer_at_once(&asked, &request) {
             // Not `into_response`, which would lose what was wrong.
             Some(response) => Either::Left(ready(Ok(ServiceResponse::new(request.into_parts().0, response)))),
             None => Either::Right(service.call(request).map(|answer| Ok(answer?.map_into_boxed_body()))),
         };
         let begun = begun.map(|begun| begun.routed(self.met.get()));
-        finish(self.clone(), asked, begun, answer)
+        context::within(context, finish(self.clone(), asked, begun, answer))
     }
 
     /// What goes no further than this.
@@ -124,10 +128,10 @@ impl Edge {
         if self.state.is_local && !access::is_local(request) {
             return Some(HttpResponse::from_error(access::misdirected()));
         }
-        if let Some(response) = asked.ruling.preflight(&asked.method, request.headers()) {
+        if let Some(response) = asked.ruling.preflight(request.method(), request.headers()) {
             return Some(response);
         }
-        if self.state.access.is_none() && asked.ruling.refuses(&asked.method, request.headers()) {
+        if self.state.access.is_none() && asked.ruling.refuses(request.method(), request.headers()) {
             return Some(HttpResponse::from_error(cors::foreign()));
         }
         let request = request.request();
@@ -135,7 +139,7 @@ impl Edge {
         let admitted = limiter.admit_address(request).and_then(|()| match self.state.access {
             // Whoever must say who they are is counted when they have.
             Some(_) => Ok(()),
-            None => limiter.admit_principal(request, &Principal::anonymous()),
+            None => limiter.admit_anonymous(request),
         });
         admitted.err().map(HttpResponse::from_error)
     }
@@ -143,20 +147,28 @@ impl Edge {
 
 /// The parts of a request that its reply needs: routing needs to be the sole holder of the request itself.
 struct Asked {
-    method: Method,
-    uri: Uri,
-    request_id: RequestId,
+    context: Rc<Context>,
+    span: Span,
+    /// When it came, where the log is to tell how long it took.
+    came: Option<Instant>,
     ruling: Ruling,
     answering: Option<Answering>,
 }
 
 impl Asked {
     fn of(request: &ServiceRequest, origins: &[cors::Origin]) -> Self {
+        let headers = request.headers();
+        let context = Rc::new(Context::new(
+            request.method().clone(),
+            request.uri().clone(),
+            request_id(headers),
+            trace::caller(headers),
+        ));
         Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            request_id: request_id(request.headers()),
-            ruling: Ruling::of(request.headers(), origins),
+            span: Span::begin(&context),
+            context,
+            came: tracing::enabled!(Level::DEBUG).then(Instant::now),
+            ruling: Ruling::of(headers, origins),
             answering: request.conn_data::<Rc<Progress>>().cloned().map(Answering::on),
         }
     }
@@ -200,39 +212,36 @@ async fn finish(
         Err(panic) => return Err(Unanswered::new(panicked(panic.as_ref()), asked, counting).into()),
     };
     let Asked {
-        method,
-        uri,
-        request_id,
+        context,
+        span,
+        came,
         ruling,
         answering,
     } = asked;
     if response.status().is_client_error() || response.status().is_server_error() {
-        response = describe(response, uri.path(), &request_id, &mut counting);
+        response = describe(response, &context, &mut counting);
     }
     counting.answered(response.status());
+    let status = response.status().as_u16();
     tracing::debug!(
-        %method,
-        path = uri.path(),
-        status = response.status().as_u16(),
-        by = principal(response.request()),
-        request_id = request_id.as_str()
+        status,
+        route = response.request().match_pattern(),
+        micros = came.map(|came| came.elapsed().as_micros()),
+        "answered"
     );
+    span.end(|| response.request().match_pattern(), status);
     let (request, response) = response.into_parts();
     let mut response = response;
     let headers = response.headers_mut();
-    limits::tell(&request, headers);
+    edge.state.limiter.tell(&request, headers);
     ruling.tell(headers);
-    add_headers(headers, &request_id, edge.gauge.draining.load(Ordering::Acquire));
+    add_headers(
+        headers,
+        &context.request_id,
+        edge.gauge.draining.load(Ordering::Acquire),
+    );
     drop(answering);
     Ok(ServiceResponse::new(request, response))
-}
-
-/// Who called, where that was proved.
-fn principal(request: &HttpRequest) -> Option<String> {
-    let extensions = request.extensions();
-    extensions
-        .get::<Identity>()
-        .map(|identity| identity.principal.to_string())
 }
 
 /// The client's own id where it can stand in headers and logs, else a new one.
@@ -245,12 +254,8 @@ fn request_id(headers: &HeaderMap) -> RequestId {
 }
 
 /// Gives an error its body, unless it has one.
-fn describe(
-    response: ServiceResponse<BoxBody>,
-    path: &str,
-    request_id: &RequestId,
-    counting: &mut Counting,
-) -> ServiceResponse {
+fn describe(response: ServiceResponse<BoxBody>, context: &Context, counting: &mut Counting) -> ServiceResponse {
+    let path = context.uri.path();
     let (request, response) = response.into_parts();
     let is_described =
         response.headers().contains_key(actix_web::http::header::CONTENT_TYPE) && response.error().is_none();
@@ -263,9 +268,9 @@ fn describe(
     };
     counting.refused(problem.code());
     if problem.status().is_server_error() {
-        tracing::warn!(path, by = principal(&request), request_id = request_id.as_str(), %problem);
+        tracing::warn!(status = problem.status().as_u16(), %problem, "a request failed");
     }
-    ServiceResponse::new(request, answer(problem, path, request_id))
+    ServiceResponse::new(request, answer(problem, path, &context.request_id))
 }
 
 /// In the form of the routes to which the path belongs.
@@ -307,7 +312,9 @@ fn add_headers(headers: &mut HeaderMap, request_id: &RequestId, draining: bool) 
         headers.remove(CONTENT_ENCODING);
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
         headers.insert(REQUEST_ID.clone(), value);
     }
@@ -329,10 +336,11 @@ impl Unanswered {
     fn new(problem: Problem, asked: Asked, mut counting: Counting) -> Self {
         counting.refused(problem.code());
         counting.answered(problem.status());
+        asked.span.end(|| None, problem.status().as_u16());
         Self {
             problem,
-            path: asked.uri.path().to_owned(),
-            request_id: asked.request_id,
+            path: asked.context.uri.path().to_owned(),
+            request_id: asked.context.request_id.clone(),
             ruling: asked.ruling,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::LINK;
+use actix_web::http::header::{CONTENT_TYPE, LINK, VARY};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
@@ -12,6 +12,9 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::caller::Sight;
+use super::cloudevents::{self, CloudEventForm};
+use super::csv;
+use super::format::{self, FORMAT, Format};
 use super::forms::{self, EventForm};
 use super::lists::{AFTER, LIMIT, Page, link};
 use super::problem::Problem;
@@ -21,16 +24,28 @@ use super::{State, cursor};
 use crate::domain::{Event, MAX_QUANTITY, Move, Movement, ReservationId, Scope, Sku, StoreId, Timestamp};
 use crate::journal::{HistoryFilter, Journal, JournalError};
 
-const SKU: Parameter = Parameter {
+pub const SKU: Parameter = Parameter {
     name: "sku",
     about: "Only what changed this SKU.",
     kind: Kind::Text("85123A"),
 };
 
-const STORE: Parameter = Parameter {
+pub const STORE: Parameter = Parameter {
     name: "storeId",
     about: "Only what changed this store.",
     kind: Kind::Text("london"),
+};
+
+pub const TYPE: Parameter = Parameter {
+    name: "type",
+    about: "Only events of this type.",
+    kind: Kind::Event,
+};
+
+pub const LOW_STOCK: Parameter = Parameter {
+    name: "lowStock",
+    about: "`true`: only events by which available fell to or below the reorder point, in a change that fits the rest.",
+    kind: Kind::Flag,
 };
 
 /// The longest that a request waits for news.
@@ -50,6 +65,14 @@ pub const EVENTS: &[Parameter] = &[
     },
     SKU,
     STORE,
+    TYPE,
+    LOW_STOCK,
+    Parameter {
+        name: FORMAT.name,
+        about: "The form of the answer, whatever `Accept` says: `json`, `csv` (as `Accept: text/csv`), or `cloudevents` (as \
+                `Accept: application/cloudevents-batch+json`).",
+        kind: Kind::Format(format::OF_EVENTS),
+    },
 ];
 
 /// A page of the log.
@@ -71,12 +94,7 @@ pub async fn events(state: Data<State>, request: HttpRequest, sight: Sight) -> A
     let limit = query.limit()?;
     let after = query.count("after", MAX_QUANTITY)?.unwrap_or(0);
     let wait = Duration::from_secs(query.count("wait", MAX_WAIT_SECONDS)?.unwrap_or(0));
-    let filter = HistoryFilter {
-        sku: query.id("sku", Sku::parse)?,
-        store: query.id("storeId", StoreId::parse)?,
-        scope: sight.scope().clone(),
-        ..HistoryFilter::default()
-    };
+    let filter = filter(&query, &sight)?;
     sight.check(filter.store.as_ref())?;
     let journal = state.inventory()?.journal();
     let deadline = Instant::now() + wait;
@@ -95,20 +113,50 @@ pub async fn events(state: Data<State>, request: HttpRequest, sight: Sight) -> A
     let events = Shown::to(sight.scope(), journal.as_ref()).all(found.events).await?;
     let next = found.has_more.then(|| found.seq.to_string());
     let mut response = HttpResponse::Ok();
+    response.insert_header((VARY, "Accept"));
     if let Some(next) = &next {
         response.insert_header((LINK, link(&request, &query, next)));
     }
-    Ok(response.json(EventsForm {
-        items: events.iter().map(|(seq, event)| forms::event(*seq, event)).collect(),
-        next,
-        seq: found.seq,
-        end: journal.visible(),
-    }))
+    let forms = events.iter().map(|(seq, event)| forms::event(*seq, event));
+    match Format::of(&request, &query, format::OF_EVENTS) {
+        Format::Csv => csv::answer(response, forms),
+        Format::CloudEvents => {
+            let source = state.feed.source();
+            let batch = events
+                .iter()
+                .map(|(seq, event)| cloudevents::event(source, *seq, event));
+            let batch: Vec<CloudEventForm> = batch.collect();
+            Ok(response.insert_header((CONTENT_TYPE, cloudevents::BATCH)).json(batch))
+        }
+        Format::Json => Ok(response.json(EventsForm {
+            items: forms.collect(),
+            next,
+            seq: found.seq,
+            end: journal.visible(),
+        })),
+    }
+}
+
+/// Which events are asked for, of those that the caller sees.
+pub fn filter(query: &Query, sight: &Sight) -> Result<HistoryFilter, Problem> {
+    Ok(HistoryFilter {
+        sku: query.id(SKU.name, Sku::parse)?,
+        store: query.id(STORE.name, StoreId::parse)?,
+        kind: query.event_kind(TYPE.name)?,
+        low_stock: query.flag(LOW_STOCK.name)?,
+        scope: sight.scope().clone(),
+        ..HistoryFilter::default()
+    })
+}
+
+/// Whether a feed shows it to anybody: not what is the service's own.
+pub fn is_of_feeds(event: &Event) -> bool {
+    !event.changes.is_empty() && !event.kind.is_hidden()
 }
 
 /// Events as they are shown to someone: of their stores only, and of a cart nothing but that it has changed these, unless
 /// they see all of it.
-struct Shown<'a> {
+pub struct Shown<'a> {
     scope: &'a Scope,
     journal: &'a dyn Journal,
     /// The carts that were met, and whether they are seen.
@@ -116,7 +164,7 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn to(scope: &'a Scope, journal: &'a dyn Journal) -> Self {
+    pub fn to(scope: &'a Scope, journal: &'a dyn Journal) -> Self {
         let carts = HashMap::new();
         Self { scope, journal, carts }
     }
@@ -127,17 +175,20 @@ impl<'a> Shown<'a> {
         }
         let mut shown = Vec::with_capacity(events.len());
         for (seq, event) in events {
-            if let Some(event) = event.within(self.scope) {
-                shown.push((seq, self.covered(event).await?));
+            if let Some(event) = self.one(event).await? {
+                shown.push((seq, event));
             }
         }
         Ok(shown)
     }
 
-    async fn covered(&mut self, event: Event) -> Result<Event, JournalError> {
+    pub async fn one(&mut self, event: Event) -> Result<Option<Event>, JournalError> {
+        let Some(event) = event.within(self.scope) else {
+            return Ok(None);
+        };
         match &event.reservation_id {
-            Some(id) if !self.sees(id).await? => Ok(event.without_words()),
-            _ => Ok(event),
+            Some(id) if !self.sees(id).await? => Ok(Some(event.without_words())),
+            _ => Ok(Some(event)),
         }
     }
 
@@ -188,7 +239,7 @@ async fn look(journal: &dyn Journal, filter: &HistoryFilter, after: u64, limit: 
                 break;
             }
             found.seq = seq;
-            if !event.changes.is_empty() && !event.kind.is_hidden() && filter.takes(&event) {
+            if is_of_feeds(&event) && filter.takes(&event) {
                 found.events.push((seq, event));
             }
         }
@@ -219,6 +270,7 @@ pub const MOVEMENTS: &[Parameter] = &[
     },
     LIMIT,
     AFTER,
+    FORMAT,
 ];
 
 /// A movement: its event, and its place among the movements of that.

@@ -8,11 +8,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::catalogue::{self, ProductWriteForm, StoreWriteForm};
+use super::csv::Listed;
 use super::path::{ItemPath, LevelPath};
 use super::precondition::etag;
 use super::reservations;
+use super::sync::{self, StatusForm};
 use super::tokens::{self, TokenForm};
 use super::users::{self, UserForm};
+use super::webhooks::{self, WebhookForm};
 use crate::actors::{Outcome, Told};
 use crate::domain::reservation::Line;
 use crate::domain::{
@@ -41,6 +44,20 @@ pub struct LevelForm<'a> {
     updated_at: Timestamp,
 }
 
+impl Listed for LevelForm<'_> {
+    const NAME: &'static str = "levels";
+    const COLUMNS: &'static [&'static str] = &[
+        "sku",
+        "storeId",
+        "quantity",
+        "reserved",
+        "available",
+        "version",
+        "reorderPoint",
+        "updatedAt",
+    ];
+}
+
 /// A SKU over all stores.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -64,6 +81,28 @@ pub struct ItemForm<'a> {
     levels: Vec<LevelForm<'a>>,
     created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+impl Listed for ItemForm<'_> {
+    const NAME: &'static str = "items";
+    const PER: Option<&'static str> = Some("levels");
+    const COLUMNS: &'static [&'static str] = &[
+        "sku",
+        "name",
+        "description",
+        "price.amount as price",
+        "price.currency",
+        "levels.storeId",
+        "levels.quantity",
+        "levels.reserved",
+        "levels.available",
+        "levels.version",
+        "levels.reorderPoint",
+        "levels.updatedAt",
+        "version as itemVersion",
+        "createdAt",
+        "updatedAt as itemUpdatedAt",
+    ];
 }
 
 /// The answer to a write of a level: the level after it.
@@ -147,6 +186,27 @@ pub struct ReservationForm<'a> {
     updated_at: Timestamp,
 }
 
+impl Listed for ReservationForm<'_> {
+    const NAME: &'static str = "reservations";
+    const PER: Option<&'static str> = Some("lines");
+    const COLUMNS: &'static [&'static str] = &[
+        "reservationId",
+        "status",
+        "reference",
+        "expiresAt",
+        "createdAt",
+        "updatedAt",
+        "lines.sku",
+        "lines.storeId",
+        "lines.quantity",
+        "lines.requested",
+        "lines.held",
+        "lines.committed",
+        "lines.released",
+        "lines.expired",
+    ];
+}
+
 /// What a reservation has of one level: `quantity` is what is held, committed, released and expired together.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -189,6 +249,31 @@ pub struct EventForm<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
     changes: Vec<ChangeForm<'a>>,
+}
+
+impl Listed for EventForm<'_> {
+    const NAME: &'static str = "events";
+    const PER: Option<&'static str> = Some("changes");
+    const COLUMNS: &'static [&'static str] = &[
+        "seq",
+        "type",
+        "at",
+        "by",
+        "requestId",
+        "reservationId",
+        "reference",
+        "note",
+        "changes.sku",
+        "changes.storeId",
+        "changes.movement",
+        "changes.delta",
+        "changes.quantity",
+        "changes.reserved",
+        "changes.version",
+        "changes.itemVersion",
+        "changes.lowStock",
+        "changes.moves",
+    ];
 }
 
 /// A level as it stands after an event.
@@ -249,6 +334,23 @@ pub struct MovementForm<'a> {
     reference: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
+}
+
+impl Listed for MovementForm<'_> {
+    const NAME: &'static str = "movements";
+    const COLUMNS: &'static [&'static str] = &[
+        "seq",
+        "type",
+        "sku",
+        "storeId",
+        "delta",
+        "quantityAfter",
+        "at",
+        "by",
+        "reservationId",
+        "reference",
+        "note",
+    ];
 }
 
 pub fn level<'a>(sku: &'a Sku, store_id: &'a StoreId, level: &Level) -> LevelForm<'a> {
@@ -351,8 +453,8 @@ pub fn status(resource: Resource) -> fn(&Event) -> u16 {
 pub fn status_of_kind(resource: Resource, kind: EventKind) -> u16 {
     match (kind, resource) {
         (EventKind::ItemCreated | EventKind::ReservationCreated, _) => 201,
-        (EventKind::UserCreated | EventKind::TokenCreated, _) => 201,
-        (EventKind::UserDeleted | EventKind::TokenRevoked, _) => 204,
+        (EventKind::UserCreated | EventKind::TokenCreated | EventKind::WebhookCreated, _) => 201,
+        (EventKind::UserDeleted | EventKind::TokenRevoked | EventKind::WebhookDeleted, _) => 204,
         (EventKind::ProductCreated | EventKind::StoreCreated, _) => 201,
         (EventKind::ProductDeleted | EventKind::StoreDeleted, _) => 204,
         // On an item route, a level that a count makes is a part of its item, and nothing new by itself.
@@ -387,14 +489,20 @@ pub enum Body<'a> {
     Token(TokenForm<'a>),
     Product(ProductWriteForm<'a>),
     Store(StoreWriteForm<'a>),
+    Sync(StatusForm<'a>),
+    Webhook(WebhookForm<'a>),
 }
 
-/// The body that shows a user, a token, a product or a store after its event.
+/// The body that shows a user, a token, a webhook, a product or a store after its event, or how the sync stood.
 fn hidden(outcome: &Outcome) -> Option<Body<'_>> {
+    if let Told::Sync(status) = &outcome.told {
+        return Some(Body::Sync(sync::status_form(status)));
+    }
     let change = outcome.event.entries.first();
     match change.and_then(|change| Some((change.version, change.entry.as_ref()?))) {
         Some((version, Entry::User(user))) => Some(Body::User(users::form(user, version))),
         Some((version, Entry::Token(token))) => Some(Body::Token(tokens::form(token, version))),
+        Some((version, Entry::Webhook(webhook))) => Some(Body::Webhook(webhooks::form(webhook, version))),
         _ => catalogue::written(outcome),
     }
 }
@@ -459,6 +567,7 @@ fn add_hidden_headers(response: &mut HttpResponseBuilder, outcome: &Outcome) {
     let location = match outcome.event.entries.first().map(|change| (change, &change.key)) {
         Some((change, EntryKey::User(name))) => Some((change, users::url(name))),
         Some((change, EntryKey::Token(id))) => Some((change, tokens::url(id))),
+        Some((change, EntryKey::Webhook(id))) => Some((change, webhooks::url(id))),
         _ => None,
     };
     let Some((change, url)) = location else {
@@ -467,7 +576,12 @@ fn add_hidden_headers(response: &mut HttpResponseBuilder, outcome: &Outcome) {
     if change.entry.is_some() {
         response.insert_header((ETAG, etag(change.version)));
     }
-    if matches!(outcome.event.kind, EventKind::UserCreated | EventKind::TokenCreated) {
+    let created = [
+        EventKind::UserCreated,
+        EventKind::TokenCreated,
+        EventKind::WebhookCreated,
+    ];
+    if created.contains(&outcome.event.kind) {
         response.insert_header((LOCATION, url));
     }
 }

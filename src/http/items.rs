@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::bodies::{CreateBody, ReleaseBody, ReserveBody, SetBody};
 use super::caller::Sight;
+use super::format::FORMAT;
 use super::lists::{AFTER, LIMIT, Page, after_sku, search};
 use super::path::ItemPath;
 use super::problem::{Code, Problem};
@@ -53,6 +54,7 @@ pub const LIST: &[Parameter] = &[
     },
     LIMIT,
     AFTER,
+    FORMAT,
 ];
 
 /// `GET /api/inventory/items`

@@ -5,6 +5,7 @@ use actix_web::web::{Data, Payload};
 
 use super::bodies::{AdjustBody, ReleaseBody, ReserveBody, SetBody};
 use super::caller::Sight;
+use super::format::FORMAT;
 use super::lists::{AFTER, LIMIT, Page, after_sku};
 use super::path::{LevelPath, StorePath};
 use super::problem::{Code, Problem};
@@ -23,7 +24,7 @@ pub async fn get(state: Data<State>, request: HttpRequest, sight: Sight, path: L
     precondition::show(&request, level.version, forms::level(&path.sku, &path.store_id, &level))
 }
 
-pub const LIST: &[Parameter] = &[LIMIT, AFTER];
+pub const LIST: &[Parameter] = &[LIMIT, AFTER, FORMAT];
 
 /// `GET …/stores/{storeId}/inventory`
 pub async fn list(state: Data<State>, request: HttpRequest, sight: Sight, StorePath(store): StorePath) -> Answer {

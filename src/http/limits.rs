@@ -5,7 +5,6 @@
 //! by one. What a request counted towards is told in the fields of draft-ietf-httpapi-ratelimit-headers.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
@@ -35,6 +34,8 @@ pub struct Limiter {
     by_address: Option<Rate<IpAddr>>,
     by_principal: Option<Rate<Principal>>,
     logins: Option<Logins>,
+    /// What is told of the limits that a request counted towards, by the bits of those.
+    policies: [Option<HeaderValue>; 16],
 }
 
 /// Logins and registrations.
@@ -52,16 +53,25 @@ const MAX_KNOWN: usize = 100_000;
 
 impl Limiter {
     pub fn of(limits: &config::Limits) -> Self {
-        let logins = Rate::per_minute("login", limits.login_rate).zip(Rate::per_minute("name", limits.login_rate));
+        let rates = [
+            limits.rate_per_address,
+            limits.rate_per_principal,
+            limits.login_rate,
+            limits.login_rate,
+        ];
+        let logins = Rate::per_minute(Limit::Login, limits.login_rate);
         Self {
             trusted: limits.trusted_proxies.clone(),
-            by_address: Rate::per_minute("address", limits.rate_per_address),
-            by_principal: Rate::per_minute("principal", limits.rate_per_principal),
-            logins: logins.map(|(by_address, by_name)| Logins {
-                by_address,
-                by_name,
-                known: Mutex::default(),
-            }),
+            by_address: Rate::per_minute(Limit::Address, limits.rate_per_address),
+            by_principal: Rate::per_minute(Limit::Principal, limits.rate_per_principal),
+            logins: logins
+                .zip(Rate::per_minute(Limit::Name, limits.login_rate))
+                .map(|(by_address, by_name)| Logins {
+                    by_address,
+                    by_name,
+                    known: Mutex::default(),
+                }),
+            policies: std::array::from_fn(|bits| policy(bits, rates)),
         }
     }
 
@@ -78,6 +88,14 @@ impl Limiter {
         match &self.by_principal {
             Some(rate) if !is_probe(request) => rate.take(request, principal),
             _ => Ok(()),
+        }
+    }
+
+    /// Where nobody must log in, all callers are one.
+    pub fn admit_anonymous(&self, request: &HttpRequest) -> Result<(), Problem> {
+        match self.by_principal {
+            Some(_) => self.admit_principal(request, &Principal::anonymous()),
+            None => Ok(()),
         }
     }
 
@@ -162,20 +180,67 @@ impl Logins {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    Address,
+    Principal,
+    Login,
+    Name,
+}
+
+impl Limit {
+    /// In the order in which a request meets them.
+    const ALL: [Self; 4] = [Self::Address, Self::Principal, Self::Login, Self::Name];
+
+    fn bit(self) -> usize {
+        1 << self as usize
+    }
+
+    /// As it is called in the fields of replies.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Principal => "principal",
+            Self::Login => "login",
+            Self::Name => "name",
+        }
+    }
+
+    fn counted(self) -> &'static str {
+        match self {
+            Self::Address => "from your address",
+            Self::Principal => "of yours",
+            Self::Login => "to log in or register from your address",
+            Self::Name => "to log in or register under this name",
+        }
+    }
+}
+
+/// The policy field of a request that counted towards the limits of these bits.
+fn policy(bits: usize, rates: [u32; 4]) -> Option<HeaderValue> {
+    let limits = Limit::ALL.into_iter().filter(|limit| bits & limit.bit() != 0);
+    let entry = |limit: Limit| {
+        let (name, rate) = (limit.name(), rates[limit as usize]);
+        format!("\"{name}\";q={rate};w={}", MINUTE.as_secs())
+    };
+    let entries: Vec<String> = limits.map(entry).collect();
+    HeaderValue::try_from(entries.join(", ")).ok()
+}
+
 /// So many requests a minute for each key.
 struct Rate<K: Hash + Eq + Clone> {
-    name: &'static str,
+    limit: Limit,
     per_minute: u32,
     counts: RateLimiter<K, DashMapStateStore<K, RandomState>, DefaultClock, StateInformationMiddleware>,
 }
 
 impl<K: Hash + Eq + Clone> Rate<K> {
     /// 0: any number.
-    fn per_minute(name: &'static str, per_minute: u32) -> Option<Self> {
+    fn per_minute(limit: Limit, per_minute: u32) -> Option<Self> {
         let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
         let counts = RateLimiter::dashmap_with_clock_and_hasher(quota, DefaultClock::default(), RandomState::default());
         Some(Self {
-            name,
+            limit,
             per_minute,
             counts: counts.with_middleware(),
         })
@@ -190,16 +255,14 @@ impl<K: Hash + Eq + Clone> Rate<K> {
             Ok(left) => (left, self.seconds_for(self.per_minute - left)),
             Err(wait) => (0, wait.as_millis().div_ceil(1000).max(1) as u64),
         };
-        let standing = Standing {
-            name: self.name,
-            per_minute: self.per_minute,
-            left,
-            seconds,
-        };
         let mut extensions = request.extensions_mut();
-        match extensions.get_mut::<Standings>() {
-            Some(standings) => standings.0.push(standing),
-            None => drop(extensions.insert(Standings(vec![standing]))),
+        match extensions.get_mut::<Standing>() {
+            Some(standing) => standing.add(self.limit, left, seconds),
+            None => {
+                let mut standing = Standing::default();
+                standing.add(self.limit, left, seconds);
+                extensions.insert(standing);
+            }
         }
         taken.map(drop).map_err(|_| self.refusal(seconds))
     }
@@ -210,15 +273,9 @@ impl<K: Hash + Eq + Clone> Rate<K> {
     }
 
     fn refusal(&self, seconds: u64) -> Problem {
-        let whose = match self.name {
-            "principal" => "of yours",
-            "name" => "to log in or register under this name",
-            "login" => "to log in or register from your address",
-            _ => "from your address",
-        };
-        let requests = self.per_minute;
+        let (requests, counted) = (self.per_minute, self.limit.counted());
         let detail =
-            format!("There were more than {requests} requests {whose} in a minute; come again in {seconds} s.");
+            format!("There were more than {requests} requests {counted} in a minute; come again in {seconds} s.");
         Problem::new(Code::RateLimited, detail).with_header(RETRY_AFTER, &seconds.to_string())
     }
 
@@ -228,38 +285,43 @@ impl<K: Hash + Eq + Clone> Rate<K> {
     }
 }
 
-/// What a request counted towards, and what is left of it.
-struct Standings(Vec<Standing>);
-
+/// What a request counted towards, and what is left of each.
+#[derive(Default)]
 struct Standing {
-    name: &'static str,
-    per_minute: u32,
-    left: u32,
-    /// After so many all of it is there again, or, where nothing is left, the next one.
-    seconds: u64,
+    bits: usize,
+    /// The field of the reply.
+    left: Vec<u8>,
 }
 
-/// Tells in a reply what its request counted towards: a field has a list, with an entry for each limit.
-pub fn tell(request: &HttpRequest, headers: &mut HeaderMap) {
-    let Some(Standings(standings)) = request.extensions_mut().remove() else {
-        return;
-    };
-    let (mut policies, mut states) = (String::with_capacity(64), String::with_capacity(64));
-    for (i, standing) in standings.iter().enumerate() {
-        let Standing {
-            name,
-            per_minute,
-            left,
-            seconds,
-        } = standing;
-        let comma = if i > 0 { ", " } else { "" };
-        // Writing to a text cannot fail.
-        let _ = write!(policies, "{comma}\"{name}\";q={per_minute};w={}", MINUTE.as_secs());
-        let _ = write!(states, "{comma}\"{name}\";r={left};t={seconds}");
+impl Standing {
+    /// After `seconds` all of it is there again, or, where nothing is left, the next one. Every reply has this: it is put
+    /// together without the machinery of formatting.
+    fn add(&mut self, limit: Limit, left: u32, seconds: u64) {
+        self.bits |= limit.bit();
+        let mut digits = itoa::Buffer::new();
+        let out = &mut self.left;
+        match out.is_empty() {
+            true => out.reserve(64),
+            false => out.extend_from_slice(b", "),
+        }
+        out.push(b'"');
+        out.extend_from_slice(limit.name().as_bytes());
+        out.extend_from_slice(b"\";r=");
+        out.extend_from_slice(digits.format(left).as_bytes());
+        out.extend_from_slice(b";t=");
+        out.extend_from_slice(digits.format(seconds).as_bytes());
     }
-    for (name, value) in [(&RATE_LIMIT_POLICY, policies), (&RATE_LIMIT, states)] {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name.clone(), value);
+}
+
+impl Limiter {
+    /// Tells in a reply what its request counted towards: a field has a list, with an entry for each limit.
+    pub fn tell(&self, request: &HttpRequest, headers: &mut HeaderMap) {
+        let Some(Standing { bits, left }) = request.extensions_mut().remove() else {
+            return;
+        };
+        if let (Some(policy), Ok(left)) = (&self.policies[bits], HeaderValue::try_from(left)) {
+            headers.insert(RATE_LIMIT_POLICY.clone(), policy.clone());
+            headers.insert(RATE_LIMIT.clone(), left);
         }
     }
 }
@@ -290,9 +352,9 @@ mod tests {
             .to_http_request()
     }
 
-    fn told(request: &HttpRequest) -> Vec<(String, String)> {
+    fn told(limiter: &Limiter, request: &HttpRequest) -> Vec<(String, String)> {
         let mut headers = HeaderMap::new();
-        tell(request, &mut headers);
+        limiter.tell(request, &mut headers);
         let all = |name: &HeaderName| {
             let values = headers.get_all(name).map(|value| value.to_str().unwrap());
             values.flat_map(|value| value.split(", ")).map(str::to_owned).collect()
@@ -309,7 +371,7 @@ mod tests {
             limiter.admit_address(&request).unwrap();
             limiter.admit_principal(&request, &Principal::anonymous()).unwrap();
             limiter.admit_login(&request, "ada").unwrap();
-            assert!(told(&request).is_empty());
+            assert!(told(&limiter, &request).is_empty());
         }
     }
 
@@ -320,11 +382,11 @@ mod tests {
             let request = from("192.0.2.1");
             limiter.admit_address(&request).unwrap();
             let state = format!("\"address\";r={left};t={seconds}");
-            assert_eq!(told(&request), [("\"address\";q=3;w=60".to_owned(), state)]);
+            assert_eq!(told(&limiter, &request), [("\"address\";q=3;w=60".to_owned(), state)]);
         }
         let request = from("192.0.2.1");
         assert_eq!(limiter.admit_address(&request).unwrap_err().status(), 429);
-        assert_eq!(told(&request)[0].1, "\"address\";r=0;t=20");
+        assert_eq!(told(&limiter, &request)[0].1, "\"address\";r=0;t=20");
         limiter.admit_address(&from("192.0.2.2")).unwrap();
     }
 
@@ -344,7 +406,7 @@ mod tests {
         let request = from("192.0.2.1");
         limiter.admit_address(&request).unwrap();
         limiter.admit_principal(&request, &till).unwrap();
-        assert_eq!(told(&request).len(), 2);
+        assert_eq!(told(&limiter, &request).len(), 2);
         assert!(limiter.admit_principal(&from("192.0.2.2"), &till).is_err());
         limiter.admit_principal(&from("192.0.2.2"), &other).unwrap();
     }

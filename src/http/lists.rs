@@ -1,12 +1,14 @@
-//! Paged lists: `{items, next}`, a cursor, a `Link` to the next page (RFC 8288).
+//! Paged lists: `{items, next}`, a cursor, a `Link` to the next page (RFC 8288); or the same rows as CSV.
 
-use actix_web::http::header::LINK;
+use actix_web::http::header::{LINK, VARY};
 use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::utf8_percent_encode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::csv::{self, Listed};
 use super::cursor;
+use super::format::{self, Format};
 use super::path::SEGMENT;
 use super::problem::Problem;
 use super::query::{Kind, Parameter, Query};
@@ -51,18 +53,18 @@ impl<R> Page<R> {
         Self { rows, next }
     }
 
-    pub fn answer<'a, T: Serialize>(
-        &'a self,
-        request: &HttpRequest,
-        query: &Query,
-        form: impl Fn(&'a R) -> T,
-    ) -> Answer {
+    pub fn answer<'a, T: Listed>(&'a self, request: &HttpRequest, query: &Query, form: impl Fn(&'a R) -> T) -> Answer {
         let mut response = HttpResponse::Ok();
+        response.insert_header((VARY, "Accept"));
         if let Some(next) = &self.next {
             response.insert_header((LINK, link(request, query, next)));
         }
+        let rows = self.rows.iter().map(form);
+        if Format::of(request, query, format::OF_LISTS) == Format::Csv {
+            return csv::answer(response, rows);
+        }
         Ok(response.json(PageForm {
-            items: self.rows.iter().map(form).collect(),
+            items: rows.collect(),
             next: self.next.clone(),
         }))
     }

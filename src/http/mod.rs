@@ -12,20 +12,28 @@ mod bodies;
 pub mod body;
 mod caller;
 mod catalogue;
+pub mod cloudevents;
 pub mod connection;
 pub mod cors;
+mod csv;
 mod cursor;
+mod dashboard;
 pub mod edge;
 mod entries;
 mod events;
+pub mod feed;
+mod format;
 pub mod forms;
 mod health;
 mod idempotency;
+mod imports;
 mod items;
+mod jobs;
 pub mod legacy;
 mod levels;
 pub mod limits;
 mod lists;
+mod log_level;
 pub mod metrics;
 mod openapi;
 mod operations;
@@ -39,12 +47,17 @@ mod query;
 mod reservations;
 mod root;
 pub mod routes;
+mod sales;
 mod schemas;
 mod stores;
+mod stream;
+mod sync;
 mod tokens;
+mod trace;
 pub mod traffic;
 mod transfers;
 mod users;
+pub mod webhooks;
 mod write;
 
 use std::sync::{Arc, OnceLock};
@@ -53,20 +66,26 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use crate::actors::Inventory;
+use crate::actors::jobs::Jobs;
 use crate::credentials::password::Hasher;
 use access::Access;
+use feed::Feed;
 use limits::Limiter;
 use metrics::Watch;
 use problem::{Code, Problem};
+use webhooks::Couriers;
 
 /// What the handlers share.
 pub struct State {
     inventory: OnceLock<Arc<Inventory>>,
+    jobs: OnceLock<Arc<Jobs>>,
+    couriers: OnceLock<Arc<Couriers>>,
     /// None where nobody must log in.
     pub access: Option<Access>,
     /// Whoever calls must do it by a name that only this machine has.
     pub is_local: bool,
     pub limiter: Arc<Limiter>,
+    pub feed: Arc<Feed>,
     pub watch: Watch,
     hasher: Hasher,
     started: Instant,
@@ -78,14 +97,23 @@ impl State {
     pub fn recovering(access: Option<Access>, is_local: bool, limiter: Arc<Limiter>, watch: Watch) -> Self {
         Self {
             inventory: OnceLock::new(),
+            jobs: OnceLock::new(),
+            couriers: OnceLock::new(),
             access,
             is_local,
             limiter,
+            feed: Arc::default(),
             watch,
             hasher: Hasher::default(),
             started: Instant::now(),
             stopping: watch::Sender::new(false),
         }
+    }
+
+    /// With other settings of the feed than those that it has by itself.
+    pub fn with_feed(self, feed: Feed) -> Self {
+        let feed = Arc::new(feed);
+        Self { feed, ..self }
     }
 
     /// Lets those go who wait for news.
@@ -99,9 +127,22 @@ impl State {
         drop(self.stopping.subscribe().wait_for(|stopping| *stopping).await);
     }
 
+    /// To be said before [`State::serve`].
+    pub fn deliver(&self, couriers: Arc<Couriers>) {
+        if self.couriers.set(couriers).is_err() {
+            tracing::error!("webhooks were to be delivered twice; the first are kept");
+        }
+    }
+
     pub fn serve(&self, inventory: Arc<Inventory>) {
         if self.inventory.set(inventory).is_err() {
             tracing::error!("stock was to be served twice; the first is kept");
+        }
+    }
+
+    pub fn serve_jobs(&self, jobs: Arc<Jobs>) {
+        if self.jobs.set(jobs).is_err() {
+            tracing::error!("jobs were to be served twice; the first are kept");
         }
     }
 
@@ -113,12 +154,19 @@ impl State {
     }
 
     fn inventory(&self) -> Result<&Arc<Inventory>, Problem> {
-        let recovering = || {
-            Problem::new(
-                Code::StorageUnavailable,
-                "The stock is being recovered; try again shortly.",
-            )
-        };
         self.inventory.get().ok_or_else(recovering)
     }
+
+    fn jobs(&self) -> Result<&Arc<Jobs>, Problem> {
+        self.jobs.get().ok_or_else(recovering)
+    }
+
+    fn couriers(&self) -> Result<&Arc<Couriers>, Problem> {
+        self.couriers.get().ok_or_else(recovering)
+    }
+}
+
+fn recovering() -> Problem {
+    let detail = "The stock is being recovered; try again shortly.";
+    Problem::new(Code::StorageUnavailable, detail)
 }

@@ -7,12 +7,13 @@ use serde::Serialize;
 
 use super::batch::BatchForm;
 use super::caller::Caller;
+use super::jobs::JobForm;
 use super::problem::{Code, Problem};
 use super::query::Query;
-use super::routes::Right;
+use super::sync::{self, PushForm};
 use super::{State, batch, forms, idempotency, path};
 use crate::actors::{Operation, Outcome, Told};
-use crate::domain::{Reservation, Timestamp};
+use crate::domain::{EventKind, Reservation, Timestamp};
 use crate::journal::JournalError;
 use crate::journal::record::Digest;
 
@@ -48,6 +49,8 @@ pub struct AnswerForm<'a> {
 enum BodyForm<'a> {
     Write(Box<forms::Body<'a>>),
     Batch(BatchForm<'a>),
+    Job(Box<JobForm>),
+    Push(PushForm<'a>),
 }
 
 /// `GET /api/operations/{key}`
@@ -56,12 +59,17 @@ pub async fn get(state: Data<State>, request: HttpRequest, caller: Caller) -> Re
     let key = path::segment(&request, 3, "key")?;
     idempotency::check(&key, "key")?;
     let origin = &caller.origin;
-    let found = state.inventory()?.operation(Digest::of_key(&origin.by, &key)).await?;
-    // Whoever is an admin no longer is not to read on what they did as one.
-    if found.is_hidden() && caller.may(Right::Administer).is_err() {
+    let hash = Digest::of_key(&origin.by, &key);
+    let found = state.inventory()?.operation(hash).await?;
+    // Whoever is an admin or operator no longer is not to read on what they did as one.
+    if found.needs().is_some_and(|role| caller.rights.role() < role) {
         return Err(not_found(&key));
     }
     match found.within(&origin.scope) {
+        Operation::Completed(outcome) if outcome.event.kind == EventKind::SyncPushed => {
+            let body = Some(BodyForm::Push(sync::push_form(&outcome)));
+            Ok(completed(AnswerForm { status: 200, body }, &outcome))
+        }
         Operation::Completed(outcome) if matches!(outcome.told, Told::Operations(_)) => {
             let made = Reservation::all_made_by(&outcome.event);
             let body = Some(BodyForm::Batch(batch::atomic(&outcome, &made, false)));
@@ -90,8 +98,20 @@ pub async fn get(state: Data<State>, request: HttpRequest, caller: Caller) -> Re
         }
         Operation::Pending => Ok(HttpResponse::Ok().json(OperationForm::Pending)),
         Operation::Unknown => Err(JournalError::Unknown(String::new()).into()),
-        Operation::NotFound => Err(not_found(&key)),
+        Operation::NotFound => imported(&state, hash).ok_or_else(|| not_found(&key)),
     }
+}
+
+/// An import was asked for under this key: it is in no event.
+fn imported(state: &State, key: Digest) -> Option<HttpResponse> {
+    let job = state.jobs().ok()?.of_key(key)?.job;
+    let body = Some(BodyForm::Job(Box::new(JobForm::of(&job.as_made().into()))));
+    let form = OperationForm::Completed {
+        answer: AnswerForm { status: 202, body },
+        seq: None,
+        at: job.created_at,
+    };
+    Some(HttpResponse::Ok().json(form))
 }
 
 fn completed(answer: AnswerForm, last: &Outcome) -> HttpResponse {

@@ -18,6 +18,8 @@ use crate::domain::{
 };
 use crate::journal::JournalError;
 
+pub use crate::domain::text::shorten;
+
 /// Every code that an answer may carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -104,7 +106,11 @@ impl Code {
             ),
             Self::PreconditionFailed => ("precondition_failed", 412, "The precondition does not hold"),
             Self::PayloadTooLarge => ("payload_too_large", 413, "The body is too large"),
-            Self::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is not JSON"),
+            Self::UnsupportedMediaType => (
+                "unsupported_media_type",
+                415,
+                "The body is of a type that is not taken here",
+            ),
             Self::MisdirectedRequest => ("misdirected_request", 421, "The request is for another host"),
             Self::IdempotencyKeyReused => ("idempotency_key_reused", 422, "The key stands for another request"),
             Self::RateLimited => ("rate_limited", 429, "Too many requests in this time"),
@@ -322,10 +328,7 @@ impl From<ExecuteError> for Problem {
                 let detail = format!("Another request is making a reservation {id:?}; ask again for what came of it.");
                 Self::of_reservation(Code::RequestInFlight, detail, &id)
             }
-            ExecuteError::CountedAt { now } => {
-                let message = format!("it must be at most 24 hours ago and not to come; here it is {now}");
-                Self::invalid("countedAt", message)
-            }
+            ExecuteError::CountedAt { now } => Self::of_counted_at("countedAt", now),
             ExecuteError::StoreInUse { store_id, sku } => {
                 let detail = format!("Store {store_id:?} still has stock or holds, of SKU {sku:?} for one.");
                 let problem = Self::new(Code::InUse, detail).with("sku", sku.as_str());
@@ -441,6 +444,12 @@ impl From<JointRefusal> for Problem {
 }
 
 impl Problem {
+    /// A count can be of the last day only.
+    pub fn of_counted_at(field: &str, now: Timestamp) -> Self {
+        let message = format!("it must be at most 24 hours ago and not to come; here it is {now}");
+        Self::invalid(field, message)
+    }
+
     /// The refusal of a whole batch, by those of its operations that were refused.
     pub fn of_operations(refused: Vec<(u32, Self)>) -> Self {
         let rows: Vec<Value> = refused.iter().map(|(index, problem)| problem.row(*index)).collect();
@@ -640,16 +649,8 @@ impl Problem {
 
 /// What a client sent is shown to it, but not at any length.
 const MAX_FIELDS: usize = 20;
-const MAX_SHOWN: usize = 200;
 /// Enough for two ids of 64 characters, percent-encoded.
 const MAX_INSTANCE: usize = 2048;
-
-pub fn shorten(text: &str) -> String {
-    match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
 
 /// Ends with a full stop.
 fn sentence(text: &str) -> String {

@@ -10,6 +10,7 @@ use super::bodies::{PriceBody, check_description, check_name, object, present};
 use super::caller::Caller;
 use super::catalogue;
 use super::entries::DeleteBody;
+use super::format::FORMAT;
 use super::idempotency::KEY_PATTERN;
 use super::lists::{AFTER, LIMIT, Page, after_sku, search};
 use super::path::ProductPath;
@@ -191,6 +192,7 @@ pub const LIST: &[Parameter] = &[
     },
     LIMIT,
     AFTER,
+    FORMAT,
 ];
 
 /// `GET /api/products`

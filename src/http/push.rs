@@ -9,7 +9,7 @@ use super::problem::{Code, Problem};
 use super::{State, forms, idempotency, write};
 use crate::actors::batch::{MAX_OPERATIONS, Operation};
 use crate::actors::joint::Ask;
-use crate::actors::{Outcome, Told};
+use crate::actors::{ExecuteError, Outcome, Told};
 use crate::domain::command::{Counted, Set};
 use crate::domain::{Action, Change, Expected, Origin, Request, Resource, Sku, StoreId, Timestamp};
 
@@ -43,15 +43,16 @@ pub async fn run(
     let origin = caller.origin;
     let inventory = state.inventory()?;
     if counts.is_empty() {
-        return Ok(None);
+        return Ok(inventory.done_before(keyed).await?);
     }
     let operations = (0..).zip(counts).map(|(index, count)| Operation {
         index,
         request: count.asks(&origin),
         chose_reservation: false,
     });
-    let ask = Ask::Batch(operations.collect());
-    Ok(Some(inventory.execute_joint(ask, origin, keyed, false).await?))
+    let ask = Ask::Push(operations.collect());
+    let outcome = inventory.execute_joint(ask, origin, keyed, false).await;
+    Ok(Some(outcome.map_err(named_by_place)?))
 }
 
 /// The levels that it has changed, each once, in the order in which they were first reported.
@@ -65,6 +66,16 @@ pub fn changed(outcome: &Outcome) -> impl Iterator<Item = &Change> {
     places
         .filter(move |place| seen.insert(**place))
         .filter_map(|place| outcome.event.changes.get(*place as usize))
+}
+
+/// Of a count whose time does not fit, by its place as other faults of the body are.
+fn named_by_place(error: ExecuteError) -> Problem {
+    if let ExecuteError::InOperation { index, error } = &error
+        && let ExecuteError::CountedAt { now } = **error
+    {
+        return Problem::of_counted_at(&format!("[{index}].countedAt"), now);
+    }
+    error.into()
 }
 
 impl Count {

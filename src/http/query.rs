@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use actix_web::HttpRequest;
 use percent_encoding::percent_decode;
 
+use super::format::Format;
 use super::problem::Problem;
-use crate::domain::{InvalidId, Movement, ReservationStatus, Timestamp};
+use crate::domain::{EventKind, InvalidId, Movement, ReservationStatus, Timestamp};
 
 /// A query parameter that a route knows.
 pub struct Parameter {
@@ -32,7 +33,13 @@ pub enum Kind {
     /// A moment as RFC 3339 writes it.
     Time,
     Movement,
+    /// The type of an event.
+    Event,
     ReservationStatus,
+    /// One of these forms.
+    Format(&'static [Format]),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     /// One that must be given.
     Required(&'static Kind),
 }
@@ -46,8 +53,11 @@ impl<'a> Query<'a> {
         for pair in request.query_string().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value)?);
-            if !known.iter().any(|parameter| parameter.name == name) {
+            let Some(parameter) = known.iter().find(|parameter| parameter.name == name) else {
                 return Err(Problem::invalid(&name, "this route does not know this query parameter"));
+            };
+            if let Kind::Format(offered) = parameter.kind {
+                check_format(offered, &name, &value)?;
             }
             if found.iter().any(|(other, _)| *other == name) {
                 return Err(Problem::invalid(
@@ -120,6 +130,15 @@ impl<'a> Query<'a> {
             .ok_or_else(|| Problem::invalid(name, format!("it must be one of {names}")))
     }
 
+    pub fn event_kind(&self, name: &str) -> Result<Option<EventKind>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let found = EventKind::SHOWN.into_iter().find(|kind| kind.to_string() == text);
+        let names = EventKind::SHOWN.map(|kind| kind.to_string()).join(", ");
+        found
+            .map(Some)
+            .ok_or_else(|| Problem::invalid(name, format!("it must be one of {names}")))
+    }
+
     pub fn reservation_status(&self, name: &str) -> Result<Option<ReservationStatus>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let found = ReservationStatus::ALL
@@ -131,6 +150,14 @@ impl<'a> Query<'a> {
             .ok_or_else(|| Problem::invalid(name, format!("it must be one of {names}")))
     }
 
+    /// One of some words, by its place among them.
+    pub fn one_of(&self, name: &str, words: &[&str]) -> Result<Option<usize>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let place = words.iter().position(|word| *word == text);
+        let invalid = || Problem::invalid(name, format!("it must be one of {}", words.join(", ")));
+        place.map(Some).ok_or_else(invalid)
+    }
+
     /// The size of a page: 1 to 1000, 100 where it is not given.
     pub fn limit(&self) -> Result<usize, Problem> {
         let Some(text) = self.get("limit") else { return Ok(100) };
@@ -140,8 +167,21 @@ impl<'a> Query<'a> {
     }
 }
 
+/// A form is heeded last of all, when the answer is written: one that the route does not have is refused here, before
+/// anything is looked at.
+fn check_format(offered: &[Format], name: &str, value: &str) -> Result<(), Problem> {
+    if offered.iter().any(|format| format.as_str() == value) {
+        return Ok(());
+    }
+    let names: Vec<&str> = offered.iter().map(|format| format.as_str()).collect();
+    Err(Problem::invalid(
+        name,
+        format!("it must be one of {}", names.join(", ")),
+    ))
+}
+
 /// Nothing but digits: no sign, no space.
-fn digits(text: &str) -> Option<u64> {
+pub fn digits(text: &str) -> Option<u64> {
     let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
     digits.and_then(|text| text.parse().ok())
 }

@@ -8,6 +8,7 @@ use validator::Validate;
 
 use super::bodies::{Object, present};
 use super::caller::{Caller, Sight};
+use super::format::FORMAT;
 use super::idempotency::KEY_PATTERN;
 use super::lists::{AFTER, LIMIT, Page};
 use super::problem::{Code, Problem};
@@ -245,7 +246,7 @@ async fn check_rights(caller: &Caller, inventory: &Inventory, ask: &Ask) -> Resu
         Ask::Reserve { cart, replaces, .. } => (&cart.lines, replaces.as_ref()),
         Ask::Commit { id, part, .. } | Ask::Release { id, part, .. } => (part.as_deref().unwrap_or_default(), Some(id)),
         Ask::Extend { id, .. } => (&[], Some(id)),
-        Ask::Batch(_) => (&[], None),
+        Ask::Batch(_) | Ask::Push(_) => (&[], None),
     };
     caller.may_move_in(lines.iter().map(|line| &line.store_id))?;
     let Some(id) = named else { return Ok(()) };
@@ -299,6 +300,7 @@ pub const LIST: &[Parameter] = &[
     },
     LIMIT,
     AFTER,
+    FORMAT,
 ];
 
 /// `GET /api/reservations`

@@ -1,9 +1,11 @@
-//! The service's description of itself, for a client that knows only its address.
+//! What there is at the service's address: the dashboard for a browser, a description of the service for a program.
 
+use actix_web::http::header::VARY;
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::dashboard;
 use super::problem::Problem;
 use super::query::Query;
 use super::routes;
@@ -28,6 +30,9 @@ struct RouteForm {
 /// `GET /`
 pub async fn describe(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Query::none(&request)?;
+    if dashboard::is_wanted(&request) {
+        return Ok(dashboard::page());
+    }
     let resources = routes::table();
     let routes = resources.iter().flat_map(|resource| {
         resource.methods.iter().map(|entry| RouteForm {
@@ -36,7 +41,7 @@ pub async fn describe(request: HttpRequest) -> Result<HttpResponse, Problem> {
             does: entry.does,
         })
     });
-    Ok(HttpResponse::Ok().json(ServiceForm {
+    Ok(HttpResponse::Ok().insert_header((VARY, "Accept")).json(ServiceForm {
         name: "Holdfast",
         description: "A consistency-first inventory service: never oversold, never lost, never applied twice.",
         routes: routes.collect(),

@@ -18,8 +18,9 @@ use super::openapi::node;
 use super::problem::{Code, Problem};
 use super::traffic::Met;
 use super::{
-    State, access, auth, batch, edge, events, health, items, levels, metrics, openapi, operations, pages, products,
-    reservations, root, stores, tokens, transfers, users,
+    State, access, auth, batch, dashboard, edge, events, health, imports, items, jobs, levels, log_level, metrics,
+    openapi, operations, pages, products, reservations, root, sales, stores, stream, sync, tokens, transfers, users,
+    webhooks,
 };
 use crate::domain::Role;
 
@@ -381,6 +382,11 @@ pub fn table() -> Vec<Resource> {
                 docs::events,
             )
             .compressed(),
+        at("/api/events/stream").get(
+            "the log as it grows, as server-sent events",
+            stream::follow,
+            docs::event_stream,
+        ),
         at("/api/movements")
             .get(
                 "changes of quantities, newest first, paged",
@@ -388,11 +394,64 @@ pub fn table() -> Vec<Resource> {
                 docs::movements,
             )
             .compressed(),
+        at("/api/analytics/sales")
+            .get(
+                "what was sold, by SKU, store and time, and how long the stock lasts",
+                sales::sales,
+                docs::sales,
+            )
+            .compressed(),
+        at("/api/sync/push")
+            .post(
+                "a store reports its counts, all or nothing",
+                sync::push,
+                docs::push_counts,
+            )
+            .compressed(),
+        at("/api/sync/totals")
+            .get("what lies in each store and in all", sync::totals, docs::sync_totals)
+            .compressed(),
+        at("/api/sync/status").get(
+            "how far the totals have come, and which stores are overdue",
+            sync::status,
+            docs::sync_status,
+        ),
+        at("/api/sync")
+            .post("brings the totals up to date now", sync::run, docs::run_sync)
+            .needs(Right::Operate),
+        at("/api/sync/start")
+            .post("has the sync run by itself", sync::start, docs::start_sync)
+            .needs(Right::Operate),
+        at("/api/sync/stop")
+            .post("has the sync run only when asked", sync::stop, docs::stop_sync)
+            .needs(Right::Operate),
         at("/api/operations/{key}").get(
             "what became of the caller's write with that idempotency key",
             operations::get,
             docs::operation,
         ),
+        at("/api/imports")
+            .post(
+                "imports: counts from CSV or NDJSON of any length, in the background",
+                imports::create,
+                docs::create_import,
+            )
+            .needs(Right::Operate),
+        at("/api/jobs")
+            .get("imports, newest first, paged", jobs::list, docs::jobs)
+            .needs(Right::Operate)
+            .compressed(),
+        at("/api/jobs/{jobId}")
+            .get("how an import stands", jobs::get, docs::job)
+            .needs(Right::Operate)
+            .delete("takes an import away that is over", jobs::delete, docs::delete_job)
+            .needs(Right::Operate),
+        at("/api/jobs/{jobId}/errors")
+            .get("the lines that were refused, as a file", jobs::errors, docs::job_errors)
+            .needs(Right::Operate),
+        at("/api/jobs/{jobId}/cancel")
+            .post("stops an import", jobs::cancel, docs::cancel_job)
+            .needs(Right::Operate),
         login("/api/auth/login"),
         register("/api/auth/register"),
         at("/api/users")
@@ -420,6 +479,50 @@ pub fn table() -> Vec<Resource> {
             .get("one service token, with its ETag", tokens::get, docs::token)
             .needs(Right::Administer)
             .delete("revokes a service token", tokens::revoke, docs::revoke_token)
+            .needs(Right::Administer),
+        at("/api/webhooks")
+            .get("webhooks, oldest first, paged", webhooks::list, docs::webhooks)
+            .needs(Right::Administer)
+            .post(
+                "makes a webhook: a subscription to events",
+                webhooks::create,
+                docs::create_webhook,
+            )
+            .needs(Right::Administer)
+            .compressed_reads(),
+        at("/api/webhooks/{webhookId}")
+            .get(
+                "one webhook, and how its deliveries stand",
+                webhooks::get,
+                docs::webhook,
+            )
+            .needs(Right::Administer)
+            .put("sets all that a webhook has", webhooks::replace, docs::replace_webhook)
+            .needs(Right::Administer)
+            .delete("deletes a webhook", webhooks::delete, docs::delete_webhook)
+            .needs(Right::Administer),
+        at("/api/webhooks/{webhookId}/test")
+            .post("sends a test delivery at once", webhooks::test, docs::test_webhook)
+            .needs(Right::Administer),
+        at("/api/webhooks/{webhookId}/dead-letters")
+            .get(
+                "what could not be delivered, oldest first, paged",
+                webhooks::dead_letters,
+                docs::dead_letters,
+            )
+            .needs(Right::Administer)
+            .compressed(),
+        at("/api/webhooks/{webhookId}/dead-letters/redeliver")
+            .post(
+                "sends dead letters once more",
+                webhooks::redeliver,
+                docs::redeliver_dead_letters,
+            )
+            .needs(Right::Administer),
+        at("/api/log-level")
+            .get("what is logged", log_level::get, docs::log_level)
+            .needs(Right::Administer)
+            .put("changes what is logged, at once", log_level::set, docs::set_log_level)
             .needs(Right::Administer),
         at("/api/health")
             .get("that it is there, and since when", health::live, docs::health)
@@ -461,8 +564,17 @@ pub fn table() -> Vec<Resource> {
             .get("the same for Prometheus", metrics::prometheus, docs::prometheus)
             .compressed(),
         at("/")
-            .get("this service and its routes", root::describe, docs::service)
-            .needs(Right::Open),
+            .get(
+                "the dashboard for a browser; this service and its routes for a program",
+                root::describe,
+                docs::service,
+            )
+            .needs(Right::Open)
+            .compressed(),
+        at("/dashboard/{file}")
+            .get("a file of the dashboard", dashboard::file, docs::dashboard_file)
+            .needs(Right::Open)
+            .compressed(),
         at("/api/openapi.json")
             .get("this API, as an OpenAPI document", openapi::get, docs::document)
             .needs(Right::Open)

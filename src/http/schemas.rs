@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::domain::account::{AccountName, Role};
 use crate::domain::attributes::{Attributes, MAX_ATTRIBUTES};
 use crate::domain::item::Currency;
+use crate::domain::webhook::Topic;
 use crate::domain::{
     EventKind, Movement, Price, Principal, RequestId, ReservationId, ReservationStatus, Sku, StoreId, Timestamp,
 };
@@ -101,6 +102,11 @@ schemas! {
     }),
     EventKind => json!({"type": "string", "enum": EventKind::SHOWN, "description": "What happened."}),
     ReservationStatus => json!({"type": "string", "enum": ReservationStatus::ALL}),
+    Topic => json!({
+        "type": "string",
+        "enum": Topic::every().collect::<Vec<_>>(),
+        "description": "A type of event that feeds show; `*` for all of them; `stock.low` for events by which available fell to or below a reorder point.",
+    }),
 }
 
 /// Of the rules of `domain/ids.rs` those that every dialect of patterns can say: no control characters, no white

@@ -11,6 +11,7 @@ use validator::{Validate, ValidationError};
 use super::bodies::{check_name, present};
 use super::caller::Caller;
 use super::entries::DeleteBody;
+use super::format::FORMAT;
 use super::idempotency::KEY_PATTERN;
 use super::lists::{AFTER, LIMIT, Page, search};
 use super::path::CatalogueStorePath;
@@ -251,6 +252,7 @@ pub const LIST: &[Parameter] = &[
     },
     LIMIT,
     AFTER,
+    FORMAT,
 ];
 
 /// `GET /api/stores`

@@ -8,7 +8,9 @@ use validator::Validate;
 
 use super::bodies::present;
 use super::caller::Caller;
+use super::csv::Listed;
 use super::entries::{self, DeleteBody};
+use super::format::FORMAT;
 use super::idempotency::KEY_PATTERN;
 use super::lists::{AFTER, LIMIT, Page};
 use super::problem::Problem;
@@ -41,6 +43,20 @@ pub struct TokenForm<'a> {
     version: u64,
     created_at: Timestamp,
     created_by: &'a Principal,
+}
+
+impl Listed for TokenForm<'_> {
+    const NAME: &'static str = "tokens";
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "name",
+        "role",
+        "stores",
+        "expiresAt",
+        "version",
+        "createdAt",
+        "createdBy",
+    ];
 }
 
 /// A new service token.
@@ -102,7 +118,7 @@ pub fn form(token: &ServiceToken, version: u64) -> TokenForm<'_> {
     }
 }
 
-pub const LIST: &[Parameter] = &[LIMIT, AFTER];
+pub const LIST: &[Parameter] = &[LIMIT, AFTER, FORMAT];
 
 /// `GET /api/tokens`
 pub async fn list(state: Data<State>, request: HttpRequest, caller: Caller) -> Answer {
@@ -217,7 +233,7 @@ fn change_form(change: &EntryChange) -> Option<TokenForm<'_>> {
 fn token_of(view: &EntryView) -> Option<&ServiceToken> {
     match &view.entry {
         Entry::Token(token) => Some(token),
-        Entry::User(_) | Entry::Store(_) | Entry::Closing => None,
+        _ => None,
     }
 }
 

@@ -8,7 +8,9 @@ use validator::Validate;
 
 use super::bodies::present;
 use super::caller::Caller;
+use super::csv::Listed;
 use super::entries::{self, DeleteBody, Hidden};
+use super::format::FORMAT;
 use super::idempotency::KEY_PATTERN;
 use super::lists::{AFTER, LIMIT, Page};
 use super::problem::{Code, Problem};
@@ -39,6 +41,19 @@ pub struct UserForm<'a> {
     version: u64,
     created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+impl Listed for UserForm<'_> {
+    const NAME: &'static str = "users";
+    const COLUMNS: &'static [&'static str] = &[
+        "username",
+        "role",
+        "stores",
+        "disabled",
+        "version",
+        "createdAt",
+        "updatedAt",
+    ];
 }
 
 /// What is to be changed of a user; what is left out stays as it is.
@@ -106,7 +121,7 @@ pub fn form(user: &User, version: u64) -> UserForm<'_> {
     }
 }
 
-pub const LIST: &[Parameter] = &[LIMIT, AFTER];
+pub const LIST: &[Parameter] = &[LIMIT, AFTER, FORMAT];
 
 /// `GET /api/users`
 pub async fn list(state: Data<State>, request: HttpRequest, caller: Caller) -> Answer {

@@ -132,17 +132,22 @@ pub fn refuse_preconditions(request: &HttpRequest) -> Result<(), Problem> {
     }
 }
 
-/// `Prefer: return=minimal` (RFC 7240). Of a preference that is given more than once, the first counts.
+/// `Prefer: return=minimal` (RFC 7240).
 pub fn wants_minimal(request: &HttpRequest) -> bool {
-    let preferences = request
-        .headers()
-        .get_all("prefer")
-        .filter_map(|value| value.to_str().ok());
-    let mut returns = preferences.flat_map(|value| value.split(',')).filter_map(|preference| {
-        let (name, value) = preference.split(';').next()?.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("return").then(|| value.trim())
+    preference(request, "return").is_some_and(|value| value.eq_ignore_ascii_case("minimal"))
+}
+
+/// What `Prefer` says under this name, nothing where it is only named. Of a preference that is given more than once, the
+/// first counts.
+pub fn preference<'a>(request: &'a HttpRequest, asked: &str) -> Option<&'a str> {
+    let given = request.headers().get_all("prefer");
+    let given = given.filter_map(|value| value.to_str().ok());
+    let mut values = given.flat_map(|value| value.split(',')).filter_map(|preference| {
+        let preference = preference.split(';').next()?;
+        let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+        name.trim().eq_ignore_ascii_case(asked).then(|| value.trim())
     });
-    let first = returns.next().unwrap_or_default();
+    let first = values.next()?;
     let unquoted = first.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    unquoted.unwrap_or(first).eq_ignore_ascii_case("minimal")
+    Some(unquoted.unwrap_or(first))
 }

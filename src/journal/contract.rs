@@ -15,7 +15,7 @@ use super::file::{FaultyFolder, Options};
 use super::memory::MemoryJournal;
 use super::{
     Append, Appended, Document, EntryKind, Fingerprint, HistoryFilter, ItemFilter, Journal, JournalError, Kept,
-    ProductFilter, Receipt, Record,
+    ProductFilter, Receipt, Record, Stocked,
 };
 use crate::domain::catalogue::{AllOpen, Store};
 use crate::domain::command::{ReorderPoint, Reserve, Resource, Set};
@@ -173,6 +173,8 @@ macro_rules! suites {
             the_first_level_in_a_store_makes_its_entry,
             nothing_comes_to_a_store_that_is_about_to_be_deleted,
             a_document_is_kept_until_the_next_one_is_there,
+            skus_with_a_level_are_counted_as_of_the_last_event,
+            a_push_is_the_last_of_its_store_until_the_next,
             figures_tell_what_was_recorded_and_what_there_is,
         ]);)*
     };
@@ -326,6 +328,64 @@ async fn a_document_is_kept_until_the_next_one_is_there(mut rig: Box<dyn Rig>) {
         assert_eq!((found.seq, found.body.get()), (seq, kept.body.get()));
     }
     assert!(rig.journal().kept(Document::Sales).await.unwrap().is_none());
+}
+
+async fn skus_with_a_level_are_counted_as_of_the_last_event(mut rig: Box<dyn Rig>) {
+    assert_eq!(rig.journal().stocked().await.unwrap(), Stocked::default());
+    let mut owners = ["A", "B", "C"].map(Owner::new);
+    let steps: [(usize, &str, Action, u64); 9] = [
+        (0, "s", count(0), 1),
+        (0, "t", count(5), 1),
+        // A product without stock has no level.
+        (1, "s", Action::Product(ProductAction::Create(Box::default())), 1),
+        (1, "s", count(1), 2),
+        (2, "s", count(1), 3),
+        // The other level of A is still there.
+        (0, "s", Action::RemoveLevel, 3),
+        (2, "s", count(0), 3),
+        (2, "s", Action::RemoveLevel, 2),
+        (2, "t", count(1), 3),
+    ];
+    for (seq, (who, in_store, action, skus)) in (1..).zip(steps) {
+        owners[who].store = store(in_store);
+        owners[who].put(&*rig, action).await.unwrap();
+        assert_eq!(rig.journal().stocked().await.unwrap(), Stocked { seq, skus });
+        if seq % 4 == 0 {
+            rig = rig.crash();
+            assert_eq!(rig.journal().stocked().await.unwrap(), Stocked { seq, skus });
+        }
+    }
+    rig.hold();
+    let append = owners[1].append(sell(1), None);
+    let waiting = rig.journal().append(append);
+    assert_eq!(
+        rig.journal().stocked().await.unwrap().seq,
+        9,
+        "counted before it was durable"
+    );
+    drop(waiting);
+}
+
+async fn a_push_is_the_last_of_its_store_until_the_next(mut rig: Box<dyn Rig>) {
+    let mut owner = Owner::new("A");
+    let key = EntryKey::LastPush(store("s"));
+    for version in 1..=3 {
+        owner.put(&*rig, count(version)).await.unwrap();
+        owner.now = owner.now.plus_seconds(1);
+        let mut append = owner.append(count(version), None);
+        Arc::make_mut(&mut append.records[0].event).kind = EventKind::SyncPushed;
+        rig.journal().append(append).await.unwrap();
+        let pushed = owner.now;
+        owner.now = owner.now.plus_seconds(1);
+        owner.put(&*rig, sell(1)).await.unwrap();
+        for _ in 0..2 {
+            let found = rig.journal().entry(&key).await.unwrap().unwrap();
+            assert_eq!((found.version, found.entry), (version, Entry::LastPush(pushed)));
+            rig = rig.crash();
+        }
+    }
+    let pushed = rig.journal().entries(EntryKind::LastPush, None, 10).await.unwrap();
+    assert_eq!(pushed.len(), 1);
 }
 
 async fn figures_tell_what_was_recorded_and_what_there_is(rig: Box<dyn Rig>) {

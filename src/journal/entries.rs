@@ -1,6 +1,6 @@
-//! Users, tokens and stores in memory, for the engines that have no database to ask.
+//! Users, tokens, stores and schedules in memory, for the engines that have no database to ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tables::Published;
 use super::{EntryKind, EntryView};
-use crate::domain::{Entry, EntryChange, EntryKey, Store, StoreId, Timestamp};
+use crate::domain::{Entry, EntryChange, EntryKey, Event, EventKind, Store, StoreId, Timestamp};
 
 /// An entry as checkpoints write it, with the sequence of its last event. Deleted ones are kept, as their versions go on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +113,24 @@ impl Entries {
         self.put(EntryLine { seq, change });
     }
 
+    /// That an event is a push of these stores, and their last so far.
+    fn take_push(&self, event: &Event, seq: u64) {
+        for store in pushed_by(event) {
+            let key = EntryKey::LastPush(store.clone());
+            let (last, version) = (self.lines().get(&key)).map_or((0, 0), |line| (line.seq, line.change.version));
+            // At recovery, the checkpoint may know of what came later.
+            if last < seq {
+                let entry = Some(Entry::LastPush(event.at));
+                let change = EntryChange {
+                    key,
+                    version: version + 1,
+                    entry,
+                };
+                self.put(EntryLine { seq, change });
+            }
+        }
+    }
+
     pub fn each(&self) -> Vec<EntryLine> {
         self.lines().values().cloned().collect()
     }
@@ -128,6 +146,7 @@ impl Entries {
                 change: change.clone(),
             });
         }
+        self.take_push(&published.event, published.seq);
     }
 
     /// Takes in an event at recovery, where it is not in the checkpoint already.
@@ -151,6 +170,7 @@ impl Entries {
                 change: change.clone(),
             });
         }
+        self.take_push(&published.event, published.seq);
         Ok(())
     }
 
@@ -171,6 +191,12 @@ impl Entries {
     fn lines(&self) -> RwLockReadGuard<'_, BTreeMap<EntryKey, EntryLine>> {
         self.lines.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The stores whose counts the event is, if it is a push; each once.
+pub fn pushed_by(event: &Event) -> BTreeSet<&StoreId> {
+    let changes = event.changes.iter().filter(|_| event.kind == EventKind::SyncPushed);
+    changes.map(|change| &change.store_id).collect()
 }
 
 fn view(line: &EntryLine) -> Option<EntryView> {

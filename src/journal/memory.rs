@@ -15,7 +15,7 @@ use super::tables::{Admission, Published, Tables};
 use super::{
     Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
     Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter,
-    ReservationPlace,
+    ReservationPlace, Stocked,
 };
 use crate::domain::{EntryKey, Event, Principal, Product, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
 
@@ -316,6 +316,10 @@ impl Journal for MemoryJournal {
         self.tables.visible()
     }
 
+    fn stocked(&self) -> Answer<Stocked> {
+        ready(self.tables.stocked())
+    }
+
     fn news(&self, after: u64) -> BoxFuture<'static, ()> {
         self.tables.news(after)
     }
@@ -333,7 +337,11 @@ impl Journal for MemoryJournal {
     }
 
     fn keep(&self, document: Document, kept: Kept) -> Answer<()> {
-        self.state().documents.insert(document, kept);
+        let mut state = self.state();
+        if state.fault.is_some() {
+            return future::ready(Err(JournalError::Unavailable("full".into()))).boxed();
+        }
+        state.documents.insert(document, kept);
         ready(())
     }
 

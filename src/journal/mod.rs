@@ -35,7 +35,7 @@ use crate::domain::reservation::Line;
 use crate::domain::stock::LevelImage;
 use crate::domain::{
     Change, Entry, EntryKey, Event, EventKind, HoldChange, HoldStep, Item, ItemChange, Level, Movement, Principal,
-    Product, Reservation, ReservationId, ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp,
+    Product, Reservation, ReservationId, ReservationStatus, Scope, Sku, Stock, StoreId, Timestamp, Totals,
 };
 use figures::Figures;
 pub use record::{Fingerprint, KeyHash, Receipt};
@@ -115,7 +115,7 @@ pub struct ItemView {
     pub next_deadline: Option<Timestamp>,
 }
 
-/// A user, a token or a store.
+/// A user, a token, a store, a schedule or a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryView {
     pub version: u64,
@@ -129,6 +129,10 @@ pub enum EntryKind {
     Store,
     /// That a store is about to be deleted.
     Closing,
+    SyncSchedule,
+    /// When a store has pushed last.
+    LastPush,
+    Webhook,
 }
 
 impl EntryKind {
@@ -138,6 +142,9 @@ impl EntryKind {
             EntryKey::Token(_) => Self::Token,
             EntryKey::Store(_) => Self::Store,
             EntryKey::Closing(_) => Self::Closing,
+            EntryKey::SyncSchedule => Self::SyncSchedule,
+            EntryKey::LastPush(_) => Self::LastPush,
+            EntryKey::Webhook(_) => Self::Webhook,
         }
     }
 }
@@ -198,6 +205,10 @@ pub struct HistoryFilter {
     /// Only events that delete the SKU's product.
     pub ended: bool,
     pub movement: Option<Movement>,
+    /// Only events of this kind.
+    pub kind: Option<EventKind>,
+    /// Only changes by which available fell to or below the reorder point.
+    pub low_stock: bool,
     /// Only expiries of holds.
     pub expired: bool,
     /// Only what is about this reservation, whether or not it changes a level.
@@ -227,7 +238,9 @@ impl HistoryFilter {
         let ends = |item: &ItemChange| item.details.is_none() && self.sku.as_ref().is_none_or(|sku| *sku == item.sku);
         let is_end = !self.ended || event.items.iter().any(ends);
         let is_expiry = !self.expired || event.kind == EventKind::ReservationExpired;
+        let is_of_kind = self.kind.is_none_or(|kind| kind == event.kind);
         in_time
+            && is_of_kind
             && is_described
             && is_end
             && is_expiry
@@ -239,7 +252,8 @@ impl HistoryFilter {
 
     /// What is said of a product changes no level, but its item.
     fn takes_item(&self, event: &Event) -> bool {
-        let asks_level = self.store.is_some() || !self.scope.is_all() || self.moved || self.movement.is_some();
+        let asks_change = self.moved || self.movement.is_some() || self.low_stock;
+        let asks_level = self.store.is_some() || !self.scope.is_all() || asks_change;
         let is_asked = |sku: &Sku| self.sku.as_ref().is_none_or(|asked| asked == sku);
         !asks_level && event.items.iter().any(|item| is_asked(&item.sku))
     }
@@ -273,6 +287,7 @@ impl HistoryFilter {
         self.sku.as_ref().is_none_or(|sku| *sku == change.sku)
             && self.takes_store(&change.store_id)
             && (!self.moved || change.movement.is_some())
+            && (!self.low_stock || change.low_stock)
             && self
                 .movement
                 .is_none_or(|movement| change.moves().any(|one| one.movement == movement))
@@ -359,6 +374,29 @@ pub struct Kept {
     /// The last event that it contains.
     pub seq: u64,
     pub body: Box<RawValue>,
+}
+
+impl Kept {
+    pub fn of_totals(totals: &Totals) -> serde_json::Result<Self> {
+        let body = serde_json::value::to_raw_value(totals)?;
+        Ok(Self { seq: totals.seq, body })
+    }
+
+    /// What it says, if it is of totals and says one thing only.
+    pub fn totals(&self) -> Result<Totals, String> {
+        let totals: Totals = serde_json::from_str(self.body.get()).map_err(|error| error.to_string())?;
+        match totals.seq == self.seq {
+            true => Ok(totals),
+            false => Err(format!("it is of record {} and of {}", self.seq, totals.seq)),
+        }
+    }
+}
+
+/// How many SKUs have a level in some store, after an event that is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stocked {
+    pub seq: u64,
+    pub skus: u64,
 }
 
 pub type Answer<T> = BoxFuture<'static, Result<T, JournalError>>;
@@ -475,6 +513,12 @@ pub trait Journal: Send + Sync + 'static {
 
     /// The last sequence that is shown.
     fn visible(&self) -> u64;
+
+    /// How many SKUs are in stock somewhere, which no event tells, and as of which event.
+    ///
+    /// `SELECT seq, stocked FROM log`, where each append adds the SKUs that it gives their first level and takes away
+    /// those that it leaves without one.
+    fn stocked(&self) -> Answer<Stocked>;
 
     /// Waits until something behind `after` is shown.
     fn news(&self, after: u64) -> BoxFuture<'static, ()>;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::joint::Touched;
-use crate::domain::{Item, Principal, Product, ReservationId};
+use crate::domain::{Item, Principal, Product, ReservationId, SyncStatus};
 
 /// 128 bits of BLAKE3: short enough to keep tens of millions in memory, long enough that two never meet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,6 +95,9 @@ pub struct Receipt {
     /// Of an atomic batch: what each of its operations has touched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations: Option<Arc<[Touched]>>,
+    /// Of a write that was answered with how the sync stands: how it stood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<Arc<SyncStatus>>,
 }
 
 impl Receipt {
@@ -109,6 +112,7 @@ impl Receipt {
             product: None,
             reservation: None,
             operations: None,
+            sync: None,
         }
     }
 

@@ -21,7 +21,7 @@ use super::figures::{EventCounts, StockFigures};
 use super::reservations::OpenReservations;
 use super::{
     Append, Fingerprint, FoundReservations, ItemFilter, ItemView, KeyHash, LevelView, ProductFilter, Receipt,
-    ReceiptView, Record, ReservationFilter, ReservationPlace,
+    ReceiptView, Record, ReservationFilter, ReservationPlace, Stocked,
 };
 use crate::domain::event::Part;
 use crate::domain::stock::LevelImage;
@@ -44,6 +44,9 @@ pub struct Tables {
     /// The same, for those who wait for it to move.
     news: watch::Sender<u64>,
     last_time_ms: AtomicI64,
+    /// SKUs with a level, as of what is being published, and as of what is shown.
+    stocked: AtomicU64,
+    shown: Mutex<Stocked>,
     rows: DashMap<Sku, Row, RandomState>,
     directory: Directory,
     reservations: OpenReservations,
@@ -91,6 +94,8 @@ impl Tables {
             visible: AtomicU64::new(0),
             news: watch::Sender::new(0),
             last_time_ms: AtomicI64::new(0),
+            stocked: AtomicU64::new(0),
+            shown: Mutex::default(),
             rows: DashMap::default(),
             directory: Directory::default(),
             reservations: OpenReservations::default(),
@@ -139,8 +144,15 @@ impl Tables {
         async move { drop(news.wait_for(|seq| *seq > after).await) }.boxed()
     }
 
+    /// How many SKUs have a level, with the event as of which.
+    pub fn stocked(&self) -> Stocked {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn show(&self, seq: u64) {
         self.visible.fetch_max(seq, Ordering::AcqRel);
+        let skus = self.stocked.load(Ordering::Acquire);
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Stocked { seq, skus };
         self.news.send_replace(seq);
     }
 
@@ -252,7 +264,7 @@ impl Tables {
         self.reservations.each()
     }
 
-    /// Users, tokens and stores.
+    /// Users, tokens, stores and schedules.
     pub fn entries(&self) -> &Entries {
         &self.entries
     }
@@ -304,6 +316,7 @@ impl Tables {
         }
         self.directory
             .rename(&sku, None, stock.details().and_then(|details| details.name.as_deref()));
+        self.count_stocked(false, stock.levels().next().is_some());
         let is_low = stock.levels().any(|(_, level)| level.is_low());
         if is_low {
             self.directory.set_low(&sku, true);
@@ -364,7 +377,7 @@ impl Tables {
         };
         row.remember(part, visible);
         let described_before = row.stock.details().filter(|_| !part.items.is_empty()).cloned();
-        let was_there = row.stock.exists();
+        let (was_there, was_stocked) = (row.stock.exists(), row.stock.levels().next().is_some());
         let is_new = |store: &StoreId| row.stock.level(store).is_none();
         let kept = part.changes.iter().filter(|change| change.fate != Fate::Removed);
         let new_stores: Vec<StoreId> = kept
@@ -382,6 +395,7 @@ impl Tables {
         let is_low = may_be_low && row.stock.levels().any(|(_, level)| level.is_low());
         row.is_low = is_low;
         let is_there = row.stock.exists();
+        self.count_stocked(was_stocked, row.stock.levels().next().is_some());
         // The directory is locked by long lists: nobody who wants the row waits for them.
         drop(row);
         for store in &new_stores {
@@ -401,6 +415,14 @@ impl Tables {
             (true, false) => self.directory.remove(sku),
             _ => {}
         }
+    }
+
+    fn count_stocked(&self, was_stocked: bool, is_stocked: bool) {
+        match (was_stocked, is_stocked) {
+            (false, true) => self.stocked.fetch_add(1, Ordering::AcqRel),
+            (true, false) => self.stocked.fetch_sub(1, Ordering::AcqRel),
+            _ => return,
+        };
     }
 
     fn rename(&self, sku: &Sku, before: Option<&Details>, part: &Part) {

@@ -13,6 +13,8 @@ use crate::support::TestApp;
 
 pub const JSON: (&str, &str) = ("content-type", "application/json");
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A stream has no end: of one, it is read what comes in this time.
+const GLANCE: Duration = Duration::from_millis(150);
 
 /// The path of a level in the store that tests use where the store does not matter.
 pub fn at(sku: &str) -> String {
@@ -89,6 +91,7 @@ pub trait Client {
         let agent: Agent = config
             .max_idle_connections(0)
             .timeout_global(Some(PATIENCE))
+            .timeout_recv_body(path.starts_with("/api/events/stream").then_some(GLANCE))
             .build()
             .into();
         let mut request = Request::builder()
@@ -105,8 +108,13 @@ pub trait Client {
         let headers = headers
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect();
+        let mut answer = Answer::new(path, response.status().as_u16(), headers, Vec::new());
+        if answer.header("content-type") == Some("text/event-stream") {
+            let _ = response.body_mut().as_reader().read_to_end(&mut answer.body);
+            return Ok(answer);
+        }
         let body = response.body_mut().read_to_vec()?;
-        Ok(Answer::new(path, response.status().as_u16(), headers, body))
+        Ok(Answer::new(path, answer.status, answer.headers, body))
     }
 
     /// Sends a request whose target no library would leave as it is.
@@ -198,6 +206,15 @@ impl Answer {
             .iter()
             .find(|(found, _)| found.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Of a header that may stand there more than once.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let found = self
+            .headers
+            .iter()
+            .filter(|(found, _)| found.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str()).collect()
     }
 
     #[track_caller]
@@ -302,7 +319,10 @@ impl Answer {
     pub fn keeps_what_every_reply_promises(&self) {
         let told = format!("{} {} with {:?}", self.path, self.status, self.headers);
         assert_eq!(self.header("x-content-type-options"), Some("nosniff"), "{told}");
-        assert_eq!(self.header("cache-control"), Some("no-store"), "{told}");
+        // Files of the dashboard are everybody's, and may be kept as long as it is asked whether they are still the same.
+        let is_file = self.path.starts_with("/dashboard/") && [200, 304].contains(&self.status);
+        let kept = if is_file { "no-cache" } else { "no-store" };
+        assert_eq!(self.header("cache-control"), Some(kept), "{told}");
         assert!(self.header("x-request-id").is_some_and(|id| !id.is_empty()), "{told}");
         assert_eq!(self.header("server"), None, "{told}");
     }

@@ -610,7 +610,41 @@ fn what_a_stranger_sends_stands_in_one_escaped_line_of_the_log() {
 
 #[test]
 fn secrets_are_nowhere_but_in_the_answers_that_give_them() {
-    let app = TestApp::start_guarded(&["--log-level", "debug"]);
+    secrets_stay_hidden(&["--log-level", "debug", "--log-format", "text"], &|| String::new());
+}
+
+#[test]
+fn secrets_are_in_no_file_of_the_log_whatever_is_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let all = "trace,actix_http=trace";
+    // Files so small that they make way.
+    let args = [
+        "--log-level",
+        all,
+        "--log-files",
+        "100",
+        "--log-file-mb",
+        "1",
+        "--log-to",
+        path.to_str().unwrap(),
+    ];
+    let logged = || {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        let log: String = texts.collect();
+        assert!(
+            log.contains("actix_http") && log.contains("a user has logged in"),
+            "{log}"
+        );
+        log
+    };
+    secrets_stay_hidden(&args, &logged);
+}
+
+/// `logged`: what the service has logged elsewhere than on standard error.
+fn secrets_stay_hidden(args: &[&str], logged: &dyn Fn() -> String) {
+    let app = TestApp::start_guarded(args);
     let admin = first_admin(&app);
     let setup = setup_token(&app).unwrap();
     let ben = user(&app, &admin, "ben", json!({"role": "operator"}));
@@ -672,6 +706,7 @@ fn secrets_are_nowhere_but_in_the_answers_that_give_them() {
     seen.push_str(&app.log().replacen(&*setup, "", 1));
     let mut app = app;
     app.terminate();
+    seen.push_str(&logged());
     let exported = Command::new(HOLDFAST)
         .args(["export", "events", "-", "--data-dir"])
         .arg(app.folder())

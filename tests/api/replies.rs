@@ -417,8 +417,9 @@ fn large_answers_are_compressed_for_those_who_ask_and_small_ones_never() {
         assert_eq!(packed.header("content-encoding"), Some("gzip"), "{path}");
         assert!(
             packed
-                .header("vary")
-                .is_some_and(|vary| vary.eq_ignore_ascii_case("accept-encoding"))
+                .all("vary")
+                .iter()
+                .any(|vary| vary.eq_ignore_ascii_case("accept-encoding"))
         );
         assert!(packed.body.len() * 2 < plain.body.len(), "{path}");
         let mut unpacked = Vec::new();

@@ -90,6 +90,10 @@ impl House {
 }
 
 impl Employee {
+    pub fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
+    }
+
     fn with_token(&self, token: &str) -> Self {
         Self {
             authorization: Some(format!("Bearer {token}")),

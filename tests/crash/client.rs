@@ -70,6 +70,21 @@ impl Client {
         read(request.send(body.to_string()))
     }
 
+    /// The path of the job that a text of CSV becomes.
+    pub fn import(&self, store: &str, text: &str) -> String {
+        let url = format!("{}/api/imports?storeId={store}", self.base);
+        let request = self.agent.post(url).header("Content-Type", "text/csv");
+        let answer = read(request.send(text)).expect("an import is answered");
+        assert_eq!(answer.status, 202, "{answer:?}");
+        format!("/api/jobs/{}", answer.body["jobId"].as_str().unwrap())
+    }
+
+    /// How a text of CSV is refused.
+    pub fn refused_import(&self, text: &str) -> Answer {
+        let request = self.agent.post(format!("{}/api/imports", self.base));
+        read(request.header("Content-Type", "text/csv").send(text)).expect("an import is answered")
+    }
+
     /// A read as text, which may be a large one.
     pub fn text(&self, path: &str) -> String {
         let mut response = self

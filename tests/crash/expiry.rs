@@ -1,7 +1,7 @@
 //! Holds that are over: while nobody is there to see it, under a clock that is set, and many at the same time.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::audit::{Audit, millis};
 use super::client::{Answer, Client};
 use super::support::TestApp;
+use super::support::clock::Clockwork;
 use super::trade::{Cart, Chance, Count, Lines, Person, Place, Plan, Role, STOCK, Settle, Told, Trade};
 use super::{assert_verifies, within};
 
@@ -205,52 +206,6 @@ fn what_ended_while_the_service_was_down_is_over_at_the_first_read() {
         );
         assert!(app.terminate().success());
         assert_verifies(folder.path());
-    }
-}
-
-/// The service with a clock that can be set, by libfaketime.
-struct Clockwork {
-    folder: tempfile::TempDir,
-    library: PathBuf,
-    offset: PathBuf,
-}
-
-impl Clockwork {
-    /// `None`, and says so aloud, where it is not installed.
-    fn new() -> Option<Self> {
-        let library = std::fs::read_dir("/usr/lib").ok()?.flatten().find_map(|entry| {
-            let library = entry.path().join("faketime/libfaketimeMT.so.1");
-            library.exists().then_some(library)
-        });
-        if library.is_none() {
-            eprintln!("skipped: libfaketime is not installed");
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let offset = folder.path().join("offset");
-        let clockwork = Self {
-            library: library?,
-            offset,
-            folder,
-        };
-        clockwork.set(0);
-        Some(clockwork)
-    }
-
-    /// So many seconds ahead of the right time.
-    fn set(&self, seconds: i64) {
-        let next = self.offset.with_extension("next");
-        std::fs::write(&next, format!("{seconds:+}\n")).unwrap();
-        std::fs::rename(next, &self.offset).unwrap();
-    }
-
-    fn start(&self) -> TestApp {
-        let environment = [
-            ("LD_PRELOAD", self.library.to_str().unwrap()),
-            ("FAKETIME_TIMESTAMP_FILE", self.offset.to_str().unwrap()),
-            ("FAKETIME_NO_CACHE", "1"),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ];
-        TestApp::start_under(&self.folder.path().join("data"), 0, &[], &environment)
     }
 }
 

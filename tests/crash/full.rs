@@ -208,3 +208,42 @@ fn stocked(data: &Path) -> Books {
     assert!(app.terminate().success());
     books
 }
+
+#[test]
+fn an_import_waits_for_room_and_one_that_finds_none_leaves_nothing_behind() {
+    const LINES: u64 = 10_000;
+    let Some(disk) = SmallDisk::mount("32m") else { return };
+    let app = TestApp::start_in(&disk.data(), 0, SMALL_FILES);
+    let client = Client::new(app.port);
+    disk.fill_up_to(2 << 20);
+    let rows: String = (0..LINES).map(|n| format!("S{n},{n}\n")).collect();
+    let job = client.import("s", &format!("sku,quantity\n{rows}"));
+    let waits = within(Duration::from_secs(30), || client.get(&job).body["waiting"].is_string());
+    let shown = client.get(&job).body;
+    assert!(waits, "{shown}");
+    assert_eq!(
+        (&shown["status"], &shown["failedLines"]),
+        (&"running".into(), &0.into()),
+        "{shown}"
+    );
+    let large = format!("sku,quantity\n{}", "x,1\n".repeat(1 << 20));
+    let refused = client.refused_import(&large);
+    assert_eq!(
+        (refused.status, refused.error()),
+        (503, "storage_unavailable"),
+        "{refused:?}"
+    );
+    assert_eq!(std::fs::read_dir(disk.data().join("jobs")).unwrap().count(), 1);
+    disk.remove_filler();
+    let succeeded = within(Duration::from_secs(60), || {
+        client.get(&job).body["status"] == "succeeded"
+    });
+    let shown = client.get(&job).body;
+    assert!(succeeded, "{shown}");
+    assert_eq!(
+        (shown["imported"].as_u64(), shown["failedLines"].as_u64()),
+        (Some(LINES), Some(0)),
+        "{shown}"
+    );
+    assert_eq!(client.all("/api/events?").len() as u64, LINES);
+}

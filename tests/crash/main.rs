@@ -3,11 +3,13 @@
 //!
 //! `kills.rs` kills at random, `faults.rs` has system calls fail or be the last one (it takes `strace`),
 //! `full.rs` takes the room away (it takes a right to mount), `damage.rs` flips, cuts and removes what is on
-//! disk, `torn.rs` leaves what a power cut leaves. `books.rs` is how they all know what must be there.
+//! disk, `torn.rs` leaves what a power cut leaves. `imports.rs` kills in the middle of an import. `books.rs` is how they all know what must be there.
 //!
 //! Of carts of many lines: `carts.rs` kills in the middle of them, `crowds.rs` has many clients want the same and go
 //! away, `expiry.rs` has holds end at bad times (it takes `faketime`). `trade.rs` is what they ask, and `audit.rs` how
-//! they know what must be there.
+//! they know what must be there. `webhooks.rs` kills while events are delivered.
+//!
+//! `feed.rs` has a thousand follow the log, one of whom does not read.
 
 mod audit;
 mod books;
@@ -17,13 +19,16 @@ mod crowds;
 mod damage;
 mod expiry;
 mod faults;
+mod feed;
 mod folder;
 mod full;
+mod imports;
 mod kills;
 #[path = "../support/mod.rs"]
 mod support;
 mod torn;
 mod trade;
+mod webhooks;
 
 use std::path::Path;
 use std::process::Command;

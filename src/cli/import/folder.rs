@@ -11,11 +11,10 @@ use futures_util::FutureExt;
 
 use super::Lines;
 use super::report::Report;
-use super::row::{Fault, Line, Row};
 use crate::cli::folder::Folder;
-use crate::domain::command::{ReorderPoint, Set};
-use crate::domain::{Action, Event, Expected, Refusal, Request, Resource, Sku, Stock, decide};
+use crate::domain::{Event, Refusal, Sku, Stock, decide};
 use crate::http::problem::Problem;
+use crate::import::row::{Fault, Line, Row};
 use crate::journal::stores::KnownStores;
 use crate::journal::{Answer, Append, Appended, Journal, JournalError, Record};
 
@@ -120,13 +119,7 @@ impl FolderTarget {
 
     /// Decides a line on the state that all lines before it will have left.
     async fn count(&mut self, row: Row) -> anyhow::Result<Result<(), Refusal>> {
-        let Row {
-            sku,
-            store_id,
-            quantity,
-            reorder_point,
-            details,
-        } = row;
+        let sku = row.sku.clone();
         let mut ahead = match self.ahead.remove(&sku) {
             Some(ahead) => ahead,
             None => Ahead {
@@ -139,20 +132,7 @@ impl FolderTarget {
         for event in self.folder.over(&sku, &ahead.stock, now) {
             self.record(&sku, &mut ahead, event);
         }
-        let set = Set {
-            quantity,
-            reorder_point: reorder_point.map_or(ReorderPoint::Keep, ReorderPoint::At),
-            details,
-            ..Set::default()
-        };
-        let request = Request {
-            sku: sku.clone(),
-            store_id,
-            action: Action::Set(set.into()),
-            resource: Resource::Level,
-            expected: Expected::default(),
-            origin: self.folder.origin.clone(),
-        };
+        let request = row.request(self.folder.origin.clone(), None);
         let stores = KnownStores::of(&self.folder.journal, self.is_strict);
         let decided = decide(&ahead.stock, &request, &stores, now);
         self.group.append.entry_grounds.extend(stores.into_grounds());

@@ -1,70 +1,30 @@
-//! The file that is imported: opened, unpacked, its format found out.
+//! The file that is imported: opened, its format found out.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io;
 use std::path::Path;
 
-use anyhow::Context;
-use flate2::bufread::MultiGzDecoder;
 use indicatif::ProgressBar;
 use serde_json::Value;
 
 use super::Format;
 use crate::domain::StoreId;
-
-/// So much of the text is looked at before it is read; a header line must lie in it.
-const HEAD: u64 = 64 << 10;
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-pub struct Input {
-    /// What the text begins with; it is read once more by `text`.
-    pub head: Vec<u8>,
-    pub text: Box<dyn BufRead + Send>,
-}
+use crate::import::text::{Text, unpack};
 
 /// Opens a file, or standard input for `-`; `bar` moves with the bytes of the file.
-pub fn open(file: &Path, bar: &ProgressBar) -> anyhow::Result<Input> {
+pub fn open(file: &Path, bar: &ProgressBar) -> anyhow::Result<Text> {
     if is_stdin(file) {
-        return unpack(bar.wrap_read(io::stdin()));
+        return Ok(unpack(bar.wrap_read(io::stdin()))?);
     }
     let opened = File::open(file)?;
     let metadata = opened.metadata()?;
     anyhow::ensure!(!metadata.is_dir(), "it is a folder");
     bar.set_length(metadata.len());
-    unpack(bar.wrap_read(opened))
+    Ok(unpack(bar.wrap_read(opened))?)
 }
 
 pub fn is_stdin(file: &Path) -> bool {
     file.as_os_str() == "-"
-}
-
-fn unpack(raw: impl Read + Send + 'static) -> anyhow::Result<Input> {
-    let (magic, raw) = look_ahead(BufReader::with_capacity(256 << 10, raw), GZIP.len() as u64)?;
-    if magic != GZIP {
-        return begin(raw);
-    }
-    let text = BufReader::with_capacity(256 << 10, MultiGzDecoder::new(raw));
-    begin(text).context("it begins as gzip does, but cannot be unpacked")
-}
-
-fn begin(text: impl BufRead + Send + 'static) -> anyhow::Result<Input> {
-    let (mark, mut text) = look_ahead(text, BYTE_ORDER_MARK.len() as u64)?;
-    if mark == BYTE_ORDER_MARK {
-        text.consume(BYTE_ORDER_MARK.len());
-    }
-    let (head, text) = look_ahead(text, HEAD)?;
-    Ok(Input {
-        head,
-        text: Box::new(text),
-    })
-}
-
-/// What comes first, and a reader that still has it.
-fn look_ahead<R: BufRead>(mut reader: R, length: u64) -> io::Result<(Vec<u8>, impl BufRead + use<R>)> {
-    let mut head = Vec::new();
-    reader.by_ref().take(length).read_to_end(&mut head)?;
-    Ok((head.clone(), Cursor::new(head).chain(reader)))
 }
 
 impl Format {
@@ -106,8 +66,6 @@ pub fn store_in_name(file: &Path) -> Option<StoreId> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]
@@ -144,27 +102,5 @@ mod tests {
         ] {
             assert_eq!(store(name), None, "{name}");
         }
-    }
-
-    fn read(bytes: &[u8]) -> anyhow::Result<String> {
-        let file = tempfile::NamedTempFile::new()?;
-        std::fs::write(&file, bytes)?;
-        let mut input = open(file.path(), &ProgressBar::hidden())?;
-        let mut text = String::new();
-        input.text.read_to_string(&mut text)?;
-        assert!(text.as_bytes().starts_with(&input.head));
-        Ok(text)
-    }
-
-    #[test]
-    fn gzip_and_a_byte_order_mark_are_known_by_their_bytes() {
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(b"\xef\xbb\xbfsku").unwrap();
-        let gzip = gzip.finish().unwrap();
-        assert_eq!(read(&gzip).unwrap(), "sku");
-        assert_eq!(read(b"\xef\xbb\xbfsku").unwrap(), "sku");
-        assert_eq!(read(b"s").unwrap(), "s");
-        assert_eq!(read(b"").unwrap(), "");
-        assert!(read(&gzip[..gzip.len() - 4]).is_err());
     }
 }

@@ -1,15 +1,13 @@
 //! `holdfast import`: counts from a file, into a data folder or a running service.
 //!
-//! One thread reads and parses (`input`, then `csv`, `ndjson` or `node`, all of which make rows by `row`); the
-//! lines go in small batches to `folder` or `service`, which bring them in; `report` keeps count of both.
+//! One thread reads and parses (`input`, then `import::csv`, `import::ndjson` or `node`, all of which make rows by
+//! `import::row`); the lines go in small batches to `folder` or `service`, which bring them in; `report` keeps count of
+//! both.
 
-mod csv;
 mod folder;
 mod input;
-mod ndjson;
 mod node;
 mod report;
-mod row;
 mod service;
 
 use std::ops::ControlFlow;
@@ -23,14 +21,14 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use self::folder::FolderTarget;
 use self::report::Report;
-use self::row::{Line, Parser};
 use self::service::ServiceTarget;
 use crate::cli::folder::{Folder, has_data};
 use crate::config::DataFolder;
 use crate::domain::StoreId;
+use crate::import::row::{Line, Parser};
+use crate::import::text::Text;
+use crate::import::{csv, ndjson};
 
-/// The longest line that is taken in, in bytes.
-const MAX_LINE: usize = 1 << 20;
 /// Lines that go from the reader to the target together.
 const BATCH_LINES: usize = 500;
 /// Such batches that may wait.
@@ -157,7 +155,7 @@ impl ImportArgs {
 
 /// A file that is opened and whose format is known.
 struct Source {
-    input: input::Input,
+    input: Text,
     format: Format,
     parser: Parser,
 }
@@ -190,12 +188,13 @@ impl Source {
     }
 
     fn read(mut self, take: &mut dyn FnMut(Line) -> ControlFlow<()>) -> anyhow::Result<()> {
-        let (text, parser) = (&mut *self.input.text, &mut self.parser);
+        let (text, parser) = (&mut *self.input.reader, &mut self.parser);
         match self.format {
-            Format::Csv => csv::read(&self.input.head, text, parser, take),
-            Format::Ndjson => ndjson::read(text, parser, take),
-            Format::Json => node::read(text, parser, take),
+            Format::Csv => csv::read(&self.input.head, text, parser, take)?,
+            Format::Ndjson => ndjson::read(text, parser, take)?,
+            Format::Json => node::read(text, parser, take)?,
         }
+        Ok(())
     }
 }
 

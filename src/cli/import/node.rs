@@ -13,9 +13,9 @@ use std::rc::Rc;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::MAX_LINE;
-use super::ndjson::put;
-use super::row::{Cells, Column, Fault, Line, Parser, Row};
+use crate::import::MAX_LINE;
+use crate::import::ndjson::put;
+use crate::import::row::{Cells, Column, Fault, Line, Parser, Row};
 
 /// A map may begin with other things than stock, such as the time of its last sync, before its `items` come:
 /// so many members are held back until it is known.

@@ -9,7 +9,7 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::row::Fault;
+use crate::import::row::{Fault, LineError};
 
 /// So many errors are printed as they are met.
 const PRINTED: u64 = 20;
@@ -33,13 +33,6 @@ pub struct Summary {
     pub dry_run: bool,
     pub seconds: f64,
     pub errors: Vec<LineError>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct LineError {
-    pub line: u64,
-    pub column: Option<String>,
-    pub message: String,
 }
 
 impl Report {
@@ -70,11 +63,7 @@ impl Report {
             self.bar.suspend(|| eprintln!("{text}"));
         }
         if self.summary.failed <= SUMMED_UP {
-            self.summary.errors.push(LineError {
-                line,
-                column: fault.column,
-                message: fault.message,
-            });
+            self.summary.errors.push(LineError::new(line, fault));
         }
         Ok(())
     }

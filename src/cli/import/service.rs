@@ -17,10 +17,10 @@ use uuid::Uuid;
 
 use super::Lines;
 use super::report::Report;
-use super::row::{Fault, Line, Row};
 use crate::cli::client::{Call, Client, Service};
 use crate::cli::retry::{self, GaveUp, Patience};
 use crate::domain::{Details, Sku, StoreId};
+use crate::import::row::{Fault, Line, Row};
 
 const CONNECTIONS: usize = 4;
 /// Operations in a batch.

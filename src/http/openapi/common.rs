@@ -6,7 +6,8 @@ use super::doc::Doc;
 use super::problems;
 use super::schemas::Schemas;
 use crate::domain::account::AccountName;
-use crate::domain::{Movement, RequestId, ReservationId, ReservationStatus, Sku, StoreId, Timestamp};
+use crate::domain::{EventKind, Movement, RequestId, ReservationId, ReservationStatus, Sku, StoreId, Timestamp};
+use crate::http::dashboard;
 use crate::http::forms::ReservationForm;
 use crate::http::idempotency::KEY_PATTERN;
 use crate::http::legacy::inventory::CENTRAL;
@@ -44,6 +45,8 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
             json!({"type": "string"}),
             "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c",
         ),
+        "jobId" => ("The job.", json!({"type": "string"}), JOB_ID),
+        "webhookId" => ("The id of the webhook.", json!({"type": "string"}), WEBHOOK_ID),
         "code" => {
             let codes = Code::ALL.map(Code::as_str);
             (
@@ -52,6 +55,11 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
                 "insufficient_stock",
             )
         }
+        "file" => (
+            "The name of the file.",
+            json!({"type": "string", "enum": dashboard::names().collect::<Vec<_>>()}),
+            "app.js",
+        ),
         _ => ("The idempotency key of the write, percent-encoded.", key(), "cart-7"),
     };
     json!({"name": name, "in": "path", "required": true, "description": about, "schema": schema, "example": example})
@@ -60,6 +68,10 @@ pub fn path(name: &str, schemas: &mut Schemas) -> Value {
 /// The `stockId` of 85123A in London.
 pub const STOCK_ID: &str = "Njpsb25kb244NTEyM0E";
 
+/// An import.
+pub const JOB_ID: &str = "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6d";
+pub const WEBHOOK_ID: &str = "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6d";
+
 /// A path with the examples of `path` in it.
 pub fn example_path(path: &str) -> String {
     path.replace("{sku}", "85123A")
@@ -67,9 +79,12 @@ pub fn example_path(path: &str) -> String {
         .replace("{reservationId}", "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6a")
         .replace("{id}", STOCK_ID)
         .replace("{code}", "insufficient_stock")
+        .replace("{file}", "app.js")
         .replace("{key}", "cart-7")
         .replace("{username}", "anna")
+        .replace("{jobId}", JOB_ID)
         .replace("{tokenId}", "01935f4e-7b6a-7c3d-9a51-2f1e8c0d4b6c")
+        .replace("{webhookId}", WEBHOOK_ID)
 }
 
 const BEARER: &str = "bearer";
@@ -128,7 +143,13 @@ fn value(kind: Kind, name: &str, schemas: &mut Schemas) -> Value {
         Kind::Choice => json!({"type": "boolean"}),
         Kind::Time => schemas.form::<Timestamp>(),
         Kind::Movement => schemas.form::<Movement>(),
+        Kind::Event => schemas.form::<EventKind>(),
         Kind::ReservationStatus => schemas.form::<ReservationStatus>(),
+        Kind::Format(offered) => {
+            let names: Vec<&str> = offered.iter().map(|format| format.as_str()).collect();
+            json!({"type": "string", "enum": names})
+        }
+        Kind::OneOf(words) => json!({"type": "string", "enum": words}),
         Kind::Required(kind) => value(*kind, name, schemas),
     }
 }
@@ -162,6 +183,12 @@ pub fn parameters() -> Value {
             "On a read: 304 without a body if the resource is still at this version (`\"7\"`). On a write: only if it \
              is at none of these; `*`: only if there is nothing yet. Else 412.",
         ),
+        "Last-Event-ID": header(
+            "Last-Event-ID",
+            json!({"type": "string", "pattern": "^[0-9]{0,15}$"}),
+            "The `id` that you have seen last: the stream goes on behind it. Browsers send it by themselves when they \
+             connect again, and it counts more than `after`.",
+        ),
         "X-Store-Id": header(
             "X-Store-Id",
             json!({"allOf": [{"$ref": "#/components/schemas/StoreId"}], "default": CENTRAL}),
@@ -170,8 +197,9 @@ pub fn parameters() -> Value {
         "Prefer": header(
             "Prefer",
             json!({"type": "string", "examples": ["return=minimal"]}),
-            "`return=minimal`: no body where it would only say what a read would (RFC 7240). Other preferences are \
-             passed over.",
+            "`return=minimal`: no body where it would only say what a read would (RFC 7240). Of an import: \
+             `respond-async`, which is so in any case, and `wait=SECONDS`, up to 30, for its end. Other preferences \
+             are passed over.",
         ),
     })
 }
@@ -193,6 +221,10 @@ pub fn headers() -> Value {
             "`true`: the write took effect earlier, and this is the answer of then.",
             "true",
         ),
+        "Content-Disposition": header(
+            "That it is a file, and what to call it.",
+            "attachment; filename=\"errors.ndjson\"",
+        ),
         "Preference-Applied": header("That `Prefer` was heeded.", "return=minimal"),
         "Retry-After": {
             "description": "Wait for so many seconds before you try again.",
@@ -208,6 +240,8 @@ pub fn headers() -> Value {
             "The limits that the request counted towards: `q` requests in `w` seconds.",
             "\"principal\";q=100;w=60",
         ),
+        "Content-Disposition": header("Of CSV: a file to be saved.", "attachment; filename=\"levels.csv\""),
+        "X-Accel-Buffering": always("Tells nginx to pass it on as it comes.", "no"),
         "Content-Security-Policy": always("The page loads nothing from elsewhere.", "default-src 'none'"),
         "Vary": always("The answer depends on this header of the request.", "Accept"),
     })

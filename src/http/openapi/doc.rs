@@ -3,8 +3,11 @@
 use schemars::JsonSchema;
 use serde_json::Value;
 
+use super::examples;
 use super::schemas::Schemas;
+use crate::http::csv::{self, Listed};
 use crate::http::legacy::refusal;
+use crate::http::lists::PageForm;
 use crate::http::problem::Code;
 use crate::http::query::Parameter;
 use crate::http::routes::Right;
@@ -21,7 +24,8 @@ pub struct Doc {
     pub query: &'static [Parameter],
     /// Names of `components/parameters`.
     pub headers: Vec<&'static str>,
-    pub body: Option<Content>,
+    /// In each form that is taken.
+    pub body: Vec<Content>,
     pub is_body_optional: bool,
     pub answers: Vec<Answer>,
     pub codes: Vec<Code>,
@@ -44,6 +48,8 @@ pub struct Content {
 }
 
 pub const JSON: &str = "application/json";
+/// Headers of a page of a list.
+pub const LISTED: &[&str] = &["Content-Disposition", "Link", "Vary"];
 pub const HTML: &str = "text/html; charset=utf-8";
 
 impl Doc {
@@ -55,7 +61,7 @@ impl Doc {
             about,
             query: &[],
             headers: vec!["X-Request-Id"],
-            body: None,
+            body: Vec::new(),
             is_body_optional: false,
             answers: Vec::new(),
             codes: vec![Code::InvalidRequest, Code::Internal],
@@ -99,12 +105,16 @@ impl Doc {
     }
 
     fn takes_json(self, schema: Reference, example: Value) -> Self {
-        let body = Some(Content {
+        self.takes_content(Content {
             media_type: JSON,
             schema,
             example,
-        });
-        Self { body, ..self }
+        })
+    }
+
+    pub fn takes_content(mut self, content: Content) -> Self {
+        self.body.push(content);
+        self
     }
 
     /// Nothing said is the same as `{}`.
@@ -135,6 +145,17 @@ impl Doc {
             example,
         };
         self.answers_with(status, about, headers, vec![content])
+    }
+
+    /// A page of a list, as JSON or as CSV; `row` is an example.
+    pub fn lists<T: JsonSchema + Listed>(self, about: &'static str, row: Value) -> Self {
+        let csv = Content::csv::<T>(&row);
+        let json = Content {
+            media_type: JSON,
+            schema: Schemas::form::<PageForm<T>>,
+            example: examples::page(row),
+        };
+        self.answers_with(200, about, LISTED, vec![json, csv])
     }
 
     /// An answer that is no form of ours: text of some type, or nothing at all.
@@ -202,6 +223,10 @@ impl Doc {
 }
 
 impl Content {
+    pub fn csv<T: Listed>(row: &Value) -> Self {
+        Self::text("text/csv", &csv::table::<T>(std::slice::from_ref(row)))
+    }
+
     pub fn text(media_type: &'static str, example: &str) -> Self {
         Self {
             media_type,

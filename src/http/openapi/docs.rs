@@ -3,20 +3,25 @@
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use super::doc::{Content, Doc, HTML};
+use super::doc::{Content, Doc, HTML, LISTED};
 use super::examples as example;
+use super::schemas::Schemas;
 use crate::http::auth::{LoginBody, LoginForm, RegisterBody};
 use crate::http::batch::{BatchBody, BatchForm};
 use crate::http::bodies::{AdjustBody, CreateBody, ReleaseBody, ReserveBody, SetBody, TransferBody};
 use crate::http::catalogue::{ProductForm, ProductWriteForm, StoreForm, StoreWriteForm};
+use crate::http::cloudevents::{self, CloudEventForm};
 use crate::http::entries::DeleteBody;
 use crate::http::events::{EVENTS, EventsForm, MOVEMENTS};
 use crate::http::forms::{
-    ItemForm, ItemWriteForm, LevelForm, LevelWriteForm, MovementForm, ReservationForm, ReservationWriteForm,
+    EventForm, ItemForm, ItemWriteForm, LevelForm, LevelWriteForm, MovementForm, ReservationForm, ReservationWriteForm,
     TransferForm,
 };
 use crate::http::health::{HealthForm, UnavailableForm};
+use crate::http::imports::IMPORT;
+use crate::http::jobs::{self, JobForm};
 use crate::http::lists::PageForm;
+use crate::http::log_level::{LogLevelBody, LogLevelForm};
 use crate::http::metrics::MetricsHealthForm;
 use crate::http::metrics::forms::{
     ConcurrencyForm, InventoryForm, LimitsForm, MetricsForm, PersistenceForm, RequestsForm, ResetForm, SystemForm,
@@ -31,18 +36,27 @@ use crate::http::problem::Code::{
 use crate::http::products::{NewProductBody, ProductBody};
 use crate::http::reservations::{CartBody, ExtendBody, ResolveBody};
 use crate::http::root::ServiceForm;
+use crate::http::sales::{CSV, SALES, SalesForm};
 use crate::http::stores::{NewStoreBody, StoreBody};
+use crate::http::stream::{self, STREAM};
+use crate::http::sync::{BareBody, CountBody, PushForm, StartBody, StatusForm, TotalsForm};
 use crate::http::tokens::{NewTokenForm, TokenBody, TokenForm};
 use crate::http::users::{UserBody, UserForm};
-use crate::http::{items, levels, products, reservations, stores, tokens, users};
+use crate::http::webhooks::{
+    DeadLetterForm, NewWebhookBody, NewWebhookForm, RedeliverBody, RedeliveryForm, ShownWebhookForm, TestForm,
+    WebhookBody,
+};
+use crate::http::{dashboard, items, levels, products, reservations, stores, tokens, users, webhooks};
 
 pub const LEVELS: &str = "Levels";
 pub const ITEMS: &str = "Items";
 pub const RESERVATIONS: &str = "Reservations";
 pub const MANY: &str = "Many at once";
 pub const CATALOGUE: &str = "Catalogue";
+pub const SYNC: &str = "Sync";
 pub const HISTORY: &str = "History";
 pub const ACCESS: &str = "Access";
+pub const WEBHOOKS: &str = "Webhooks";
 pub const HEALTH: &str = "Health";
 pub const METRICS: &str = "Metrics";
 pub const DOCUMENTS: &str = "Documents";
@@ -64,10 +78,21 @@ pub const TAGS: [(&str, &str); 11] = [
         CATALOGUE,
         "What there is to be stocked, and where. Stock needs no entry here first, unless the service is told to be strict.",
     ),
+    (
+        SYNC,
+        "What all stores have together, as of the last sync, and the counts that stores report.",
+    ),
     (HISTORY, "What happened, when and why; and what became of a write."),
     (
         ACCESS,
         "Who may do what: logging in, users, and the service tokens of machines.",
+    ),
+    (
+        WEBHOOKS,
+        "Events that are sent to you: a `POST` per event, signed as Standard Webhooks says, in order, at least once. Its body \
+         is `{type, timestamp, data}`, where `data` is the event as `/api/events` shows it; its headers are `webhook-id` \
+         (the same however often it is sent: ignore one that you have seen), `webhook-timestamp` and `webhook-signature`. \
+         Answer 2xx quickly; anything else is tried again, after waits that grow, and 410 disables the webhook.",
     ),
     (HEALTH, "For load balancers and operators."),
     (METRICS, "How the service does, for operators and Prometheus."),
@@ -244,12 +269,7 @@ pub fn reservations() -> Doc {
          rows than asked, or none, and yet not be the last: go on until `next` is null.",
     )
     .query(reservations::LIST)
-    .answers::<PageForm<ReservationForm>>(
-        200,
-        "A page of reservations.",
-        &["Link"],
-        example::page(example::cart()),
-    )
+    .lists::<ReservationForm>("A page of reservations.", example::cart())
     .refuses(&[NotFound])
 }
 
@@ -373,7 +393,7 @@ pub fn levels() -> Doc {
          without levels has an empty list. Each row is current at some moment during the request.",
     )
     .query(levels::LIST)
-    .answers::<PageForm<LevelForm>>(200, "A page of levels.", &["Link"], example::page(example::level()))
+    .lists::<LevelForm>("A page of levels.", example::level())
     .refuses(&[NotFound])
 }
 
@@ -384,7 +404,7 @@ pub fn items() -> Doc {
         "All items in order of SKU, in pages, or those that fit every parameter that is given.",
     )
     .query(items::LIST)
-    .answers::<PageForm<ItemForm>>(200, "A page of items.", &["Link"], example::page(example::item()))
+    .lists::<ItemForm>("A page of items.", example::item())
     .refuses(&[NotFound])
 }
 
@@ -494,7 +514,7 @@ pub fn products() -> Doc {
         "All products in order of SKU, in pages, or those that fit every parameter that is given.",
     )
     .query(products::LIST)
-    .answers::<PageForm<ProductForm>>(200, "A page of products.", &["Link"], example::page(example::product()))
+    .lists::<ProductForm>("A page of products.", example::product())
 }
 
 pub fn create_product() -> Doc {
@@ -564,7 +584,7 @@ pub fn stores() -> Doc {
          only these.",
     )
     .query(stores::LIST)
-    .answers::<PageForm<StoreForm>>(200, "A page of stores.", &["Link"], example::page(example::store()))
+    .lists::<StoreForm>("A page of stores.", example::store())
 }
 
 pub fn create_store() -> Doc {
@@ -622,16 +642,48 @@ pub fn events() -> Doc {
         "listEvents",
         HISTORY,
         "Every change, in the one order in which they took effect. To follow the log, keep the `seq` of each answer and \
-         give it as `after` the next time; `wait` holds the answer back until there is news. Nothing is ever skipped.",
+         give it as `after` the next time; `wait` holds the answer back until there is news. Nothing is ever skipped. In CSV \
+         an event has a line for each of its changes. As CloudEvents 1.0 the page is an array; where there is more, `Link` \
+         says so, and else the last `id` is what to go on from.",
     )
     .query(EVENTS)
-    .answers::<EventsForm>(200, "A page of the log.", &["Link"], {
-        let mut example = example::page(example::event());
-        example["seq"] = json!(41);
-        example["end"] = json!(41);
-        example
+    .answers_with(200, "A page of the log.", LISTED, {
+        let mut page = example::page(example::event());
+        page["seq"] = json!(41);
+        page["end"] = json!(41);
+        let json = Content {
+            media_type: super::doc::JSON,
+            schema: Schemas::form::<EventsForm>,
+            example: page,
+        };
+        let batch = Content {
+            media_type: cloudevents::BATCH,
+            schema: Schemas::form::<Vec<CloudEventForm>>,
+            example: json!([example::cloud_event()]),
+        };
+        vec![json, Content::csv::<EventForm>(&example::event()), batch]
     })
     .refuses(&[NotFound])
+}
+
+pub fn event_stream() -> Doc {
+    let content = Content::text(stream::MEDIA_TYPE, &example::stream());
+    let mut doc = Doc::read(
+        "streamEvents",
+        HISTORY,
+        "Each event as soon as it is recorded, as server-sent events: `id` is the `seq`, `event` the type, `data` the event \
+         as of `/api/events`, or as a CloudEvent. It begins behind `Last-Event-ID` or `after`, and else with what is new, and \
+         from any place that it has named nothing is lost or told twice. While nothing comes, a comment is sent every 15 \
+         seconds, together with an `id` where events were passed over: the client would go on from there. Low stock is \
+         followed by itself with `lowStock=true`. The stream ends when your token is over, or when the user or service token \
+         is changed; when the service stops; and when you do not read what you are sent, as nobody waits for you. Connect \
+         again with the last `id`. Browsers' `EventSource` sends no token; where callers must log in, read it with `fetch`.",
+    )
+    .query(STREAM)
+    .answers_with(200, "The events.", &["Vary", "X-Accel-Buffering"], vec![content])
+    .refuses(&[NotFound]);
+    doc.headers.push("Last-Event-ID");
+    doc
 }
 
 pub fn movements() -> Doc {
@@ -642,13 +694,122 @@ pub fn movements() -> Doc {
          movements: they change what is available, not what is there.",
     )
     .query(MOVEMENTS)
-    .answers::<PageForm<MovementForm>>(
+    .lists::<MovementForm>("A page of movements.", example::movement())
+    .refuses(&[NotFound])
+}
+
+pub fn sales() -> Doc {
+    let json = Content {
+        media_type: super::doc::JSON,
+        schema: super::schemas::Schemas::form::<SalesForm>,
+        example: example::sales(),
+    };
+    let csv = "from,sku,storeId,sold,returned,net,partial,available,netPerDay,daysOfCover\r\n\
+               2025-11-27T00:00:00.000Z,85123A,london,6,1,5,true,7,2.5,2.8\r\n";
+    Doc::read(
+        "getSales",
+        HISTORY,
+        "What was sold and what came back, by SKU and store and in buckets of time, and how long the stock lasts if it goes \
+         on selling so (`daysOfCover`). It counts movements of type `SALE` (commits of reservations among them) and \
+         `RETURN`, all that were answered before the request began. Buckets are whole, those of `from` and `to` too; the one \
+         that is not over yet is `partial`. Days are those of UTC, also of a store with another time zone, and weeks begin \
+         on Monday. Hours are kept for 35 days, days for 400, and weeks for ever: what is asked more finely than it is kept \
+         is refused, naming `from`. What sells best: `?group=sku&sort=sold&limit=10`. What was sold of a SKU or in a store \
+         that was deleted since stays counted.",
+    )
+    .query(SALES)
+    .answers_with(
         200,
-        "A page of movements.",
-        &["Link"],
-        example::page(example::movement()),
+        "A page of sales.",
+        &["Link", "Vary"],
+        vec![json, Content::text(CSV, csv)],
     )
     .refuses(&[NotFound])
+}
+
+pub fn push_counts() -> Doc {
+    let doc = Doc::write(
+        "pushCounts",
+        SYNC,
+        "A store reports what it has counted: every count takes effect, or, if one is refused, none; in one step and one \
+         event. Up to 10,000 counts. A level is made where there is none. With `countedAt` a count may lie back up to 24 \
+         hours: what was sold or came in since then stays counted, so the new quantity is the count plus the movements \
+         after it. `variance` is what was counted less what the books had for that moment: below 0 something is missing. \
+         Of two counts of the same SKU and store the later one counts. A store that pushes is not overdue. A refusal \
+         lists in `operations` each count that was refused; a line that does not fit is named by its place, as \
+         `[3].quantity`.",
+    )
+    .takes::<Vec<CountBody>>(json!([
+        {"sku": "85123A", "storeId": "london", "quantity": 10},
+        {"sku": "22423", "storeId": "london", "quantity": 4},
+    ]))
+    .answers::<PushForm>(200, "The levels after it, each once.", DONE, example::push())
+    .refuses(&[BelowReserved, QuantityLimit]);
+    told_in_full(doc)
+}
+
+pub fn sync_totals() -> Doc {
+    Doc::read(
+        "getSyncTotals",
+        SYNC,
+        "What is on hand and reserved in each store and in all, as of the last sync: all events up to `seq` are in it, \
+         and none behind. Whoever sees some stores only is shown those, and their sum as `central`. Sums are exact \
+         integers and may pass 2^53.",
+    )
+    .answers::<TotalsForm>(200, "The totals.", &[], example::totals())
+}
+
+pub fn sync_status() -> Doc {
+    Doc::read(
+        "getSyncStatus",
+        SYNC,
+        "Whether the sync runs by itself, how its last run went, how far the totals are behind the log, and which stores \
+         have not pushed their counts for as long as their `syncIntervalSeconds`.",
+    )
+    .answers::<StatusForm>(200, "How the sync stands.", &[], example::sync_status())
+}
+
+pub fn run_sync() -> Doc {
+    told_in_full(Doc::write(
+        "runSync",
+        SYNC,
+        "Brings the totals up to date with all that was recorded before, and answers when that is done. Two runs never \
+         go on at once: who asks while one is under way waits for the next, with all others who do. A run that fails is \
+         answered as well: `lastError` says why. A repeat under the same key runs again, which changes nothing twice.",
+    ))
+    .takes::<BareBody>(json!({}))
+    .or_nothing()
+    .answers::<StatusForm>(200, "How the sync stands after it.", &[], example::sync_status())
+}
+
+pub fn start_sync() -> Doc {
+    told_in_full(Doc::write(
+        "startSync",
+        SYNC,
+        "Has the sync run by itself from now on, also after a restart. The first run begins at once, unless the last was \
+         shorter ago than `intervalMs`. After failures it tries again twice as late each time, up to a minute, or to \
+         `intervalMs` where that is longer. This takes the place of the setting with which the service was started.",
+    ))
+    .takes::<StartBody>(json!({"intervalMs": 15000}))
+    .or_nothing()
+    .answers::<StatusForm>(200, "How the sync stands with it.", DONE, example::sync_status())
+}
+
+pub fn stop_sync() -> Doc {
+    told_in_full(Doc::write(
+        "stopSync",
+        SYNC,
+        "Has the sync run only when it is asked to, also after a restart. A run that is under way goes on to its end.",
+    ))
+    .takes::<BareBody>(json!({}))
+    .or_nothing()
+    .answers::<StatusForm>(200, "How the sync stands with it.", DONE, example::stopped_sync())
+}
+
+/// Its answer has nothing to be left out.
+fn told_in_full(mut doc: Doc) -> Doc {
+    doc.headers.retain(|name| *name != "Prefer");
+    doc
 }
 
 pub fn operation() -> Doc {
@@ -661,6 +822,102 @@ pub fn operation() -> Doc {
     )
     .answers::<OperationForm>(200, "What became of it.", &[], example::operation())
     .refuses(&[NotFound, OutcomeUnknown])
+}
+
+const CSV_LINES: &str = "sku,storeId,quantity\n85123A,london,10\n22423,london,few\n";
+const NDJSON_LINES: &str = "{\"sku\": \"85123A\", \"storeId\": \"london\", \"quantity\": 10}\n";
+const CSV_ERRORS: &str = "line,column,message\n3,quantity,\"\"\"few\"\" is not a whole number\"\n";
+const NDJSON_ERRORS: &str =
+    "{\"line\": 3, \"column\": \"quantity\", \"message\": \"\\\"few\\\" is not a whole number\"}\n";
+
+pub fn create_import() -> Doc {
+    Doc::write(
+        "createImport",
+        MANY,
+        "Brings stock in from a file: each line counts the level of one SKU in one store, and may name, describe and price \
+         it. Columns (CSV, with a header line; comma, semicolon or tab) or members (NDJSON): `sku` and `quantity`; \
+         `storeId`, `name`, `description`, `price` (an integer in minor units) with `currency`, `reorderPoint`. What an \
+         export of stock has beside these is passed over. The body comes as it is or as gzip, of any length that the \
+         operator allows, and is answered at once: the lines are brought in by a job, which also a restart of the service \
+         does not end, and which brings no line in twice. What is wrong with a line leaves the others in.",
+    )
+    .query(IMPORT)
+    .takes_content(Content::text("text/csv", CSV_LINES))
+    .takes_content(Content::text("application/x-ndjson", NDJSON_LINES))
+    .answers::<JobForm>(
+        202,
+        "The body has come whole, and its job waits.",
+        &["Location", "Idempotency-Replayed", "Preference-Applied"],
+        example::queued_job(),
+    )
+}
+
+pub fn jobs() -> Doc {
+    Doc::read(
+        "listJobs",
+        MANY,
+        "Imports, the newest first. Those that are over are kept for 7 days, and 100 of them.",
+    )
+    .query(jobs::LIST)
+    .answers::<PageForm<JobForm>>(200, "A page of jobs.", &["Link"], example::page(example::job()))
+}
+
+pub fn job() -> Doc {
+    Doc::read(
+        "getJob",
+        MANY,
+        "How far an import has come. Ask again while it is `queued` or `running`.",
+    )
+    .answers::<JobForm>(200, "The job.", &[], example::job())
+    .refuses(&[NotFound])
+}
+
+pub fn delete_job() -> Doc {
+    Doc::read(
+        "deleteJob",
+        MANY,
+        "Takes an import that is over out of the list, with its errors; the stock stays as it is. To repeat it does no harm.",
+    )
+    .answers_with(204, "It is gone.", &[], Vec::new())
+    .refuses(&[NotFound, InUse, RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
+}
+
+pub fn job_errors() -> Doc {
+    Doc::read(
+        "listJobErrors",
+        MANY,
+        "The lines that were refused so far, in their order: the number of the line, the column where it is about one, and \
+         what is wrong, as NDJSON or (`?format=csv`) CSV.",
+    )
+    .query(jobs::ERRORS)
+    .answers_with(
+        200,
+        "The list, as a file.",
+        &["Content-Disposition"],
+        vec![
+            Content::text("application/x-ndjson", NDJSON_ERRORS),
+            Content::text("text/csv; charset=utf-8", CSV_ERRORS),
+        ],
+    )
+    .refuses(&[NotFound])
+}
+
+pub fn cancel_job() -> Doc {
+    Doc::read(
+        "cancelJob",
+        MANY,
+        "Stops an import as soon as the lines under way are in: what is in stays in, and what is not is not imported. One \
+         that is over stays as it is. The answer says how it ended; it is `running` only where storage keeps it from \
+         stopping at once. To repeat it does no harm.",
+    )
+    .answers::<JobForm>(200, "The job as it stands.", &[], with_status("cancelled"))
+    .refuses(&[NotFound, RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
+}
+
+fn with_status(status: &str) -> serde_json::Value {
+    let mut job = example::job();
+    job["status"] = status.into();
+    job
 }
 
 pub fn login() -> Doc {
@@ -705,7 +962,7 @@ pub fn register() -> Doc {
 pub fn users() -> Doc {
     Doc::read("listUsers", ACCESS, "Every user, in order of name.")
         .query(users::LIST)
-        .answers::<PageForm<UserForm>>(200, "A page of users.", &["Link"], example::page(example::user()))
+        .lists::<UserForm>("A page of users.", example::user())
 }
 
 pub fn user() -> Doc {
@@ -755,12 +1012,7 @@ pub fn tokens() -> Doc {
         "Every service token, the oldest first, without its secret.",
     )
     .query(tokens::LIST)
-    .answers::<PageForm<TokenForm>>(
-        200,
-        "A page of service tokens.",
-        &["Link"],
-        example::page(example::service_token()),
-    )
+    .lists::<TokenForm>("A page of service tokens.", example::service_token())
 }
 
 pub fn token() -> Doc {
@@ -793,6 +1045,156 @@ pub fn revoke_token() -> Doc {
     .conditional()
     .answers_with(204, "It is revoked.", DONE, Vec::new())
     .refuses(&[NotFound, VersionMismatch])
+}
+
+pub fn webhooks() -> Doc {
+    Doc::read(
+        "listWebhooks",
+        WEBHOOKS,
+        "Every webhook, the oldest first, without its secret, and how its deliveries stand.",
+    )
+    .query(webhooks::LIST)
+    .answers::<PageForm<ShownWebhookForm>>(
+        200,
+        "A page of webhooks.",
+        &["Link"],
+        example::page(example::shown_webhook()),
+    )
+}
+
+pub fn create_webhook() -> Doc {
+    Doc::write(
+        "createWebhook",
+        WEBHOOKS,
+        "Subscribes a receiver to events from now on. Where no `secret` is given the service makes one, which is in this \
+         answer and nowhere else: neither a repeat under the same `Idempotency-Key` nor `GET /api/operations/{key}` shows it \
+         again. An event is delivered once, whether it was asked for by its type or by `*`; with `stock.low` alone it comes \
+         as `stock.low`, and its `changes` say by `lowStock` which levels it is about.",
+    )
+    .takes::<NewWebhookBody>(json!({
+        "url": "https://shop.example/hooks/stock", "events": ["level.adjusted", "stock.low"], "storeId": "london",
+    }))
+    .answers::<NewWebhookForm>(201, "The webhook.", CREATED, example::new_webhook())
+}
+
+pub fn webhook() -> Doc {
+    Doc::read(
+        "getWebhook",
+        WEBHOOKS,
+        "One webhook, without its secret, and how its deliveries stand. The `ETag` is that of what was set, for `If-Match`; \
+         its deliveries go on without a new one, so there is no 304.",
+    )
+    .answers::<ShownWebhookForm>(200, "The webhook.", &["ETag"], example::shown_webhook())
+    .refuses(&[NotFound])
+}
+
+pub fn replace_webhook() -> Doc {
+    Doc::write(
+        "replaceWebhook",
+        WEBHOOKS,
+        "Sets all that a webhook has, but for its secret, which stays unless a new one is given or asked for \
+         (`rotateSecret`); for 24 hours both then sign. What is waiting to be tried again is tried at once. A webhook that \
+         is enabled goes on where it was disabled.",
+    )
+    .takes::<WebhookBody>(json!({
+        "url": "https://shop.example/hooks/stock", "events": ["level.adjusted", "stock.low"], "storeId": "london",
+        "rotateSecret": true,
+    }))
+    .conditional()
+    .answers::<NewWebhookForm>(200, "The webhook after it.", WRITTEN, example::changed_webhook())
+    .minimal(MINIMAL)
+    .refuses(&[NotFound, VersionMismatch])
+}
+
+pub fn delete_webhook() -> Doc {
+    Doc::write(
+        "deleteWebhook",
+        WEBHOOKS,
+        "Ends a webhook, with its dead letters. A delivery that is under way at this moment may still arrive.",
+    )
+    .takes::<DeleteBody>(json!({}))
+    .or_nothing()
+    .conditional()
+    .answers_with(204, "It is gone.", DONE, Vec::new())
+    .refuses(&[NotFound, VersionMismatch])
+}
+
+pub fn test_webhook() -> Doc {
+    Doc::read(
+        "testWebhook",
+        WEBHOOKS,
+        "Sends a delivery of type `webhook.test` at once and says what came back, also where the webhook is disabled. It \
+         changes nothing, not even where it is answered 410, and is not tried again.",
+    )
+    .answers::<TestForm>(
+        200,
+        "What became of it.",
+        &[],
+        json!({"delivered": false, "status": 503, "durationMs": 12, "error": "answered 503"}),
+    )
+    .refuses(&[NotFound, RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
+}
+
+pub fn dead_letters() -> Doc {
+    Doc::read(
+        "listDeadLetters",
+        WEBHOOKS,
+        "The events of which every attempt to deliver them has failed, in the order of the log. The newest 1000 are kept; \
+         each can be read by its `seq` at `/api/events`.",
+    )
+    .query(webhooks::LIST)
+    .answers::<PageForm<DeadLetterForm>>(
+        200,
+        "A page of dead letters.",
+        &["Link"],
+        example::page(example::dead_letter()),
+    )
+    .refuses(&[NotFound])
+}
+
+pub fn redeliver_dead_letters() -> Doc {
+    Doc::read(
+        "redeliverDeadLetters",
+        WEBHOOKS,
+        "Has dead letters sent once more, before what comes next: those with these `seqs`, or all of them. One that is \
+         delivered leaves the list; one that fails stays there until it is asked for again. A disabled webhook sends them \
+         when it is enabled. To ask twice does no more than to ask once.",
+    )
+    .takes::<RedeliverBody>(json!({"seqs": [42]}))
+    .or_nothing()
+    .answers::<RedeliveryForm>(202, "They are about to be sent.", &[], json!({"redelivering": 1}))
+    .refuses(&[NotFound, RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
+}
+
+pub fn log_level() -> Doc {
+    Doc::read("getLogLevel", HEALTH, "What this instance logs, and for how long.").answers::<LogLevelForm>(
+        200,
+        "What is logged.",
+        &[],
+        json!({"level": "info", "lostLines": 0}),
+    )
+}
+
+pub fn set_log_level() -> Doc {
+    Doc::read(
+        "setLogLevel",
+        HEALTH,
+        "Changes what this instance logs, from the next line on; with `forSeconds` for a time only, so that nobody has to \
+         remember to change it back. It is not kept: the next start logs by its settings again. The log says who changed it.",
+    )
+    .takes::<LogLevelBody>(json!({"level": "info,holdfast::http=debug", "forSeconds": 600}))
+    .answers::<LogLevelForm>(
+        200,
+        "What is logged now.",
+        &[],
+        json!({
+            "level": "info,holdfast::http=debug",
+            "until": "2026-11-27T08:26:00.000Z",
+            "then": "info",
+            "lostLines": 0,
+        }),
+    )
+    .refuses(&[RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
 }
 
 const ALIVE: &str = "Answers 200 as long as the process can answer at all, also while stock is being recovered.";
@@ -928,21 +1330,45 @@ pub fn prometheus() -> Doc {
 }
 
 pub fn service() -> Doc {
-    Doc::new(
-        "describeService",
-        DOCUMENTS,
-        "Says what this is, and lists every route.",
-    )
-    .answers::<ServiceForm>(
-        200,
-        "The service.",
-        &[],
-        json!({
+    let json = Content {
+        media_type: super::doc::JSON,
+        schema: super::schemas::Schemas::form::<ServiceForm>,
+        example: json!({
             "name": "Holdfast",
             "description": "A consistency-first inventory service.",
             "routes": [{"method": "GET", "path": "/api/docs", "does": "this API, as a page"}],
         }),
+    };
+    let page = Content::text(HTML, "<!doctype html>…");
+    Doc::new(
+        "describeService",
+        DOCUMENTS,
+        "Says what this is, and lists every route. A browser, or whatever else sends `Accept: text/html`, gets the \
+         dashboard instead: a page that shows from the routes of this API how the service and its stock are.",
     )
+    .answers_with(
+        200,
+        "The service.",
+        &["Content-Security-Policy", "Vary"],
+        vec![json, page],
+    )
+}
+
+pub fn dashboard_file() -> Doc {
+    let content = [dashboard::SCRIPT, dashboard::CSS, dashboard::TEXT];
+    Doc::new(
+        "getDashboardFile",
+        DOCUMENTS,
+        "A script or stylesheet of the dashboard at `/`, which needs nothing from other hosts.",
+    )
+    .answers_with(
+        200,
+        "The file.",
+        &["ETag"],
+        content.map(|media_type| Content::text(media_type, "…")).into(),
+    )
+    .not_modified()
+    .refuses(&[NotFound])
 }
 
 pub fn document() -> Doc {
@@ -982,7 +1408,7 @@ pub fn stylesheet() -> Doc {
 pub fn problem() -> Doc {
     let json = Content {
         media_type: super::doc::JSON,
-        schema: super::schemas::Schemas::form::<AdviceForm>,
+        schema: Schemas::form::<AdviceForm>,
         example: json!(AdviceForm::of(InsufficientStock)),
     };
     Doc::new(

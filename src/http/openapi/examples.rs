@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::common::WEBHOOK_ID;
 use crate::http::metrics::MetricsHealthForm;
 use crate::http::metrics::forms::{ConcurrencyForm, InventoryForm, PersistenceForm, RequestsForm, SystemForm};
 
@@ -215,6 +216,43 @@ pub fn batch() -> Value {
     ]})
 }
 
+pub fn push() -> Value {
+    json!({
+        "changed": [
+            with(level(), json!({"version": 3, "variance": -1})),
+            {
+                "sku": "22423", "storeId": "london", "quantity": 4, "reserved": 0, "available": 4, "version": 1,
+                "updatedAt": AT, "variance": 4,
+            },
+        ],
+        "seq": 45,
+    })
+}
+
+pub fn totals() -> Value {
+    json!({
+        "seq": 45,
+        "at": AT,
+        "central": {"skus": 2, "quantity": 18, "reserved": 3, "available": 15},
+        "stores": [
+            {"storeId": "leeds", "skus": 1, "quantity": 4, "reserved": 0, "available": 4, "updatedAt": CREATED},
+            {"storeId": "london", "skus": 2, "quantity": 14, "reserved": 3, "available": 11, "updatedAt": AT},
+        ],
+    })
+}
+
+pub fn sync_status() -> Value {
+    json!({
+        "running": true, "intervalMs": 15000, "lastRunAt": AT, "lastDurationMs": 3, "runs": 7, "failures": 0, "seq": 45,
+        "lagEvents": 2, "lagMs": 350,
+        "overdueStores": [{"storeId": "leeds", "lastPushAt": CREATED, "syncIntervalSeconds": 900}],
+    })
+}
+
+pub fn stopped_sync() -> Value {
+    with(sync_status(), json!({"running": false}))
+}
+
 pub fn event() -> Value {
     json!({
         "seq": 41,
@@ -231,10 +269,46 @@ pub fn event() -> Value {
     })
 }
 
+pub fn cloud_event() -> Value {
+    json!({
+        "specversion": "1.0",
+        "id": "41",
+        "source": "/api/events",
+        "type": "holdfast.reservation.created",
+        "time": AT,
+        "subject": RESERVATION,
+        "datacontenttype": "application/json",
+        "data": event(),
+    })
+}
+
+pub fn stream() -> String {
+    format!(
+        "retry: 2000\nid: 40\n\nid: 41\nevent: reservation.created\ndata: {}\n\n:\n\n",
+        event()
+    )
+}
+
 pub fn movement() -> Value {
     json!({
         "seq": 44, "type": "SALE", "sku": "85123A", "storeId": "london", "delta": -2, "quantityAfter": 8, "at": AT,
         "by": "anonymous", "note": "invoice 536365",
+    })
+}
+
+pub fn sales() -> Value {
+    json!({
+        "by": "day",
+        "group": "level",
+        "from": "2025-10-29T00:00:00.000Z",
+        "to": "2025-11-27T23:59:59.999Z",
+        "seq": 44,
+        "total": {"sold": 6, "returned": 1, "net": 5},
+        "items": [{
+            "from": "2025-11-27T00:00:00.000Z", "sku": "85123A", "storeId": "london", "sold": 6, "returned": 1, "net": 5,
+            "partial": true, "available": 7, "netPerDay": 2.5, "daysOfCover": 2.8,
+        }],
+        "next": null,
     })
 }
 
@@ -273,11 +347,68 @@ pub fn new_service_token() -> Value {
     )
 }
 
+pub fn webhook() -> Value {
+    json!({
+        "id": WEBHOOK_ID, "url": "https://shop.example/hooks/stock", "events": ["level.adjusted", "stock.low"],
+        "storeId": "london", "disabled": false, "version": 1, "createdAt": AT, "createdBy": "anna", "updatedAt": AT,
+    })
+}
+
+pub fn new_webhook() -> Value {
+    with(webhook(), json!({"secret": "whsec_…"}))
+}
+
+pub fn changed_webhook() -> Value {
+    with(
+        webhook(),
+        json!({"version": 2, "previousSecretUntil": "2025-11-28T08:26:00.123Z"}),
+    )
+}
+
+/// One whose receiver is down at the moment.
+pub fn shown_webhook() -> Value {
+    with(
+        webhook(),
+        json!({"delivery": {
+            "status": "retrying", "seq": 41, "lag": 3, "delivered": 17, "failedAttempts": 2, "consecutiveFailures": 2,
+            "nextAttemptAt": "2025-11-27T08:30:04.123Z", "lastSuccessAt": AT,
+            "lastError": {"at": "2025-11-27T08:30:02.123Z", "message": "answered 503"},
+            "deadLetters": 0, "droppedDeadLetters": 0,
+        }}),
+    )
+}
+
+pub fn dead_letter() -> Value {
+    json!({
+        "seq": 42, "type": "stock.low", "attempts": 36, "lastError": {"at": AT, "message": "answered 500"},
+        "redelivering": false,
+    })
+}
+
 pub fn health() -> Value {
     json!({"status": "ok", "uptimeSeconds": 3600, "timestamp": AT, "version": env!("CARGO_PKG_VERSION")})
 }
 
 /// A page that is the last one.
+pub fn job() -> Value {
+    json!({
+        "jobId": super::common::JOB_ID, "kind": "import", "status": "succeeded", "dryRun": false, "lines": 2, "imported": 1,
+        "failedLines": 1, "totalBytes": 51, "readBytes": 51, "percent": 100, "by": "anna", "createdAt": CREATED,
+        "startedAt": CREATED, "finishedAt": AT,
+    })
+}
+
+pub fn queued_job() -> Value {
+    let mut job = with(
+        job(),
+        json!({"status": "queued", "lines": 0, "imported": 0, "failedLines": 0, "readBytes": 0, "percent": 0}),
+    );
+    if let Some(members) = job.as_object_mut() {
+        members.retain(|name, _| !["startedAt", "finishedAt"].contains(&name.as_str()));
+    }
+    job
+}
+
 pub fn page(row: Value) -> Value {
     json!({"items": [row], "next": null})
 }

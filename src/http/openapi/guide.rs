@@ -98,7 +98,21 @@ pub const CHAPTERS: &[Chapter] = &[
                path (`AB/12` is `AB%2F12`). Times are RFC 3339; the service writes them in UTC with milliseconds.\n\n\
                Lists come in pages: `limit` says how long, `next` (and the `Link` header) where the following one \
                begins, until it is null. Every answer has an `X-Request-Id`, which is also in the events that the \
-               request made and in the service's log.",
+               request made and in the service's log.\n\n\
+               Every list is CSV as well: `format=csv`, or `Accept: text/csv`; `format` counts more. It has a line of \
+               names, and then one per row: of an item one per level, of a reservation one per line, of an event one per \
+               change. `Link` leads to the next page. Cells hold what JSON holds, unaltered: if you open the file in a \
+               spreadsheet, import the columns as text, as a note may begin with `=`.",
+    },
+    Chapter {
+        id: "following",
+        title: "Following the log",
+        text: "Every change of stock is an event with a `seq`, in one order without gaps. `GET /api/events` shows it in pages \
+               and can wait for news; `GET /api/events/stream` sends each event as soon as it is recorded. Keep the last \
+               `seq` (the stream's `id`): whoever goes on behind it misses nothing and is told nothing twice, also after \
+               a crash of either side. `sku`, `storeId`, `type` and `lowStock` narrow both.\n\n\
+               With `format=cloudevents` events are CloudEvents 1.0. `source` and `id` together are an event's name; the \
+               operator can set the source.",
     },
 ];
 

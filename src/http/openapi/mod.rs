@@ -126,10 +126,10 @@ fn operation(doc: &Doc, entry: &Entry, path: &str, schemas: &mut Schemas) -> Val
         "parameters": parameters,
         "responses": responses(doc, path, schemas),
     });
-    if let Some(body) = &doc.body {
+    if !doc.body.is_empty() {
         operation["requestBody"] = json!({
             "required": !doc.is_body_optional,
-            "content": content(std::slice::from_ref(body), schemas),
+            "content": content(&doc.body, schemas),
         });
     }
     operation

@@ -23,10 +23,10 @@ pub async fn stylesheet(request: HttpRequest) -> Result<HttpResponse, Problem> {
 }
 
 /// An answer that no other site may frame, that loads nothing from elsewhere, and tells nobody where a link was.
-fn guarded() -> HttpResponseBuilder {
+pub fn guarded(policy: &'static str) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
-        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((CONTENT_SECURITY_POLICY, policy))
         .insert_header((X_FRAME_OPTIONS, "DENY"))
         .insert_header((REFERRER_POLICY, "no-referrer"));
     response

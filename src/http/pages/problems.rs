@@ -49,7 +49,7 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let name = path::segment(&request, 2, "code")?;
     let unknown = || Problem::new(Code::NotFound, format!("There is no problem {:?}.", shorten(&name)));
     let code = Code::parse(&name).ok_or_else(unknown)?;
-    let mut response = super::guarded();
+    let mut response = super::guarded(super::POLICY);
     response.insert_header((VARY, "Accept"));
     if wants_json(&request) {
         return Ok(response.json(AdviceForm::of(code)));

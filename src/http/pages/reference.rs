@@ -21,7 +21,7 @@ static PAGE: OnceLock<Bytes> = OnceLock::new();
 pub async fn get(state: Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     Query::none(&request)?;
     let page = PAGE.get_or_init(|| render(&document(&state).value).into());
-    Ok(super::guarded().content_type(HTML).body(page.clone()))
+    Ok(super::guarded(super::POLICY).content_type(HTML).body(page.clone()))
 }
 
 /// An operation and where it is found.
@@ -183,7 +183,7 @@ fn parameters(operation: &Operation) -> String {
 fn body(document: &Value, about: &Value) -> String {
     let content = &about["requestBody"]["content"]["application/json"];
     if content.is_null() {
-        return String::new();
+        return body_of_text(about);
     }
     let schema = resolve(document, &content["schema"]);
     let schema = match &schema["items"] {
@@ -197,6 +197,24 @@ fn body(document: &Value, about: &Value) -> String {
         member_table(document, &format!("Members of the body of {id}"), schema),
         code(&format!("Example body of {id}"), &format!("{:#}", content["example"])),
     )
+}
+
+/// What is no JSON is shown by its examples, if there is a body at all.
+fn body_of_text(about: &Value) -> String {
+    let id = text(&about["operationId"]);
+    let examples = members(&about["requestBody"]["content"]).map(|(media_type, content)| {
+        let name = escape(media_type);
+        let label = format!("Example body of {id} as {media_type}");
+        format!(
+            "<p><code>{name}</code></p>\n{}",
+            code(&label, text(&content["example"]))
+        )
+    });
+    let examples: String = examples.collect();
+    match examples.is_empty() {
+        true => examples,
+        false => format!("<h4>Body</h4>\n{examples}"),
+    }
 }
 
 fn member_table(document: &Value, caption: &str, schema: &Value) -> String {

@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,8 @@ impl ActiveSegment {
             .truncate(false)
             .read(true)
             .write(true)
+            // It holds what signs webhooks, and hashes of passwords.
+            .mode(0o600)
             .open(path)?;
         let room = OpenOptions::new().write(true).open(path)?;
         let room_until = AtomicU64::new(file.metadata()?.len());

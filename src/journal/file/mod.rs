@@ -15,14 +15,14 @@
 
 mod active;
 mod checkpoint;
-mod disk;
+pub(crate) mod disk;
 mod document;
 #[cfg(test)]
 mod faulty;
 mod index;
 #[cfg(test)]
 mod lies;
-mod line;
+pub(crate) mod line;
 mod lock;
 mod meter;
 mod recovery;
@@ -52,7 +52,7 @@ use super::tables::Tables;
 use super::{
     Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
     Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter,
-    ReservationPlace,
+    ReservationPlace, Stocked,
 };
 use crate::domain::{
     EntryKey, Event, Principal, Product, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
@@ -425,6 +425,10 @@ impl Journal for FileJournal {
 
     fn visible(&self) -> u64 {
         self.shared.tables.visible()
+    }
+
+    fn stocked(&self) -> Answer<Stocked> {
+        ready(self.shared.tables.stocked())
     }
 
     fn news(&self, after: u64) -> BoxFuture<'static, ()> {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::disk::TEMPORARY;
 use super::index::{self, Gathered};
 use super::segment::{self, Chain, End};
-use super::{OpenError, checkpoint, document, lock, recovery, snapshot};
-use crate::domain::{EntryChange, EntryKey, Reservation, ReservationId, Sku, StockImage};
-use crate::journal::Document;
-use crate::journal::entries::EntryLine;
+use super::{OpenError, checkpoint, document, line, lock, recovery, snapshot};
+use crate::domain::{EntryChange, EntryKey, Reservation, ReservationId, Sku, StockImage, Totals};
+use crate::journal::entries::{EntryLine, pushed_by};
 use crate::journal::tables::{Published, Tables};
+use crate::journal::{Document, Kept};
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,7 +44,7 @@ struct Claims {
     stocks: HashMap<(Sku, u64), Vec<Claim>>,
     /// What the checkpoint says of open reservations.
     reservations: HashMap<(ReservationId, u64), Arc<Reservation>>,
-    /// What it says of users, tokens and stores.
+    /// What it says of users, tokens, stores and schedules.
     entries: HashMap<(EntryKey, u64), EntryChange>,
     /// All that the checkpoint tells of, where there is one.
     in_checkpoint: Option<Told>,
@@ -70,14 +71,19 @@ pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report,
     let mut claims = Claims::default();
     claim_snapshots(&folder.join("skus"), &mut claims, &mut report);
     let checkpoint_head = claim_checkpoint(folder, &mut claims, &mut report);
-    let documents = Document::ALL.map(|document| document::read(folder, document));
-    report.faults.extend(documents.into_iter().filter_map(Result::err));
+    for document in [Document::Sales, Document::Deliveries] {
+        report.faults.extend(document::read(folder, document).err());
+    }
+    let claimed_totals = claim_totals(folder, &mut report);
+    report.faults.extend(job_faults(&folder.join("jobs")));
     let tables = Tables::new(0);
     let log = Log {
         report: &mut report,
         claims: &mut claims,
         tables: &tables,
         checkpoint_head,
+        totals: Totals::default(),
+        claimed_totals,
     };
     let checkpoint_seq = log.checkpoint_head.as_ref().map(|head| head.seq);
     log.read(&events, on_segment)?;
@@ -111,6 +117,19 @@ pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report,
         ));
     }
     Ok(report)
+}
+
+/// Imports say how far they have come; what that means is for them to know.
+fn job_faults(folder: &Path) -> Vec<String> {
+    let jobs = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let whole = jobs.filter(|job| !job.file_name().to_string_lossy().starts_with(TEMPORARY));
+    let states = whole.map(|job| job.path().join("state.json"));
+    let fault = |path: PathBuf| match std::fs::read(&path) {
+        Ok(bytes) if line::is_whole(bytes.trim_ascii_end()) => None,
+        Ok(_) => Some(format!("{}: its checksum does not match", path.display())),
+        Err(error) => Some(format!("{}: {error}", path.display())),
+    };
+    states.filter_map(fault).collect()
 }
 
 fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> Option<segment::Head> {
@@ -149,6 +168,20 @@ fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> 
         }
     }
 }
+
+fn claim_totals(folder: &Path, report: &mut Report) -> Option<Totals> {
+    let kept = document::read(folder, Document::Totals);
+    let totals = |kept: Kept| kept.totals().map_err(|fault| format!("central.json: {fault}"));
+    match kept.and_then(|kept| kept.map(totals).transpose()) {
+        Ok(totals) => totals,
+        Err(fault) => {
+            report.faults.push(format!("{fault}; {REMADE}"));
+            None
+        }
+    }
+}
+
+const REMADE: &str = "central.json can be deleted, and is then made again";
 
 fn claim_snapshots(folder: &Path, claims: &mut Claims, report: &mut Report) {
     let shelves = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -189,6 +222,10 @@ struct Log<'a> {
     claims: &'a mut Claims,
     tables: &'a Tables,
     checkpoint_head: Option<segment::Head>,
+    /// As the log adds them up.
+    totals: Totals,
+    /// As they were kept, until the log has come to their sequence.
+    claimed_totals: Option<Totals>,
 }
 
 impl Log<'_> {
@@ -291,6 +328,10 @@ impl Log<'_> {
             for change in &published.event.changes {
                 self.compare_entry(&EntryKey::Store(change.store_id.clone()), published.seq);
             }
+            for store in pushed_by(&published.event) {
+                self.compare_entry(&EntryKey::LastPush(store.clone()), published.seq);
+            }
+            self.compare_totals(published)?;
         }
         match &self.checkpoint_head {
             Some(expected) if expected.seq == head.seq && expected != head => {
@@ -311,6 +352,23 @@ impl Log<'_> {
                 claim.file.display()
             ));
         }
+    }
+
+    fn compare_totals(&mut self, published: &Published) -> Result<(), String> {
+        let Published { seq, event, .. } = published;
+        self.totals.take(*seq, event).map_err(|fault| fault.to_string())?;
+        if let Some(claimed) = self.claimed_totals.take_if(|claimed| claimed.seq == *seq) {
+            let told = Totals {
+                skus: self.tables.stocked().skus,
+                at: claimed.at,
+                ..self.totals.clone()
+            };
+            if told != claimed {
+                let fault = format!("central.json: the totals at record {seq} are not what the log says; {REMADE}");
+                self.report.faults.push(fault);
+            }
+        }
+        Ok(())
     }
 
     fn compare_entry(&mut self, key: &EntryKey, seq: u64) {
@@ -342,6 +400,13 @@ impl Log<'_> {
 
     fn finish(self, events: &Path, end: End, head: &segment::Head) {
         self.report.head = head.hash.to_string();
+        if let Some(claimed) = self.claimed_totals.filter(|claimed| claimed.seq > 0) {
+            let fault = format!(
+                "central.json: it is of record {}, which the log does not have; {REMADE}",
+                claimed.seq
+            );
+            self.report.faults.push(fault);
+        }
         match end {
             End::Open => {}
             End::Torn { offset, fault } => self.report.notes.push(format!(

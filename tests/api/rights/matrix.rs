@@ -60,7 +60,9 @@ const RULES: &[(&str, Rule)] = &[
     ("getItemAt", Rule::Item),
     ("listItems", Rule::Feed),
     ("listEvents", Rule::Feed),
+    ("streamEvents", Rule::Feed),
     ("listMovements", Rule::Feed),
+    ("getSales", Rule::Feed),
     ("listReservations", Rule::Feed),
     ("getOperation", Rule::Key),
     ("getMetrics", Rule::Whole),
@@ -89,6 +91,9 @@ const RULES: &[(&str, Rule)] = &[
     ("countNodeItem", Rule::Named),
     ("adjustNodeItem", Rule::Named),
     ("pushNodeCounts", Rule::Named),
+    ("pushCounts", Rule::Named),
+    ("getSyncTotals", Rule::Stores),
+    ("getSyncStatus", Rule::Stores),
     ("receiveNodeStock", Rule::Named),
     ("listNodeStock", Rule::Named),
     ("countNodeStock", Rule::Named),
@@ -205,6 +210,7 @@ struct Operation<'a> {
     path: &'a str,
     right: &'a str,
     has_store_filter: bool,
+    has_pages: bool,
     has_store_header: bool,
     /// Its refusals have the form of the Node services.
     is_of_node: bool,
@@ -252,6 +258,7 @@ fn operations(document: &Value) -> Vec<Operation<'_>> {
                 path,
                 right: about["x-right"].as_str().unwrap(),
                 has_store_filter: parameters().any(|one| one["in"] == "query" && one["name"] == "storeId"),
+                has_pages: parameters().any(|one| one["in"] == "query" && one["name"] == "limit"),
                 has_store_header: parameters().any(|one| one["$ref"] == "#/components/parameters/X-Store-Id"),
                 is_of_node: about["operationId"].as_str().unwrap().contains("Node"),
                 needs_time: parameters().any(|one| one["in"] == "query" && one["required"] == true),
@@ -316,7 +323,9 @@ impl<'a> Case<'a> {
             .replace("{key}", &format!("{KEY}-{number}"))
             .replace("{code}", "forbidden")
             .replace("{username}", "nobody-of-this-name")
-            .replace("{tokenId}", RESERVATION);
+            .replace("{jobId}", RESERVATION)
+            .replace("{tokenId}", RESERVATION)
+            .replace("{webhookId}", RESERVATION);
         if let Some(mut body) = case.body.take() {
             if operation.id == "createItem" {
                 // These would be about other stores too.
@@ -327,7 +336,7 @@ impl<'a> Case<'a> {
             case.body = Some(body);
         }
         if operation.has_store_filter {
-            case.path += "?limit=1000";
+            case.path += if operation.has_pages { "?limit=1000" } else { "?after=0" };
         }
         case
     }

@@ -4,10 +4,9 @@
 use std::io::BufRead;
 use std::ops::ControlFlow::{self, Break};
 
-use anyhow::{Context, bail, ensure};
-
-use super::MAX_LINE;
 use super::row::{Cells, Column, Fault, Line, Parser, Use};
+use super::{MAX_LINE, Unreadable};
+use crate::domain::text::shorten;
 
 /// Reads all lines behind the header; `head` is what the input begins with, the header in it.
 pub fn read(
@@ -15,18 +14,15 @@ pub fn read(
     input: &mut dyn BufRead,
     parser: &mut Parser,
     take: &mut dyn FnMut(Line) -> ControlFlow<()>,
-) -> anyhow::Result<()> {
+) -> Result<(), Unreadable> {
     let mut records = Records::new(input, delimiter(head));
-    let header = match records.next().context("cannot be read")? {
-        Some(record) => Header::parse(&record).context("line 1")?,
-        None => bail!("there is no header line"),
+    let header = match records.next().map_err(Unreadable::from_start)? {
+        Some(record) => Header::parse(&record).map_err(|fault| Unreadable::new(format!("line 1: {fault}")))?,
+        None => return Err(Unreadable::new("there is no header line")),
     };
     loop {
         let after = records.splitter.line;
-        let Some(record) = records
-            .next()
-            .with_context(|| format!("cannot be read behind line {after}"))?
-        else {
+        let Some(record) = records.next().map_err(|error| Unreadable::behind(after, &error))? else {
             return Ok(());
         };
         let line = Line {
@@ -54,30 +50,29 @@ struct Header {
 }
 
 impl Header {
-    fn parse(record: &Record) -> anyhow::Result<Self> {
-        let cells = record.texts().map_err(|fault| anyhow::anyhow!(fault.message))?;
+    /// A fault reads as the end of a sentence that begins with the line.
+    fn parse(record: &Record) -> Result<Self, String> {
+        let cells = record.texts().map_err(|fault| fault.message)?;
         let mut header = Self {
             names: Vec::new(),
             uses: Vec::new(),
         };
         for (i, name) in cells.into_iter().enumerate() {
             let Some(found) = Use::of(name) else {
-                bail!("column {} is called {name:?}, which is not known here", i + 1);
+                let name = shorten(name);
+                return Err(format!("column {} is called {name:?}, which is not known here", i + 1));
             };
-            ensure!(
-                found == Use::PassOver || !header.uses.contains(&found),
-                "column {} is called {name:?}, but there is such a column before it",
-                i + 1
-            );
+            if found != Use::PassOver && header.uses.contains(&found) {
+                let before = "there is such a column before it";
+                return Err(format!("column {} is called {name:?}, but {before}", i + 1));
+            }
             header.names.push(name.to_owned());
             header.uses.push(found);
         }
         for column in [Column::Sku, Column::Quantity] {
-            ensure!(
-                header.uses.contains(&Use::Take(column)),
-                "there is no column {}",
-                column.name()
-            );
+            if !header.uses.contains(&Use::Take(column)) {
+                return Err(format!("there is no column {}", column.name()));
+            }
         }
         Ok(header)
     }
@@ -392,7 +387,7 @@ mod tests {
             lines.push(show(line));
             Continue(())
         });
-        read.map(|()| lines).map_err(|error| format!("{error:#}"))
+        read.map(|()| lines).map_err(|error| error.to_string())
     }
 
     fn show(Line { number, read }: Line) -> String {

@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+use crate::domain::command::{ReorderPoint, Set};
 use crate::domain::item::{Currency, DetailsPatch, check_description, check_name};
-use crate::domain::{InvalidId, MAX_QUANTITY, Price, Sku, StoreId};
-use crate::http::problem::shorten;
+use crate::domain::text::shorten;
+use crate::domain::{Action, Expected, InvalidId, MAX_QUANTITY, Origin, Price, Request, Resource, Sku, StoreId};
 
 /// A line of the file as it was read; the first is line 1.
 #[derive(Debug, PartialEq)]
@@ -27,6 +30,14 @@ pub struct Row {
 /// Why a line is not taken: reads as the end of a sentence that begins with the line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
+    pub column: Option<String>,
+    pub message: String,
+}
+
+/// A line that is not in, as lists of errors have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineError {
+    pub line: u64,
     pub column: Option<String>,
     pub message: String,
 }
@@ -108,6 +119,27 @@ fn fold(name: &str) -> String {
     kept.flat_map(char::to_lowercase).collect()
 }
 
+impl Row {
+    /// The count as a command.
+    pub fn request(self, origin: Origin, note: Option<String>) -> Request {
+        let set = Set {
+            quantity: self.quantity,
+            reorder_point: self.reorder_point.map_or(ReorderPoint::Keep, ReorderPoint::At),
+            details: self.details,
+            note,
+            ..Set::default()
+        };
+        Request {
+            sku: self.sku,
+            store_id: self.store_id,
+            action: Action::Set(set.into()),
+            resource: Resource::Level,
+            expected: Expected::default(),
+            origin,
+        }
+    }
+}
+
 impl<'a> Cells<'a> {
     pub fn get(&self, column: Column) -> Option<&str> {
         self.0[column as usize].as_deref()
@@ -135,6 +167,16 @@ impl Fault {
 
     fn in_column(column: Column, message: impl fmt::Display) -> Self {
         Self::at(column.name(), message)
+    }
+}
+
+impl LineError {
+    pub fn new(line: u64, fault: Fault) -> Self {
+        Self {
+            line,
+            column: fault.column,
+            message: fault.message,
+        }
     }
 }
 

@@ -4,22 +4,21 @@ use std::fmt;
 use std::io::{self, BufRead};
 use std::ops::ControlFlow::{self, Break};
 
-use anyhow::Context;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::MAX_LINE;
 use super::row::{Cells, Column, Fault, Line, Parser, Row, Use};
+use super::{MAX_LINE, Unreadable};
 
 pub fn read(
     input: &mut dyn BufRead,
     parser: &mut Parser,
     take: &mut dyn FnMut(Line) -> ControlFlow<()>,
-) -> anyhow::Result<()> {
+) -> Result<(), Unreadable> {
     let mut text = Vec::new();
     for number in 1.. {
-        let end = read_line(input, &mut text).with_context(|| format!("cannot be read behind line {}", number - 1))?;
+        let end = read_line(input, &mut text).map_err(|error| Unreadable::behind(number - 1, &error))?;
         let read = match end {
             End::OfInput => break,
             End::TooLong => Err(Fault::of_line(format!("has more than {MAX_LINE} bytes"))),

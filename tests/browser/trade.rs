@@ -1,0 +1,270 @@
+//! What happens to the service is seen: stock that moves, holds, a search, the sync, and a service that dies.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::client::{Client, at_in};
+use crate::driver::{Browser, ENTER};
+use crate::service::{GOODS, encoded, has, hold, path, stock, url};
+use crate::support::TestApp;
+
+#[test]
+#[ignore = "needs Chromium"]
+fn what_others_reserve_and_sell_shows_within_two_seconds() {
+    let app = TestApp::start();
+    stock(&app);
+    // Without the stream, as long as that is to come, it shows with the next look.
+    let patience = Duration::from_secs(if has(&app, "/api/events/stream") { 2 } else { 8 });
+    let browser = Browser::open(1440, 1000);
+    browser.go(&url(&app));
+    browser.shows("#held .empty", "Nothing is held.");
+    if has(&app, "/api/events/stream") {
+        browser.shows("#pulse", "live");
+    }
+    let asked = Instant::now();
+    hold(
+        &app,
+        "order-7",
+        json!([{"sku": "22423", "storeId": "paris", "quantity": 3}]),
+        600,
+    );
+    browser.shows_within(patience, "#held tbody", "order-7");
+    assert!(asked.elapsed() < patience, "{:?}", asked.elapsed());
+    browser.shows("#held-sum", "1 open hold: 3 pieces.");
+    let row = browser.text("#held tbody");
+    assert!(
+        row.contains("22423 in paris") && (row.contains("9:5") || row.contains("10:00")),
+        "{row}"
+    );
+
+    app.post(
+        &format!("{}/adjust", at_in("paris", "22423")),
+        json!({"delta": -2, "type": "SALE"}),
+    )
+    .expect(200);
+    browser.shows_within(patience, "#movements tbody tr:first-child", "Sale");
+    let row = browser.text("#movements tbody tr:first-child");
+    assert!(row.contains("22423") && row.contains("−2"), "{row}");
+
+    browser.go(&format!("{}#/item/22423", url(&app)));
+    browser.shows("#item-holds tbody", "order-7");
+    app.post(
+        &format!("{}/adjust", at_in("london", "22423")),
+        json!({"delta": 100_000}),
+    )
+    .expect(200);
+    browser.shows_within(patience, "#item-levels tbody", "102,137");
+    browser.shows("#item-history .key", "On hand");
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn a_hold_counts_down_and_goes_when_it_is_over() {
+    let app = TestApp::start();
+    stock(&app);
+    let browser = Browser::open(1440, 1000);
+    browser.go(&url(&app));
+    hold(
+        &app,
+        "short",
+        json!([{"sku": "47566", "storeId": "berlin", "quantity": 1}]),
+        12,
+    );
+    browser.shows("#held tbody", "short");
+    let seconds = || {
+        let row = browser.text("#held tbody td:last-child");
+        row.strip_prefix("0:").and_then(|seconds| seconds.parse::<u32>().ok())
+    };
+    let before = seconds().unwrap();
+    browser.comes_true(Duration::from_secs(4), "it does not count down", || {
+        seconds().is_some_and(|now| now < before)
+    });
+    browser.shows_within(Duration::from_secs(20), "#held .empty", "Nothing is held.");
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn an_item_is_found_whatever_its_sku_and_name_hold() {
+    let app = TestApp::start();
+    stock(&app);
+    let hostile = "<img src=x onerror=alert(1)>";
+    let name = "\"><script>document.title='owned'</script>";
+    app.post(
+        "/api/inventory/items",
+        json!({"sku": hostile, "name": name, "quantity": 3, "storeId": "<b>s</b>"}),
+    )
+    .expect(201);
+    app.put(
+        &path("<b>s</b>", hostile),
+        json!({"quantity": 4, "reorderPoint": 9, "note": name}),
+    )
+    .expect(200);
+    hold(
+        &app,
+        "<i>mine</i>",
+        json!([{"sku": hostile, "storeId": "<b>s</b>", "quantity": 1}]),
+        600,
+    );
+    let browser = Browser::open(1440, 1000);
+    browser.go(&url(&app));
+    browser.shows("#runs-out tbody", hostile);
+    browser.shows("#held tbody", "<i>mine</i>");
+    browser.shows("#movements tbody", "<b>s</b>");
+    browser.fill("#words", "<img");
+    browser.shows("#found-list", hostile);
+    browser.press(&[ENTER]);
+    browser.shows("#item-title", hostile);
+    browser.shows("#item-about", name);
+    browser.shows("#item-levels tbody", "<b>s</b>");
+    let made = "return document.querySelectorAll('img, b, main i:not([class]), main script').length";
+    assert_eq!(browser.run(made), 0);
+    assert_eq!(browser.run("return document.title"), "Holdfast");
+
+    for (sku, _) in [GOODS[10], GOODS[11]] {
+        browser.go(&format!("{}#/item/{}", url(&app), encoded(sku)));
+        browser.shows("#item-title", sku);
+        browser.shows("#item-levels tbody", "berlin");
+        browser.go(&format!("{}#/", url(&app)));
+        browser.fill("#words", sku);
+        browser.shows("#found-list", sku);
+        browser.click("#found-list a");
+        browser.shows("#item-title", sku);
+        browser.shows("#item-levels tbody", "berlin");
+    }
+    browser.fill("#words", "gläser");
+    browser.shows("#found-list", "AB/12");
+    browser.fill("#words", "no such thing");
+    browser.shows("#found-note", "No item begins with or is called");
+    browser.go(&format!("{}#/item/NONE", url(&app)));
+    browser.shows("#item-note", "There is no item of this SKU");
+    assert!(!browser.is_shown("#item-body"));
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn the_sync_is_run_started_and_stopped_from_here() {
+    let app = TestApp::start();
+    if !has(&app, "/api/sync/status") {
+        eprintln!("skipped: the sync is still to come");
+        return;
+    }
+    stock(&app);
+    let browser = Browser::open(1440, 1000);
+    browser.go(&url(&app));
+    browser.shows("#sync-sum", "Runs every");
+    browser.click("#sync-stop");
+    browser.shows("#sync-note", "The sync is stopped.");
+    browser.shows("#sync-sum", "Stopped");
+    browser.shows("#verdict", "the sync is stopped");
+    assert_eq!(app.get("/api/sync/status").expect(200)["running"], false);
+    hold(
+        &app,
+        "order-8",
+        json!([{"sku": "22423", "storeId": "paris", "quantity": 5}]),
+        600,
+    );
+    browser.shows("#sync-sum", "behind");
+    browser.click("#sync-run");
+    browser.shows("#sync-note", "The sync ran in");
+    browser.shows("#sync-sum", "nothing behind");
+    browser.shows("#stores tbody", "paris");
+    browser.fill("#sync-seconds", "0.01");
+    browser.click("#sync-start");
+    browser.shows("#sync-note", "every 0.1 seconds at most");
+    browser.fill("#sync-seconds", "0.5");
+    browser.click("#sync-start");
+    browser.shows("#sync-sum", "Runs every 500 ms");
+    let status = app.get("/api/sync/status").expect(200);
+    assert_eq!((&status["running"], &status["intervalMs"]), (&json!(true), &json!(500)));
+    browser.shows("#verdict", "Healthy.");
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn a_service_that_dies_is_seen_to_be_gone_and_its_return_needs_no_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut app = TestApp::start_in(folder.path(), 0, &[]);
+    stock(&app);
+    let browser = Browser::open(1440, 1000);
+    browser.go(&url(&app));
+    browser.shows("#verdict", "Healthy.");
+    browser.shows("#movements tbody", "AB/12");
+    browser.run("window.isTheSamePage = true");
+    app.kill();
+    browser.shows_within(Duration::from_secs(5), "#banner", "The service does not answer.");
+    browser.shows_within(Duration::from_secs(5), "#banner", "last seen");
+    browser.shows("#verdict", "Broken. The service does not answer.");
+    for card in ["#movements", "#held", "#runs-out"] {
+        browser.shows(&format!("{card} .asof"), "stale: as of");
+        let state = browser.run(&format!("return document.querySelector('{card}').dataset.state"));
+        assert_eq!(state, "stale", "{card}");
+    }
+    // What was known is still to be read.
+    browser.shows("#movements tbody", "AB/12");
+    browser.picture("stale");
+
+    let app = TestApp::start_in(folder.path(), app.port, &[]);
+    browser.shows_within(Duration::from_secs(6), "#verdict", "Healthy.");
+    assert!(!browser.is_shown("#banner"));
+    app.post(&format!("{}/adjust", at_in("paris", "22423")), json!({"delta": -1}))
+        .expect(200);
+    browser.shows("#movements tbody tr:first-child", "Manual remove");
+    browser.comes_true(Duration::from_secs(15), "something is still stale", || {
+        browser.run("return document.querySelectorAll('[data-state=stale]').length") == 0
+    });
+    if has(&app, "/api/events/stream") {
+        browser.shows("#pulse", "live");
+    }
+    assert_eq!(browser.run("return window.isTheSamePage"), true);
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn a_service_that_refuses_writes_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = TestApp::start_in(folder.path(), 0, &[]);
+    stock(&app);
+    let browser = Browser::open(1440, 1000);
+    browser.go(&url(&app));
+    browser.shows("#verdict", "Healthy.");
+    // The heartbeat is answered as by a service whose disk is full.
+    browser.run(
+        "const real = window.fetch;
+         window.fetch = (url, options) => url === '/api/health/ready'
+             ? Promise.resolve(new Response(JSON.stringify({status: 'unavailable', reasons: ['the log has no room']}),
+                 {status: 503, headers: {'Content-Type': 'application/json'}}))
+             : real(url, options)",
+    );
+    browser.shows("#verdict", "Broken. No writes are taken: the log has no room.");
+    assert!(!browser.is_shown("#banner"), "it does answer");
+}
+
+#[test]
+#[ignore = "needs Chromium"]
+fn a_hidden_page_asks_nothing_and_goes_on_when_it_is_shown() {
+    let app = TestApp::start();
+    stock(&app);
+    let browser = Browser::open(1440, 1000);
+    browser.go(&url(&app));
+    browser.shows("#verdict", "Healthy.");
+    let hide = |is_hidden: bool| {
+        browser.run(&format!(
+            "Object.defineProperty(document, 'hidden', {{configurable: true, value: {is_hidden}}});
+             document.dispatchEvent(new Event('visibilitychange'))"
+        ));
+    };
+    hide(true);
+    std::thread::sleep(Duration::from_secs(2));
+    browser.requests();
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(browser.requests(), Vec::<String>::new());
+    hold(
+        &app,
+        "meanwhile",
+        json!([{"sku": "22423", "storeId": "paris", "quantity": 3}]),
+        600,
+    );
+    hide(false);
+    browser.shows("#held tbody", "meanwhile");
+}
