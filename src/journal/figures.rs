@@ -54,6 +54,8 @@ pub struct Standing {
     /// What is left of the disk that the log lies on.
     pub disk_free_bytes: Option<u64>,
     pub checkpoint: Option<CheckpointFigures>,
+    /// The last event in the totals that are kept.
+    pub totals_seq: Option<u64>,
     pub recovery: RecoveryFigures,
 }
 

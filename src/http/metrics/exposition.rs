@@ -346,6 +346,9 @@ fn persistence(page: &mut Page, reading: &Reading) {
         help,
         checkpoint.map(|checkpoint| checkpoint.bytes),
     );
+    let help = "The last event in the totals of all stores; NaN before the first sync.";
+    let totals = standing.totals_seq.map_or(f64::NAN, |seq| seq as f64);
+    page.gauge("holdfast_totals_seq", help, totals);
     let recovery = &standing.recovery;
     let seconds = recovery.duration_ms as f64 / 1000.0;
     page.gauge(

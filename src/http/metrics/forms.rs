@@ -218,6 +218,9 @@ pub struct PersistenceForm {
     checkpoints_written: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint: Option<CheckpointForm>,
+    /// The last event in the totals of all stores: before the first sync there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    totals_seq: Option<u64>,
     recovery: RecoveryForm,
 }
 
@@ -545,6 +548,7 @@ impl PersistenceForm {
                 bytes: checkpoint.bytes,
                 duration_millis: checkpoint.duration_ms,
             }),
+            totals_seq: standing.totals_seq,
             recovery: RecoveryForm {
                 duration_millis: standing.recovery.duration_ms,
                 replayed_events: standing.recovery.replayed,

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Shared, checkpoint};
+use super::{Shared, checkpoint, document};
+use crate::journal::Document;
 use crate::journal::figures::{CheckpointFigures, Counted, Figures, RecoveryFigures, Standing};
 use crate::metrics::{Counter, Histogram};
 
@@ -72,6 +73,8 @@ impl Shared {
         let segments = self.segments.all();
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
         let checkpoint = *self.meter.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of a damaged one, whoever makes it anew will speak.
+        let totals = document::read(folder, Document::Totals).ok().flatten();
         let disk = rustix::fs::statvfs(folder).ok();
         Figures {
             counted: Counted {
@@ -86,6 +89,7 @@ impl Shared {
                 log_bytes: segments.iter().map(|segment| size(&segment.path)).sum(),
                 disk_free_bytes: disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
                 checkpoint,
+                totals_seq: totals.map(|totals| totals.seq),
                 recovery,
             },
             stock: self.tables.stock_figures(),
