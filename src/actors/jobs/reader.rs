@@ -162,7 +162,10 @@ mod tests {
     use crate::domain::{Principal, RequestId, StoreId, Timestamp};
     use crate::import::Format;
 
-    fn chunks(text: &str, through: u64) -> (Vec<(u64, Vec<u64>)>, Result<(), Unreadable>) {
+    /// The number of each chunk, and those of its lines.
+    type Chunked = Vec<(u64, Vec<u64>)>;
+
+    fn chunks(text: &str, through: u64) -> (Chunked, Result<(), Unreadable>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, text).unwrap();
         let asked = Asked {

@@ -4,9 +4,12 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use super::job::{Done, Job, Status};
 use super::reader::{CHUNK_LINES, Chunk, Reader};
@@ -65,7 +68,10 @@ impl Jobs {
         while !self.is_stopping() {
             match self.next() {
                 Some((job, read)) => {
-                    self.carry_out(job, read).await;
+                    let carried_out = AssertUnwindSafe(self.carry_out(job.clone(), read));
+                    if carried_out.catch_unwind().await.is_err() {
+                        self.end_by_defect(job).await;
+                    }
                     self.tidy().await;
                 }
                 None => match tokio::time::timeout(TIDY_INTERVAL, changes.changed()).await {
@@ -109,6 +115,14 @@ impl Jobs {
             error = job.error.as_deref(),
             "an import is over"
         );
+    }
+
+    /// Those that wait are not to suffer for it; what has happened, the panic hook has put into the log.
+    async fn end_by_defect(&self, job: Job) {
+        let mut job = self.get(&job.id).map_or(job, |view| view.job);
+        let reason = "The import met a defect of the service; the operator's log has it.";
+        job.end(Status::Failed, Some(reason), self.inventory.now());
+        self.keep(&job, Vec::new()).await;
     }
 
     async fn attempt(self: &Arc<Self>, job: &mut Job, read: Arc<AtomicU64>) -> Result<(), Ended> {

@@ -217,6 +217,8 @@ struct Operation<'a> {
     needs_time: bool,
     /// The example of its body.
     body: Option<&'a Value>,
+    /// The same where it is no JSON, with its type.
+    text: Option<(&'a str, &'a str)>,
 }
 
 impl Operation<'_> {
@@ -265,6 +267,9 @@ fn operations(document: &Value) -> Vec<Operation<'_>> {
                 body: about["requestBody"]["content"]
                     .get("application/json")
                     .map(|content| &content["example"]),
+                text: about["requestBody"]["content"]["text/csv"]["example"]
+                    .as_str()
+                    .map(|text| ("text/csv", text)),
             });
         }
     }
@@ -335,8 +340,12 @@ impl<'a> Case<'a> {
             case.fill(&mut body);
             case.body = Some(body);
         }
-        if operation.has_store_filter {
+        if operation.has_store_filter && operation.is_read() {
             case.path += if operation.has_pages { "?limit=1000" } else { "?after=0" };
+        }
+        if operation.id == "createImport" {
+            // What is done in the background would seem to be done by those who come next.
+            case.path += "?dryRun=true";
         }
         case
     }
@@ -465,8 +474,11 @@ impl<'a> Case<'a> {
     }
 
     fn send_to(&self, caller: &Employee, path: &str, body: Option<&Value>) -> Answer {
+        let json = body.map(|_| JSON);
         let body = body.map(Value::to_string);
-        let json = body.as_ref().map(|_| JSON);
+        let text = self.operation.text.filter(|_| body.is_none());
+        let json = json.or(text.map(|(media_type, _)| ("content-type", media_type)));
+        let body = body.or(text.map(|(_, text)| text.to_owned()));
         let store = self.header.map(|store| ("x-store-id", store));
         let headers: Vec<(&str, &str)> = json.into_iter().chain(store).collect();
         caller.send(
