@@ -169,6 +169,23 @@ fn whoever_uses_a_table_keeps_the_focus_while_it_changes() {
     assert_eq!(focus(&browser), "22086");
     let rows = browser.text("#runs-out tbody");
     assert_eq!(rows.matches("22086").count(), 3, "{rows}");
+
+    hold(
+        &app,
+        "first",
+        json!([{"sku": "20725", "storeId": "paris", "quantity": 1}]),
+        500,
+    );
+    browser.shows("#held tbody", "first");
+    browser.run("document.querySelector('#held tbody a').focus()");
+    hold(
+        &app,
+        "before it",
+        json!([{"sku": "85123A", "storeId": "paris", "quantity": 1}]),
+        400,
+    );
+    browser.shows("#held tbody tr:first-child", "before it");
+    assert_eq!(focus(&browser), "20725");
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn the_sync_is_run_started_and_stopped_from_here() {
         json!([{"sku": "22423", "storeId": "paris", "quantity": 5}]),
         600,
     );
-    browser.shows("#sync-sum", "behind");
+    browser.shows("#sync-sum", "1 event behind");
     browser.click("#sync-run");
     browser.shows("#sync-note", "The sync ran in");
     browser.shows("#sync-sum", "nothing behind");

@@ -93,7 +93,7 @@ fn a_viewer_is_shown_no_button_that_an_operator_has() {
         browser.run(script).as_u64().unwrap()
     };
     if has(&app, "/api/sync/status") {
-        browser.shows("#sync-sum", "last");
+        browser.shows("#sync-sum", "Runs every");
     }
     assert_eq!(buttons(), 0);
     assert!(!browser.is_shown("#imports"));

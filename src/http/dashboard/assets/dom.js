@@ -59,9 +59,16 @@ function setCell(row, index, cell) {
     }
     element.className = cell.class ?? "";
     element.title = cell.title ?? "";
-    if (cell.node) element.replaceChildren(cell.node);
-    else setText(holder(element, cell), cell.text ?? timeText(cell));
+    if (cell.node) setNode(element, cell.node);
+    else if (cell.at || cell.until) setTime(inner(element, "time"), cell);
+    else if (cell.href) setLink(inner(element, "a"), cell);
+    else setText(element, cell.text);
     if (cell.about !== undefined) setAbout(element, cell.about);
+}
+
+/** One that says the same stays, as somebody may be using it. */
+function setNode(cell, node) {
+    if (cell.textContent !== node.textContent) cell.replaceChildren(node);
 }
 
 /** A second line. */
@@ -70,18 +77,18 @@ function setAbout(element, text) {
     setText(line, text);
 }
 
-/** What of a cell holds its text: a link, a time that goes on by itself, or the cell. */
-function holder(element, { href, at, until }) {
-    const tag = href ? "a" : at || until ? "time" : null;
-    if (!tag) return element;
-    let inner = element.firstElementChild;
-    if (inner?.localName !== tag) {
-        inner = el(tag);
-        element.replaceChildren(inner);
-    }
-    if (href) inner.setAttribute("href", href);
-    else setTime(inner, { at, until });
-    return inner;
+/** The link, or the time, in a cell. */
+function inner(cell, tag) {
+    const found = cell.firstElementChild;
+    if (found?.localName === tag) return found;
+    const made = el(tag);
+    cell.replaceChildren(made);
+    return made;
+}
+
+function setLink(link, { href, text }) {
+    link.setAttribute("href", href);
+    setText(link, text);
 }
 
 /** Makes of a `time` element one that goes on by itself: how long ago `at` was, or how long it is until `until`. */
@@ -89,6 +96,7 @@ export function setTime(element, { at, until }) {
     element.dateTime = at ?? until;
     element.title = new Date(at ?? until).toLocaleString();
     element.dataset.ticks = at ? "ago" : "left";
+    setText(element, timeText({ at, until }));
 }
 
 function timeText({ at, until }) {

@@ -1,6 +1,6 @@
 // One item: its levels, how much there was over time, what is held of it, and its movements.
 
-import { get, path, rowsOf } from "./api.js";
+import { get, now, path } from "./api.js";
 import { Chart } from "./charts.js";
 import { $, figures, fill, setText } from "./dom.js";
 import { number } from "./format.js";
@@ -94,7 +94,7 @@ const lineCells = ({ hold, line }) => [
 
 /** Back from what there is now: before each movement there was as much less as it brought. */
 function history(item, movements) {
-    const [moments, quantities] = [[Date.now() / 1000], [item.quantity]];
+    const [moments, quantities] = [[now() / 1000], [item.quantity]];
     let quantity = item.quantity;
     for (const { at, delta } of movements) {
         moments.push(Date.parse(at) / 1000);

@@ -25,11 +25,10 @@ function showStatus({ running, intervalMs, lastRunAt, lastDurationMs, lastError,
     if (lastRunAt) setTime(age, { at: lastRunAt });
     const last = lastRunAt ? ["; last ", age, " in ", [millis(lastDurationMs)]] : ["; it has not run yet"];
     const behind = lagEvents ? [", ", [plural(lagEvents, "event")], " behind."] : [", nothing behind."];
+    const failed = lastError ? [" The last run failed: ", [lastError]] : [];
     $("sync-sum").replaceChildren(
-        ...[...schedule, ...last, ...behind].map((part) => (Array.isArray(part) ? el("strong", {}, part[0]) : part)),
+        ...[...schedule, ...last, ...behind, ...failed].map((part) => (Array.isArray(part) ? el("strong", {}, part[0]) : part)),
     );
-    if (lastError) tell(`The last run failed: ${lastError}`, "bad");
-    else if ($("sync-note").dataset.level === "bad") tell("");
 }
 
 function showTotals(card, { overdueStores }, { central, stores }) {
