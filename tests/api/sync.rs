@@ -535,6 +535,20 @@ fn whoever_sees_some_stores_is_told_of_those_only() {
 }
 
 #[test]
+fn sums_are_exact_where_no_number_of_a_json_reader_is() {
+    let app = by_hand();
+    let counts: Vec<Value> = (0..2100)
+        .map(|n| json!({"sku": format!("S{n}"), "storeId": "s1", "quantity": 9_007_199_254_740_991_u64}))
+        .collect();
+    app.post(PUSH, counts.into()).expect(200);
+    app.post(SYNC, json!({})).expect(200);
+    let text = String::from_utf8(app.get(TOTALS).expect(200).body).unwrap();
+    let sum = 2100 * 9_007_199_254_740_991_u128;
+    assert!(sum > u128::from(u64::MAX));
+    assert!(text.contains(&format!("\"quantity\":{sum},")), "{text}");
+}
+
+#[test]
 fn what_is_over_is_reserved_no_more() {
     let app = by_hand();
     app.stock("A", 10);
