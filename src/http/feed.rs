@@ -129,11 +129,7 @@ impl Feed {
         if kept.duty.is_none() {
             *kept = self.begin(journal);
         }
-        if seq < kept.begin {
-            return Behind::Gone;
-        }
-        let index = kept.pages.partition_point(|page| page.last <= seq);
-        kept.pages.get(index).cloned().map_or(Behind::Nothing, Behind::Page)
+        kept.behind(seq)
     }
 
     fn begin(self: &Arc<Self>, journal: &Arc<dyn Journal>) -> Kept {
@@ -153,18 +149,9 @@ impl Feed {
     }
 
     fn keep(&self, page: Page) {
-        let page = Arc::new(page);
-        let bytes = page.bytes(self.source());
-        let mut kept = self.kept();
-        kept.bytes += bytes;
-        kept.pages.push_back(page.clone());
-        while kept.bytes > MOST_BYTES && kept.pages.len() > 1 {
-            if let Some(oldest) = kept.pages.pop_front() {
-                kept.bytes -= oldest.bytes(self.source());
-                kept.begin = oldest.last;
-            }
-        }
-        self.end.send_replace(page.last);
+        let last = page.last;
+        self.kept().push(page.into(), self.source());
+        self.end.send_replace(last);
     }
 
     /// Ends the reading, if nobody follows any more. Who comes now counts itself first, and then begins it anew.
@@ -179,6 +166,27 @@ impl Feed {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn push(&mut self, page: Arc<Page>, source: &str) {
+        self.bytes += page.bytes(source);
+        self.pages.push_back(page);
+        while self.bytes > MOST_BYTES && self.pages.len() > 1 {
+            if let Some(oldest) = self.pages.pop_front() {
+                self.bytes -= oldest.bytes(source);
+                self.begin = oldest.last;
+            }
+        }
+    }
+
+    fn behind(&self, seq: u64) -> Behind {
+        if seq < self.begin {
+            return Behind::Gone;
+        }
+        let index = self.pages.partition_point(|page| page.last <= seq);
+        self.pages.get(index).cloned().map_or(Behind::Nothing, Behind::Page)
     }
 }
 
@@ -260,4 +268,70 @@ pub fn text(seq: u64, event: &Event, format: Format, source: &str) -> String {
         event.kind,
         data.unwrap_or_default()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Of one big event.
+    fn page(last: u64) -> Arc<Page> {
+        let event = json!({
+            "type": "level.adjusted", "at": "2025-11-27T08:26:00.123Z", "by": "anonymous", "requestId": "r",
+            "note": "n".repeat(1 << 20), "changes": [],
+        });
+        let events = vec![(last, serde_json::from_value(event).unwrap())];
+        let (json, cloud) = Default::default();
+        Arc::new(Page {
+            last,
+            events,
+            json,
+            cloud,
+        })
+    }
+
+    #[test]
+    fn what_is_kept_has_a_bound_and_no_gaps_for_whoever_stands_anywhere() {
+        const STEP: u64 = 5;
+        let mut kept = Kept {
+            begin: 10,
+            ..Kept::default()
+        };
+        for last in (15..=50).step_by(STEP as usize) {
+            kept.push(page(last), "");
+        }
+        assert!(
+            kept.bytes <= MOST_BYTES && kept.begin == 35,
+            "{} {}",
+            kept.bytes,
+            kept.begin
+        );
+        for seq in 0..60 {
+            match kept.behind(seq) {
+                Behind::Gone => assert!(seq < kept.begin, "{seq}"),
+                Behind::Nothing => assert!(seq >= 50, "{seq}"),
+                Behind::Page(page) => assert!((page.last - STEP..page.last).contains(&seq), "{seq}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_larger_than_all_that_may_be_kept_is_kept_alone() {
+        let mut kept = Kept::default();
+        let large: Vec<_> = (1..=6).flat_map(|seq| page(seq).events.clone()).collect();
+        let (json, cloud) = Default::default();
+        kept.push(page(1), "");
+        kept.push(
+            Arc::new(Page {
+                last: 6,
+                events: large,
+                json,
+                cloud,
+            }),
+            "",
+        );
+        assert_eq!((kept.pages.len(), kept.begin), (1, 1));
+    }
 }
