@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Found;
 use serde::{Deserialize, Serialize};
 
 use super::{Principal, ReservationId, StoreId, Timestamp};
@@ -121,9 +122,12 @@ impl InStore {
                 }
             }
         }
-        let entries = &self.entries;
-        self.places
-            .insert_unique(hash, place, |place| entries[*place as usize].hash);
+        let at = |place: &Place| &self.entries[*place as usize];
+        let is_same = |other: &Place| at(other).hold.reservation_id == at(&place).hold.reservation_id;
+        match self.places.entry(hash, is_same, |place| at(place).hash) {
+            Found::Occupied(mut found) => *found.get_mut() = place,
+            Found::Vacant(free) => drop(free.insert(place)),
+        }
         self.deadlines.extend(expires_at.map(|at| Reverse((at, place))));
     }
 

@@ -173,28 +173,20 @@ pub async fn sales(state: Data<State>, request: HttpRequest, sight: Sight) -> An
     let asked = Asked::of(&query)?;
     sight.check(asked.store.as_ref())?;
     let inventory = state.inventory()?;
-    let (now, list) = (inventory.now(), asked.name());
-    let (question, limit) = (asked.clone(), asked.limit);
-    let scope = match &asked.store {
-        Some(store) => Scope::of(std::slice::from_ref(store)),
-        None => sight.scope().clone(),
-    };
-    let looked = inventory
-        .sales()
-        .ask(move |sales| question.look(sales, scope, now))
-        .await;
-    let found = looked??;
-    let rows = with_cover(inventory, &found, now).await?;
-    let (range, list): (_, Vec<&str>) = (&found.range, list.iter().map(String::as_str).collect());
-    let rows = rows.into_iter().zip(&found.rows);
-    let page = Page::of(rows.collect(), limit, &list, |(_, found)| {
-        Cursor::of(range, &found.row).text()
+    let (now, scope, question) = (inventory.now(), asked.scope(&sight), asked.clone());
+    let look = move |sales: &Sales| question.look(sales, scope, now);
+    let found = inventory.sales().ask(look).await??;
+    let rows = with_cover(inventory, &found, now).await?.into_iter().zip(&found.rows);
+    let list = asked.name();
+    let list: Vec<&str> = list.iter().map(String::as_str).collect();
+    let page = Page::of(rows.collect(), asked.limit, &list, |(_, found_row)| {
+        Cursor::of(&found.range, &found_row.row).text()
     });
     let form = SalesForm {
         by: asked.by.0,
         group: asked.group.0,
-        from: range.start.start(),
-        to: Timestamp::from_millis(range.end.start().as_millis() - 1),
+        from: found.range.start.start(),
+        to: Timestamp::from_millis(found.range.end.start().as_millis() - 1),
         seq: found.seq,
         total: found.total.map(units),
         items: page.rows.into_iter().map(|(row, _)| row).collect(),
@@ -265,6 +257,14 @@ impl Asked {
             asked.after = Some(Cursor::parse(&cursor::decode(&list, after)?)?);
         }
         Ok(asked)
+    }
+
+    /// The stores whose sales count; that the one which is named is seen has been checked.
+    fn scope(&self, sight: &Sight) -> Scope {
+        match &self.store {
+            Some(store) => Scope::of(std::slice::from_ref(store)),
+            None => sight.scope().clone(),
+        }
     }
 
     /// The list with its filters, for its cursors.
