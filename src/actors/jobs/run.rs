@@ -17,7 +17,7 @@ use super::{Entry as JobEntry, Jobs, TIDY_INTERVAL, off_thread};
 use crate::actors::batch::Operation;
 use crate::actors::{self, ExecuteError, Keyed};
 use crate::domain::account::{AccountName, Role, ServiceToken};
-use crate::domain::{Entry, EntryKey, Event, Origin, Principal, Scope, Sku};
+use crate::domain::{Entry, EntryKey, Event, Origin, Principal, Scope, Sku, Timestamp};
 use crate::import::row::{Fault, LineError, Row};
 use crate::journal::record::Digest;
 use crate::journal::{EntryKind, JournalError};
@@ -35,6 +35,17 @@ enum Ended {
     Cancelled,
     /// The service stops: the job goes on with the next start.
     Stopped,
+}
+
+impl Ended {
+    fn settle(&self, job: &mut Job, now: Timestamp) {
+        match self {
+            Self::Succeeded => job.end(Status::Succeeded, None, now),
+            Self::Failed(reason) => job.end(Status::Failed, Some(reason), now),
+            Self::Cancelled => job.end(Status::Cancelled, None, now),
+            Self::Stopped => {}
+        }
+    }
 }
 
 /// Whoever may end a job from outside.
@@ -99,14 +110,14 @@ impl Jobs {
             Ok(()) => Ended::Succeeded,
             Err(ended) => ended,
         };
-        let now = self.inventory.now();
-        match ended {
-            Ended::Succeeded => job.end(Status::Succeeded, None, now),
-            Ended::Cancelled => job.end(Status::Cancelled, None, now),
-            Ended::Failed(reason) => job.end(Status::Failed, Some(&reason), now),
-            Ended::Stopped => return,
+        if let Ended::Stopped = ended {
+            return;
         }
-        self.keep(&job, Vec::new()).await;
+        // One that ended within a chunk is kept already, and may be gone by now.
+        if !job.status.is_over() {
+            ended.settle(&mut job, self.inventory.now());
+            self.keep(&job, Vec::new()).await;
+        }
         tracing::info!(
             job = &*job.id,
             status = ?job.status,
@@ -173,18 +184,21 @@ impl Jobs {
             // What is in has its receipts.
             return Err(Ended::Stopped);
         }
-        let mut done = Done {
+        let done = Done {
+            through,
             imported: job.done.imported + progress.imported,
             failed: job.done.failed + progress.errors.len() as u64,
             read_bytes,
             ..job.done
         };
-        if interrupted.is_none() {
-            done.through = through;
-        }
         progress.errors.sort_by_key(|error| error.line);
-        let mut after = job.clone();
-        after.advance(done, self.inventory.now());
+        let (mut after, now) = (job.clone(), self.inventory.now());
+        after.advance(done, now);
+        if let Some(ended) = &interrupted {
+            // A part of the chunk is only counted together with the end: nobody goes on from there.
+            ended.settle(&mut after, now);
+            after.done.through = job.done.through;
+        }
         *job = self.keep_advance(job, after, progress.errors).await?;
         interrupted.map_or(Ok(()), Err)
     }
