@@ -182,23 +182,16 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_files_that_fails_loses_none_and_is_made_up_for() {
+    fn a_change_of_files_that_was_cut_short_loses_none() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let mut files = Files::open(path.clone(), 3, 4).unwrap();
-        write(&mut files, "a1\nb1\n");
-        // Nothing can be renamed to it.
-        let blocked = folder.path().join("log.2");
-        fs::create_dir_all(blocked.join("x")).unwrap();
-        fs::rename(folder.path().join("log.1"), folder.path().join("log.3")).unwrap();
-        fs::create_dir_all(folder.path().join("log.1/x")).unwrap();
-        assert!(files.write_some(b"c1\n").is_err());
-        fs::remove_dir_all(folder.path().join("log.1")).unwrap();
-        fs::remove_dir_all(blocked).unwrap();
-        write(&mut files, "c1\n");
-        assert_eq!(
-            contents(folder.path()),
-            told(&[("log", "c1\n"), ("log.1", "b1\n"), ("log.3", "a1\n")])
-        );
+        let at = |name: &str| folder.path().join(name);
+        let mut files = Files::open(at("log"), 3, 4).unwrap();
+        write(&mut files, "a1\nb1\nc1\n");
+        // As far as it had come.
+        fs::rename(at("log.2"), at("log.3")).unwrap();
+        fs::rename(at("log.1"), at("log.2")).unwrap();
+        write(&mut files, "d1\n");
+        let expected = [("log", "d1\n"), ("log.1", "c1\n"), ("log.2", "b1\n"), ("log.3", "a1\n")];
+        assert_eq!(contents(folder.path()), told(&expected));
     }
 }
