@@ -262,6 +262,7 @@ fn without_a_token_only_open_routes_answer_and_nothing_else_is_looked_at() {
             "get /api/health/live",
             "get /api/health/ready",
             "get /api/openapi.json",
+            "get /dashboard/{file}",
             "get /health",
             "get /problems/{code}",
             "post /api/auth/login",

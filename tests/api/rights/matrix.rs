@@ -327,6 +327,7 @@ impl<'a> Case<'a> {
             .replace("{reservationId}", &case.reservation())
             .replace("{key}", &format!("{KEY}-{number}"))
             .replace("{code}", "forbidden")
+            .replace("{file}", "app.js")
             .replace("{username}", "nobody-of-this-name")
             .replace("{jobId}", RESERVATION)
             .replace("{tokenId}", RESERVATION)
