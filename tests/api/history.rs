@@ -13,11 +13,16 @@ fn then(app: &impl Client, sku: &str, moment: &str) -> Answer {
 
 /// What the item is now, and a moment at which it was so.
 fn sample(app: &impl Client, sku: &str) -> (String, Value) {
-    std::thread::sleep(Duration::from_millis(2));
-    let shown = app.get(&item(sku)).expect(200).json;
-    let moment = from_now(0);
-    std::thread::sleep(Duration::from_millis(2));
-    (moment, shown)
+    loop {
+        std::thread::sleep(Duration::from_millis(2));
+        let shown = app.get(&item(sku)).expect(200).json;
+        let moment = from_now(0);
+        std::thread::sleep(Duration::from_millis(2));
+        // A hold may have ended just then.
+        if app.get(&item(sku)).expect(200).json == shown {
+            return (moment, shown);
+        }
+    }
 }
 
 fn write(app: &impl Client, step: usize) {
