@@ -292,7 +292,15 @@ fn no_name_makes_a_file_outside_the_data_folder() {
     assert!(app.terminate().success());
     for file in files(around.path()) {
         let below = file.strip_prefix("a/b/data/").unwrap_or_else(|| panic!("{file}"));
-        let known = ["LOCK", "checkpoint.json", "central.json", "deliveries.json", "events/", "sales.json", "skus/"];
+        let known = [
+            "LOCK",
+            "checkpoint.json",
+            "central.json",
+            "deliveries.json",
+            "events/",
+            "sales.json",
+            "skus/",
+        ];
         assert!(known.iter().any(|known| below.starts_with(known)), "{file}");
     }
 }

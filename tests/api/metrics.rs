@@ -474,6 +474,7 @@ fn health_says_in_sentences_that_all_is_well() {
         app.post(&format!("{}/reserve", at(&format!("sku-{i}"))), json!({"quantity": 1}))
             .expect(201);
     }
+    app.send("POST", "/api/sync", &[], None).expect(200);
     let health = part(&app, "health");
     for part in ["basic", "detailed", "business"] {
         assert_eq!(health[part]["status"], "ok", "{}", health.text());
@@ -489,6 +490,13 @@ fn health_says_in_sentences_that_all_is_well() {
         compared["compared"].as_u64().unwrap() >= 3 && is_time(&compared["at"]),
         "{compared}"
     );
+    let totals = &health["business"]["comparisons"][1];
+    assert_eq!(
+        (&totals["between"], &totals["differing"]),
+        (&json!("totals and levels"), &json!(0))
+    );
+    assert!(totals["compared"].as_u64().unwrap() >= 1, "{totals}");
+    assert_eq!(part(&app, "persistence")["totalsSeq"], 6);
     assert!(health["detailed"]["residentBytes"].as_u64().unwrap() > 0);
 }
 
