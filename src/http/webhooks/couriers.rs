@@ -499,8 +499,8 @@ fn chance() -> f64 {
 mod tests {
     use super::*;
     use crate::actors;
-    use crate::domain::RequestId;
     use crate::domain::webhook::SigningSecret;
+    use crate::domain::{RequestId, SyncSchedule};
     use crate::journal::Journal;
     use crate::journal::memory::MemoryJournal;
 
@@ -565,6 +565,8 @@ mod tests {
                 snapshots_per_second: 1,
                 open_holds: 0,
                 strict_catalogue: false,
+                sync: SyncSchedule::of_setting(0),
+                is_recording: true,
             };
             let inventory = Inventory::start(journal.clone(), actors);
             put(&inventory, webhook("a", 0)).await;
