@@ -450,6 +450,8 @@ fn a_reset_is_of_the_json_view_alone() {
 fn everything_is_its_parts_and_each_of_them_can_be_asked_for() {
     let app = TestApp::start();
     app.stock("A", 5);
+    // From the first sync on there are totals.
+    app.send("POST", "/api/sync", &[], None).expect(200);
     let whole = app.get("/api/metrics").expect(200);
     let mut members: Vec<&str> = whole.json.as_object().unwrap().keys().map(String::as_str).collect();
     let mut expected = [&PARTS[..], &["timestamp"]].concat();
@@ -474,6 +476,7 @@ fn health_says_in_sentences_that_all_is_well() {
         app.post(&format!("{}/reserve", at(&format!("sku-{i}"))), json!({"quantity": 1}))
             .expect(201);
     }
+    app.send("POST", "/api/sync", &[], None).expect(200);
     let health = part(&app, "health");
     for part in ["basic", "detailed", "business"] {
         assert_eq!(health[part]["status"], "ok", "{}", health.text());
@@ -489,6 +492,13 @@ fn health_says_in_sentences_that_all_is_well() {
         compared["compared"].as_u64().unwrap() >= 3 && is_time(&compared["at"]),
         "{compared}"
     );
+    let totals = &health["business"]["comparisons"][1];
+    assert_eq!(
+        (&totals["between"], &totals["differing"]),
+        (&json!("totals and levels"), &json!(0))
+    );
+    assert!(totals["compared"].as_u64().unwrap() >= 1, "{totals}");
+    assert_eq!(part(&app, "persistence")["totalsSeq"], 6);
     assert!(health["detailed"]["residentBytes"].as_u64().unwrap() > 0);
 }
 

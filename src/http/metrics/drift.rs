@@ -5,7 +5,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::domain::{Sku, StoreId, Timestamp};
+use crate::actors::Inventory;
+use crate::domain::totals::Sums;
+use crate::domain::{Sku, StoreId, Timestamp, Totals};
 use crate::journal::{HistoryFilter, ItemFilter, Journal, JournalError, LevelView};
 
 /// Two that must say the same, and how often they did not.
@@ -27,24 +29,32 @@ pub struct Drift {
 
 struct Seen {
     levels: Found,
-    /// The last SKU that was looked at.
-    after: Option<Sku>,
+    totals: Found,
+    /// The last SKU, and the last store, that were looked at.
+    sku: Option<Sku>,
+    store: Option<StoreId>,
 }
 
 impl Default for Drift {
     fn default() -> Self {
-        let levels = Found {
-            between: LEVELS,
+        let found = |between| Found {
+            between,
             ..Found::default()
         };
-        Self {
-            seen: Mutex::new(Seen { levels, after: None }),
-        }
+        let seen = Seen {
+            levels: found(LEVELS),
+            totals: found(TOTALS),
+            sku: None,
+            store: None,
+        };
+        Self { seen: Mutex::new(seen) }
     }
 }
 
 /// What readers are shown of a level, and the last event of it.
 const LEVELS: &str = "levels and log";
+/// What a store has in all as of the last sync, and its levels added up.
+const TOTALS: &str = "totals and levels";
 
 /// SKUs that are looked at together, and levels of each.
 const SKUS: usize = 4;
@@ -54,27 +64,42 @@ const TRIES: usize = 3;
 
 impl Drift {
     pub fn found(&self) -> Vec<Found> {
-        vec![self.seen().levels.clone()]
+        let seen = self.seen();
+        vec![seen.levels.clone(), seen.totals.clone()]
     }
 
     /// Compares the next few.
-    pub async fn look(&self, journal: &dyn Journal) {
-        let after = self.seen().after.clone();
+    pub async fn look(&self, inventory: &Inventory) {
+        let journal = &**inventory.journal();
+        self.look_at_levels(journal).await;
+        if let Some(totals) = inventory.totals() {
+            self.look_at_totals(journal, &totals).await;
+        }
+    }
+
+    async fn look_at_levels(&self, journal: &dyn Journal) {
+        let after = self.seen().sku.clone();
         let looked = compare_next(journal, after.as_ref()).await;
         let mut seen = self.seen();
-        match looked {
-            Ok((differences, last)) => {
-                seen.after = last;
-                // That they could not be compared is over; that they differed is not.
-                if seen.levels.differing == 0 {
-                    seen.levels.fault = None;
-                }
-                for difference in differences {
-                    seen.levels.note(difference);
-                }
-            }
-            Err(error) => seen.levels.fault = Some(format!("they could not be compared: {error}")),
-        }
+        let looked = looked.map(|(differences, last)| {
+            seen.sku = last;
+            differences
+        });
+        seen.levels.note_all(looked);
+    }
+
+    /// Of the next store.
+    async fn look_at_totals(&self, journal: &dyn Journal, totals: &Totals) {
+        let after = self.seen().store.clone();
+        let behind = |store: &&StoreId| after.as_ref().is_none_or(|after| **store > *after);
+        let Some(store) = totals.stores.keys().find(behind).or(totals.stores.keys().next()) else {
+            return;
+        };
+        let looked = compare_totals(journal, totals, store).await;
+        let mut seen = self.seen();
+        seen.store = Some(store.clone());
+        seen.totals
+            .note_all(looked.map(|difference| difference.into_iter().collect()));
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -83,6 +108,19 @@ impl Drift {
 }
 
 impl Found {
+    fn note_all(&mut self, looked: Result<Differences, JournalError>) {
+        match looked {
+            Ok(differences) => {
+                // That they could not be compared is over; that they differed is not.
+                if self.differing == 0 {
+                    self.fault = None;
+                }
+                differences.into_iter().for_each(|difference| self.note(difference));
+            }
+            Err(error) => self.fault = Some(format!("they could not be compared: {error}")),
+        }
+    }
+
     fn note(&mut self, difference: Option<String>) {
         self.compared += 1;
         self.at = Some(chrono::Utc::now().into());
@@ -153,6 +191,42 @@ fn difference(sku: &Sku, store: &StoreId, shown: [u64; 3], logged: Option<[u64; 
     })
 }
 
+/// How the totals of a store and its levels differ, if they do; none where something was recorded since the totals were
+/// made, or the store has too many levels to be added up beside all else.
+async fn compare_totals(
+    journal: &dyn Journal,
+    totals: &Totals,
+    store: &StoreId,
+) -> Result<Option<Option<String>>, JournalError> {
+    let (mut sums, mut after) = (Sums::default(), None::<Sku>);
+    loop {
+        let page = journal.levels_in(store, after.as_ref(), PAGE).await?;
+        for (_, LevelView { level, .. }) in &page {
+            sums.skus += 1;
+            sums.quantity += u128::from(level.quantity);
+            sums.reserved += u128::from(level.reserved);
+        }
+        if journal.visible() != totals.seq || sums.skus > MOST_LEVELS {
+            return Ok(None);
+        }
+        if page.len() < PAGE {
+            break;
+        }
+        after = page.last().map(|(sku, _)| sku.clone());
+    }
+    let told = totals.stores.get(store).map(|store| store.sums).unwrap_or_default();
+    Ok(Some((told != sums).then(|| {
+        format!(
+            "store {store:?} has {told:?} as of record {}, and its levels come to {sums:?}",
+            totals.seq
+        )
+    })))
+}
+
+/// Levels that are read at a time, and added up at most.
+const PAGE: usize = 1000;
+const MOST_LEVELS: u64 = 20_000;
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -198,16 +272,39 @@ mod tests {
         let journal = MemoryJournal::with_bug(60_000, Bug::PublishBeforeDurable);
         let (drift, mut stock) = (Drift::default(), Stock::default());
         journal.append(append(&mut stock, 10)).await.unwrap();
-        drift.look(&journal).await;
-        let [found] = drift.found().try_into().unwrap();
+        drift.look_at_levels(&journal).await;
+        let [found, _] = drift.found().try_into().unwrap();
         assert_eq!((found.compared, found.differing, found.fault), (1, 0, None));
         journal.hold();
         let _lost = journal.append(append(&mut stock, 9));
-        drift.look(&journal).await;
-        let [found] = drift.found().try_into().unwrap();
+        drift.look_at_levels(&journal).await;
+        let [found, _] = drift.found().try_into().unwrap();
         assert_eq!((found.compared, found.differing), (2, 1));
         let fault = found.fault.unwrap();
         assert!(fault.contains("quantity 9") && fault.contains("quantity 10"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn totals_that_are_not_what_the_levels_come_to_are_found() {
+        let journal = MemoryJournal::new(60_000);
+        let (drift, mut stock) = (Drift::default(), Stock::default());
+        journal.append(append(&mut stock, 10)).await.unwrap();
+        let mut totals = Totals::default();
+        for (seq, event) in journal.events(0, 10).await.unwrap() {
+            totals.take(seq, &event).unwrap();
+        }
+        drift.look_at_totals(&journal, &totals).await;
+        let [_, found] = drift.found().try_into().unwrap();
+        assert_eq!((found.compared, found.differing, found.fault), (1, 0, None));
+        totals.stores.values_mut().for_each(|store| store.sums.quantity += 1);
+        drift.look_at_totals(&journal, &totals).await;
+        let [_, found] = drift.found().try_into().unwrap();
+        assert_eq!((found.compared, found.differing), (2, 1));
+        assert!(found.fault.unwrap().contains("quantity: 11"));
+        // What was recorded since is not in them: they cannot be compared.
+        journal.append(append(&mut stock, 12)).await.unwrap();
+        drift.look_at_totals(&journal, &totals).await;
+        assert_eq!(drift.found()[1].compared, 2);
     }
 
     #[test]

@@ -151,7 +151,7 @@ async fn read(state: &Data<State>, request: &HttpRequest) -> Result<Reading, Pro
 /// The same, where drift is looked for at once.
 async fn read_anew(state: &Data<State>, request: &HttpRequest) -> Result<Reading, Problem> {
     check(request)?;
-    state.watch.drift.look(&**state.inventory()?.journal()).await;
+    state.watch.drift.look(state.inventory()?).await;
     Ok(reading::take(state).await?.since(state.watch.baseline().clone()))
 }
 
@@ -191,7 +191,7 @@ pub async fn run(state: Weak<State>) {
 
 async fn note(state: &Data<State>) {
     let Ok(inventory) = state.inventory() else { return };
-    state.watch.drift.look(&**inventory.journal()).await;
+    state.watch.drift.look(inventory).await;
     match reading::counts(state).await {
         Ok(counts) => state.watch.recent().note(&counts),
         Err(problem) => tracing::warn!(%problem, "could not note how the service does; trying again"),
