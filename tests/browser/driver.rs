@@ -240,7 +240,7 @@ fn capabilities(width: u32, height: u32) -> Value {
     let size = format!("--window-size={width},{height}");
     let arguments = [
         "--headless=new",
-        // Who is root, as in a container, has no sandbox.
+        // Who is root, as in a container no sandbox.
         "--no-sandbox",
         "--disable-gpu",
         "--disable-dev-shm-usage",

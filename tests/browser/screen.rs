@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::driver::{Browser, DOWN, ENTER, ESCAPE, TAB};
-use crate::service::{self, absent, hold, stock, url};
+use crate::service::{self, hold, stock, url};
 use crate::support::TestApp;
 
 #[test]
@@ -29,13 +29,7 @@ fn the_page_asks_nobody_else_and_the_console_has_nothing_to_complain_about() {
         let is_own = request.starts_with(&url(&app)) || request.starts_with("data:image/svg+xml,");
         assert!(is_own, "it asks {request}");
     }
-    let absent = absent(&app);
-    let errors = browser.errors();
-    let real = errors.iter().filter(|error| {
-        let is_of_what_is_to_come = error.contains("404") && absent.iter().any(|path| error.contains(path));
-        !is_of_what_is_to_come
-    });
-    assert_eq!(real.collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(browser.errors(), Vec::<String>::new());
 }
 
 #[test]

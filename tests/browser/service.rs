@@ -7,36 +7,6 @@ use crate::support::TestApp;
 
 pub const PASSWORD: &str = "planted staple battery";
 
-/// Routes that the dashboard uses and that are still to come. As soon as one is there its line must go, so that what is
-/// tested without it is tested with it.
-const TO_COME: &[&str] = &[
-    "/api/metrics",
-    "/api/events/stream",
-    "/api/sync/status",
-    "/api/sync/totals",
-    "/api/analytics/sales",
-    "/api/jobs",
-];
-
-/// Whether a route is there.
-#[track_caller]
-pub fn has(app: &TestApp, path: &'static str) -> bool {
-    let is_there = app.send("OPTIONS", path, &[], None).status == 204;
-    assert_ne!(
-        is_there,
-        TO_COME.contains(&path),
-        "{path}: TO_COME is to say what is not there"
-    );
-    is_there
-}
-
-/// All of them; a failure names those that TO_COME is wrong about.
-#[track_caller]
-pub fn absent(app: &TestApp) -> Vec<&'static str> {
-    let absent = TO_COME.iter().copied().filter(|path| !has(app, path));
-    absent.collect()
-}
-
 pub fn url(app: &TestApp) -> String {
     format!("http://127.0.0.1:{}/", app.port)
 }

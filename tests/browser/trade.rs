@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::client::{Client, at_in};
 use crate::driver::{Browser, ENTER};
-use crate::service::{GOODS, encoded, has, hold, path, stock, url};
+use crate::service::{GOODS, encoded, hold, path, stock, url};
 use crate::support::TestApp;
 
 #[test]
@@ -14,14 +14,11 @@ use crate::support::TestApp;
 fn what_others_reserve_and_sell_shows_within_two_seconds() {
     let app = TestApp::start();
     stock(&app);
-    // Without the stream, as long as that is to come, it shows with the next look.
-    let patience = Duration::from_secs(if has(&app, "/api/events/stream") { 2 } else { 8 });
+    let patience = Duration::from_secs(2);
     let browser = Browser::open(1440, 1000);
     browser.go(&url(&app));
     browser.shows("#held .empty", "Nothing is held.");
-    if has(&app, "/api/events/stream") {
-        browser.shows("#pulse", "live");
-    }
+    browser.shows("#pulse", "live");
     let asked = Instant::now();
     hold(
         &app,
@@ -145,10 +142,6 @@ fn an_item_is_found_whatever_its_sku_and_name_hold() {
 #[ignore = "needs Chromium"]
 fn the_sync_is_run_started_and_stopped_from_here() {
     let app = TestApp::start();
-    if !has(&app, "/api/sync/status") {
-        eprintln!("skipped: the sync is still to come");
-        return;
-    }
     stock(&app);
     let browser = Browser::open(1440, 1000);
     browser.go(&url(&app));
@@ -213,9 +206,7 @@ fn a_service_that_dies_is_seen_to_be_gone_and_its_return_needs_no_reload() {
     browser.comes_true(Duration::from_secs(15), "something is still stale", || {
         browser.run("return document.querySelectorAll('[data-state=stale]').length") == 0
     });
-    if has(&app, "/api/events/stream") {
-        browser.shows("#pulse", "live");
-    }
+    browser.shows("#pulse", "live");
     assert_eq!(browser.run("return window.isTheSamePage"), true);
 }
 
