@@ -300,7 +300,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Problem {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(message, "a handler panicked");
+    tracing::error!(error = message, "a handler panicked");
     Problem::new(
         Code::Internal,
         "The request met a defect of the service; the operator's log has it.",

@@ -149,8 +149,11 @@ fn the_sync_is_run_started_and_stopped_from_here() {
     browser.click("#sync-stop");
     browser.shows("#sync-note", "The sync is stopped.");
     browser.shows("#sync-sum", "Stopped");
-    browser.shows("#verdict", "the sync is stopped");
+    browser.shows("#verdict", "The sync is stopped");
     assert_eq!(app.get("/api/sync/status").expect(200)["running"], false);
+    // The schedule is an event of the log, too.
+    browser.click("#sync-run");
+    browser.shows("#sync-sum", "nothing behind");
     hold(
         &app,
         "order-8",

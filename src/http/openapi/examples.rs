@@ -432,7 +432,7 @@ pub fn limits() -> Value {
         "since": "2025-11-27T08:26:00.123Z",
         "settings": {
             "maxConnections": 10_000, "maxConnectionsPerAddress": 0, "headSeconds": 10, "bodySeconds": 30, "answerSeconds": 30,
-            "keepAliveSeconds": 75, "maxBodyBytes": 4_194_304, "maxOpenHolds": 100_000, "ratePerPrincipal": 0,
+            "keepAliveSeconds": 75, "maxBodyBytes": 4_194_304, "maxImportBytes": 4_294_967_296_u64, "maxOpenHolds": 100_000, "ratePerPrincipal": 0,
             "ratePerAddress": 0, "loginRate": 10, "trustedProxies": [],
         },
         "fixed": {"jsonDepth": 32, "headBytes": 131_072, "headFields": 96, "batchOperations": 10_000},

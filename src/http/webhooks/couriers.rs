@@ -349,7 +349,7 @@ impl Courier {
                 tracing::warn!(
                     webhook = &*self.id,
                     seq,
-                    message,
+                    error = message,
                     "an event could not be delivered: a dead letter"
                 );
                 self.change(|standing| standing.buried(seq, topic, &message, now()));

@@ -71,15 +71,23 @@ impl Listed for ShownWebhookForm<'_> {
         "sku",
         "storeId",
         "disabled",
+        "previousSecretUntil",
         "version",
         "createdAt",
+        "createdBy",
         "updatedAt",
         "delivery.status",
         "delivery.seq",
         "delivery.lag",
         "delivery.delivered",
         "delivery.failedAttempts",
+        "delivery.consecutiveFailures",
+        "delivery.nextAttemptAt",
+        "delivery.lastSuccessAt",
+        "delivery.lastError.at as lastErrorAt",
+        "delivery.lastError.message as lastError",
         "delivery.deadLetters",
+        "delivery.droppedDeadLetters",
     ];
 }
 
