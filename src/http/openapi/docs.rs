@@ -1337,7 +1337,7 @@ pub fn service() -> Doc {
     .answers_with(
         200,
         "The service.",
-        &["Content-Security-Policy", "Vary"],
+        &["Vary"],
         vec![json, page],
     )
 }
