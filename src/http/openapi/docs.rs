@@ -1334,12 +1334,7 @@ pub fn service() -> Doc {
         "Says what this is, and lists every route. A browser, or whatever else sends `Accept: text/html`, gets the \
          dashboard instead: a page that shows from the routes of this API how the service and its stock are.",
     )
-    .answers_with(
-        200,
-        "The service.",
-        &["Vary"],
-        vec![json, page],
-    )
+    .answers_with(200, "The service.", &["Vary"], vec![json, page])
 }
 
 pub fn dashboard_file() -> Doc {
