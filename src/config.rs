@@ -184,6 +184,11 @@ const HOUR_MS: i64 = 3_600_000;
 impl Config {
     /// Why these settings cannot stand, where they cannot: one sentence that says what to do.
     pub fn fault(&self, authenticates: bool) -> Option<String> {
+        if std::env::var_os("DATABASE_URL").is_some() {
+            let fault =
+                "DATABASE_URL is set, but this version keeps its data in files only: unset it to serve --data-dir";
+            return Some(fault.to_owned());
+        }
         if !self.host.is_loopback() && !authenticates && !self.access.insecure_open {
             return Some(format!(
                 "refusing to listen on {}: nobody must log in, and anyone who reaches the port could change stock; set \

@@ -239,8 +239,7 @@ impl Code {
             },
             Self::QuantityLimit => Advice {
                 cause: "The quantity of the level, or of its SKU over all stores, would pass 9007199254740991, the \
-                        largest integer that every JSON reader takes for what it is; or that of the level would pass \
-                        1000000000000, and the caller has a list of stores.",
+                        largest integer that every JSON reader takes for what it is.",
                 remedy: "Check the quantity: most likely it is in the wrong unit.",
                 retry: Retry::Later,
                 always: &["sku", "storeId"],

@@ -16,6 +16,7 @@ use super::query::{Kind, Parameter, Query};
 use super::routes::Right;
 use super::write::{self, Answer};
 use super::{State, idempotency};
+use crate::actors::entries::to_its_end;
 use crate::actors::jobs::job::{Asked, JobKey};
 use crate::actors::jobs::{Spool, Submitted, View};
 use crate::actors::{ExecuteError, Keyed};
@@ -61,7 +62,7 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
     let key = keyed(&request, &[], &caller)?.map(|keyed| keyed.key);
     caller.may(Right::Operate)?;
     let jobs = state.jobs()?;
-    let _claim = match key {
+    let claim = match key {
         Some(key) => Some(jobs.claim(key).await?),
         None => None,
     };
@@ -85,7 +86,13 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
         request_id: caller.origin.request_id,
         key: keyed.map(|Keyed { key, fingerprint, .. }| JobKey { key, fingerprint }),
     };
-    let (view, is_repeated) = match jobs.submit(spool, asked).await.map_err(unwritten)? {
+    let jobs = jobs.clone();
+    // It goes on when the caller goes away: else the body could become a job that nobody knows of.
+    let submitted = to_its_end(async move {
+        let _claim = claim;
+        jobs.submit(spool, asked).await.map_err(unwritten)
+    });
+    let (view, is_repeated) = match submitted.await? {
         Submitted::New(view) => (view, false),
         Submitted::Repeated(view) => (view, true),
         Submitted::KeyReused => return Err(ExecuteError::KeyReused.into()),

@@ -20,6 +20,7 @@ use super::query::{Parameter, Query};
 use super::routes::Right;
 use super::write::{self, Answer};
 use super::{State, body, cursor, format, path};
+use crate::actors::entries::to_its_end;
 use crate::actors::jobs::job::Status;
 use crate::actors::jobs::{Errors, Removal, View};
 use crate::domain::{Principal, Timestamp};
@@ -164,7 +165,13 @@ pub async fn cancel(state: Data<State>, request: HttpRequest, caller: Caller, pa
         return Ok(HttpResponse::Ok().json(JobForm::of(&view)));
     }
     let jobs = state.jobs()?;
-    jobs.cancel(&id).await;
+    let (cancelling, its_id) = (jobs.clone(), id.clone());
+    // Whoever goes away in the middle must not leave it neither waiting nor over.
+    to_its_end(async move {
+        cancelling.cancel(&its_id).await;
+        Ok::<_, Problem>(())
+    })
+    .await?;
     tracing::info!(job = id, by = caller.origin.by.as_str(), "an import is to be cancelled");
     let ended = tokio::select! {
         view = jobs.wait(&id, CANCEL_PATIENCE) => view,

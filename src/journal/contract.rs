@@ -182,6 +182,29 @@ macro_rules! suites {
 
 suites!(file: super::file_rig, memory: super::memory_rig);
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_the_log_has_no_more_bytes_than_memory_has_for_many_of_them() {
+    const SALES: u64 = 20_000;
+    let rig = file_rig(None);
+    let mut owner = Owner::new("A");
+    owner.put(&*rig, count(SALES)).await.unwrap();
+    let grounds = vec![(owner.sku.clone(), owner.stock.version())];
+    let sale = |_| Record {
+        event: owner.decide(sell(1)),
+        receipt: None,
+    };
+    let append = Append::of_stock(grounds, (0..SALES).map(sale).collect());
+    rig.journal().append(append).await.unwrap();
+    let (mut after, mut pages) = (0, 0);
+    while after <= SALES {
+        let page = rig.journal().events(after, usize::MAX).await.unwrap();
+        after = page.last().expect("the log goes on").0;
+        pages += 1;
+    }
+    assert_eq!(after, SALES + 1);
+    assert!(pages > 1, "all of it in one page");
+}
+
 fn sku(name: &str) -> Sku {
     Sku::parse(name).unwrap()
 }

@@ -495,7 +495,7 @@ pub trait Journal: Send + Sync + 'static {
     /// `SELECT … FROM receipts WHERE key = $1 AND at > $2 - retention`
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>>;
 
-    /// Events behind `after`, in order.
+    /// Events behind `after`, in order: up to `limit`, or fewer where they are large. None: there are none.
     ///
     /// `SELECT seq, body FROM events WHERE seq > $1 ORDER BY seq LIMIT $2`
     fn events(&self, after: u64, limit: usize) -> Answer<Vec<(u64, Event)>>;

@@ -42,6 +42,15 @@ fn a_second_process_on_a_folder_is_refused_by_the_name_of_the_first() {
 }
 
 #[test]
+fn a_database_that_was_meant_is_not_passed_over_for_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--port", "0", "--data-dir", folder.path().to_str().unwrap()];
+    let said = refused_start(&args, &[("DATABASE_URL", "postgres://localhost/holdfast")]);
+    assert!(said.contains("DATABASE_URL"), "{said}");
+    assert!(!folder.path().join("events").exists());
+}
+
+#[test]
 fn a_folder_is_free_again_when_its_process_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let mut app = TestApp::start_in(folder.path(), 0, &[]);

@@ -218,9 +218,13 @@ impl Spool {
     pub fn keep(mut self, job: &Job) -> io::Result<()> {
         self.file.sync_all()?;
         save_state(&self.folder, job)?;
-        fs::rename(&self.folder, self.root.join(&*job.id))?;
+        let folder = self.root.join(&*job.id);
+        fs::rename(&self.folder, &folder)?;
+        // Until that is durable, it goes away with this: a start must not find what nobody was told of.
+        self.folder = folder;
+        sync_folder(&self.root)?;
         self.is_kept = true;
-        sync_folder(&self.root)
+        Ok(())
     }
 }
 

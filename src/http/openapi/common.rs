@@ -221,10 +221,6 @@ pub fn headers() -> Value {
             "`true`: the write took effect earlier, and this is the answer of then.",
             "true",
         ),
-        "Content-Disposition": header(
-            "That it is a file, and what to call it.",
-            "attachment; filename=\"errors.ndjson\"",
-        ),
         "Preference-Applied": header("That `Prefer` was heeded.", "return=minimal"),
         "Retry-After": {
             "description": "Wait for so many seconds before you try again.",
@@ -240,7 +236,10 @@ pub fn headers() -> Value {
             "The limits that the request counted towards: `q` requests in `w` seconds.",
             "\"principal\";q=100;w=60",
         ),
-        "Content-Disposition": header("Of CSV: a file to be saved.", "attachment; filename=\"levels.csv\""),
+        "Content-Disposition": header(
+            "Of CSV, and of what is to be downloaded: that it is a file, and what to call it.",
+            "attachment; filename=\"levels.csv\"",
+        ),
         "X-Accel-Buffering": always("Tells nginx to pass it on as it comes.", "no"),
         "Content-Security-Policy": always("The page loads nothing from elsewhere.", "default-src 'none'"),
         "Vary": always("The answer depends on this header of the request.", "Accept"),

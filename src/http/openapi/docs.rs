@@ -381,7 +381,7 @@ pub fn transfer() -> Doc {
         example::transfer(),
     )
     .minimal(&["Idempotency-Replayed", "Preference-Applied"])
-    .refuses(&[NotFound, InsufficientStock, QuantityLimit])
+    .refuses(&[NotFound, InsufficientStock])
 }
 
 pub fn levels() -> Doc {

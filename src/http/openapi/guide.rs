@@ -16,9 +16,8 @@ pub const CHAPTERS: &[Chapter] = &[
                hand, `reserved` is held by reservations, `available` is what is left of it. An item is a SKU over all \
                stores. Quantities are whole units from 0 to 9007199254740991.\n\n\
                A reservation takes stock out of what is available until it is released or its time is over. Nobody \
-               else can take that stock meanwhile: nothing is ever sold twice. To sell what you hold, release it and \
-               take it with an adjust of type `SALE` (a batch does both in one request, one after the other; a single \
-               step for it is not there yet).\n\n\
+               else can take that stock meanwhile: nothing is ever sold twice. To sell what you hold, wholly or in \
+               part, commit it: `POST /api/reservations/{reservationId}/commit`.\n\n\
                Reservations and idempotency keys belong to who made them: a user, or a service token by its name. Where \
                nobody must log in, all callers are one, and \"your own\" reservations are those of everybody who can reach \
                the service: release by `reservationId` rather than by quantity.",

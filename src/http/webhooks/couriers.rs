@@ -223,6 +223,9 @@ struct Courier {
     page: VecDeque<(u64, Event)>,
 }
 
+/// So long what is new may gather: a look at the log for each of its groups would be thousands a second.
+const PACE: Duration = Duration::from_millis(20);
+
 /// What there is to be waited for.
 enum Pause {
     None,
@@ -270,7 +273,10 @@ impl Courier {
             match pause {
                 Pause::None => {}
                 Pause::For(time) => sleep(time).await,
-                Pause::News(after) => journal.news(after).await,
+                Pause::News(after) => {
+                    journal.news(after).await;
+                    sleep(PACE).await;
+                }
                 Pause::Bell => std::future::pending().await,
             }
         };

@@ -163,6 +163,7 @@ impl Ledger {
         let mut standings: BTreeMap<Arc<str>, Standing> = serde_json::from_str(kept.body.get())?;
         for standing in standings.values_mut() {
             standing.seq = standing.seq.min(end);
+            standing.dead_letters.retain(|letter| letter.seq <= end);
         }
         Ok(Self {
             standings: Mutex::new(standings),

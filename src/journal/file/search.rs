@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::index::{self, IndexFault, Newest, Sorted, View};
 use super::line::{self, LogLine};
-use super::segment::{Segment, SegmentMap};
+use super::segment::{Page, Segment, SegmentMap};
 use crate::domain::Event;
 use crate::journal::HistoryFilter;
 
@@ -82,8 +82,9 @@ impl Segment {
         let first = self.first_seq.max(query.filter.after.saturating_add(1));
         while first < end && found.len() < query.limit {
             let start = end.saturating_sub(WINDOW).max(first);
-            let mut window = Vec::new();
-            self.read(start - 1, end - 1, WINDOW as usize, &mut window)?;
+            let mut page = Page::of(WINDOW as usize, usize::MAX);
+            self.read(start - 1, end - 1, &mut page)?;
+            let window = page.found;
             if !window.iter().map(|(seq, _)| *seq).eq(start..end) {
                 return Err(format!("{}: records from {start} on are missing", self.path.display()));
             }

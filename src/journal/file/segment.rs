@@ -374,15 +374,15 @@ impl Segment {
         Ok(marks)
     }
 
-    /// Reads records behind `after` up to `visible` into `found`, until it holds `limit`.
-    pub fn read(&self, after: u64, visible: u64, limit: usize, found: &mut Vec<(u64, Record)>) -> Result<(), String> {
+    /// Reads records behind `after` up to `visible` into `page`, as long as that has room.
+    pub fn read(&self, after: u64, visible: u64, page: &mut Page) -> Result<(), String> {
         let context = |error: io::Error| format!("{}: {error}", self.path.display());
         let mut file = File::open(&self.path).map_err(context)?;
         file.seek(SeekFrom::Start(self.offset_of(after + 1).map_err(context)?))
             .map_err(context)?;
         let mut reader = BufReader::with_capacity(1 << 15, file);
         let mut text = Vec::new();
-        while found.len() < limit {
+        while page.has_room() {
             text.clear();
             if reader.read_until(b'\n', &mut text).map_err(context)? == 0 {
                 break;
@@ -399,13 +399,40 @@ impl Segment {
                     event: Arc::new(event),
                     receipt,
                 });
-                found.extend(record.map(|record| (seq, record)));
+                page.bytes += text.len();
+                page.found.extend(record.map(|record| (seq, record)));
             }
             if seq == visible {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+/// What is read in one go: with records of ten thousand changes each, a number of them alone is no bound on memory.
+pub struct Page {
+    pub found: Vec<(u64, Record)>,
+    limit: usize,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+/// One record may pass it.
+const MAX_PAGE_BYTES: usize = 4 << 20;
+
+impl Page {
+    pub fn of(limit: usize, max_bytes: usize) -> Self {
+        Self {
+            found: Vec::new(),
+            limit,
+            bytes: 0,
+            max_bytes,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.found.len() < self.limit && self.bytes < self.max_bytes
     }
 }
 
@@ -444,20 +471,21 @@ impl SegmentMap {
         segments
     }
 
-    /// Records behind `after` up to `visible`, in order.
+    /// Records behind `after` up to `visible`, in order: so many, or fewer where they are large, but one at least.
     pub fn read(&self, after: u64, visible: u64, limit: usize) -> Result<Vec<(u64, Record)>, String> {
         let segments = self.all();
         let first = segments
             .partition_point(|segment| segment.first_seq <= after + 1)
             .saturating_sub(1);
-        let mut found = Vec::new();
+        let mut page = Page::of(limit, MAX_PAGE_BYTES);
         for segment in &segments[first.min(segments.len())..] {
-            let last = found.last().map_or(after, |(seq, _)| *seq);
-            if found.len() >= limit || last >= visible {
+            let last = page.found.last().map_or(after, |(seq, _)| *seq);
+            if !page.has_room() || last >= visible {
                 break;
             }
-            segment.read(last, visible, limit, &mut found)?;
+            segment.read(last, visible, &mut page)?;
         }
+        let Page { found, .. } = page;
         match found
             .iter()
             .zip(after + 1..)
