@@ -2,7 +2,7 @@
 //! `target/screenshots`.
 
 #[path = "../api/client.rs"]
-#[allow(dead_code, reason = "the browser does most of what clients do")]
+#[expect(dead_code, reason = "the browser does most of what clients do")]
 mod client;
 mod driver;
 mod pictures;

@@ -12,7 +12,7 @@ use crate::service::{GOODS, STORES, encoded, hold, stock, url};
 use crate::support::TestApp;
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn pictures_of_a_busy_day() {
     let app = TestApp::start();
     stock(&app);

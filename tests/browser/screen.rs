@@ -10,7 +10,7 @@ use crate::service::{self, hold, stock, url};
 use crate::support::TestApp;
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn the_page_asks_nobody_else_and_the_console_has_nothing_to_complain_about() {
     let app = TestApp::start();
     stock(&app);
@@ -33,7 +33,7 @@ fn the_page_asks_nobody_else_and_the_console_has_nothing_to_complain_about() {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn at_360_pixels_nothing_is_cut_off_and_nothing_scrolls_sideways() {
     let app = TestApp::start();
     stock(&app);
@@ -83,7 +83,7 @@ fn fits(browser: &Browser, view: &str) {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn it_is_dark_where_the_system_is_and_as_was_chosen_where_something_was() {
     let app = TestApp::start();
     stock(&app);
@@ -109,7 +109,7 @@ fn it_is_dark_where_the_system_is_and_as_was_chosen_where_something_was() {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn whoever_has_no_mouse_finds_an_item_and_comes_back() {
     let app = TestApp::start();
     stock(&app);
@@ -149,7 +149,7 @@ fn focus(browser: &Browser) -> Value {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn whoever_uses_a_table_keeps_the_focus_while_it_changes() {
     let app = TestApp::start();
     stock(&app);
@@ -183,7 +183,7 @@ fn whoever_uses_a_table_keeps_the_focus_while_it_changes() {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn everything_has_a_name_for_whoever_does_not_see_it() {
     let app = TestApp::start();
     stock(&app);

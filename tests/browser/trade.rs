@@ -10,7 +10,7 @@ use crate::service::{GOODS, encoded, hold, path, stock, url};
 use crate::support::TestApp;
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn what_others_reserve_and_sell_shows_within_two_seconds() {
     let app = TestApp::start();
     stock(&app);
@@ -56,7 +56,7 @@ fn what_others_reserve_and_sell_shows_within_two_seconds() {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn a_hold_counts_down_and_goes_when_it_is_over() {
     let app = TestApp::start();
     stock(&app);
@@ -81,7 +81,7 @@ fn a_hold_counts_down_and_goes_when_it_is_over() {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn an_item_is_found_whatever_its_sku_and_name_hold() {
     let app = TestApp::start();
     stock(&app);
@@ -139,7 +139,7 @@ fn an_item_is_found_whatever_its_sku_and_name_hold() {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn the_sync_is_run_started_and_stopped_from_here() {
     let app = TestApp::start();
     stock(&app);
@@ -177,7 +177,7 @@ fn the_sync_is_run_started_and_stopped_from_here() {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn a_service_that_dies_is_seen_to_be_gone_and_its_return_needs_no_reload() {
     let folder = tempfile::tempdir().unwrap();
     let mut app = TestApp::start_in(folder.path(), 0, &[]);
@@ -214,7 +214,7 @@ fn a_service_that_dies_is_seen_to_be_gone_and_its_return_needs_no_reload() {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn a_service_that_refuses_writes_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let app = TestApp::start_in(folder.path(), 0, &[]);
@@ -235,7 +235,7 @@ fn a_service_that_refuses_writes_says_why() {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn a_hidden_page_asks_nothing_and_goes_on_when_it_is_shown() {
     let app = TestApp::start();
     stock(&app);

@@ -25,7 +25,7 @@ fn sign_in(browser: &Browser, name: &str, password: &str) {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn nobody_sees_anything_before_they_have_signed_in() {
     let app = guarded();
     let browser = Browser::open(1280, 900);
@@ -63,7 +63,7 @@ fn nobody_sees_anything_before_they_have_signed_in() {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn a_token_that_is_good_no_more_leads_to_the_login() {
     let app = guarded();
     let browser = Browser::open(1280, 900);
@@ -80,7 +80,7 @@ fn a_token_that_is_good_no_more_leads_to_the_login() {
 }
 
 #[test]
-#[ignore = "needs Chromium"]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
 fn a_viewer_is_shown_no_button_that_an_operator_has() {
     let app = guarded();
     let browser = Browser::open(1440, 1000);
