@@ -475,7 +475,7 @@ impl Inventory {
 
     /// The first expiry of holds behind a place in the log, which may be several events of the same moment. Mostly it is
     /// recorded within a second; that of a service that was down comes later, and is looked for in ever wider spans.
-    async fn next_expiries(&self, sku: &Sku, after: u64, at: Timestamp) -> Result<Vec<Event>, JournalError> {
+    async fn next_expiries(&self, sku: &Sku, after: u64, at: Timestamp) -> Result<Vec<Arc<Event>>, JournalError> {
         let now = self.clock.now();
         let mut span_seconds = 2;
         loop {
@@ -494,7 +494,7 @@ impl Inventory {
                 before = *seq;
                 let at_first = earliest.at;
                 first.extend(page.into_iter().map(|(_, event)| event));
-                first.retain(|event: &Event| event.at == at_first);
+                first.retain(|event: &Arc<Event>| event.at == at_first);
             }
             if !first.is_empty() || to >= now {
                 return Ok(first);

@@ -22,7 +22,7 @@ use super::query::{Kind, Parameter, Query};
 use super::write::Answer;
 use super::{State, cursor};
 use crate::domain::{Event, MAX_QUANTITY, Move, Movement, ReservationId, Scope, Sku, StoreId, Timestamp};
-use crate::journal::{HistoryFilter, Journal, JournalError};
+use crate::journal::{HistoryFilter, Journal, JournalError, Logged};
 
 pub const SKU: Parameter = Parameter {
     name: "sku",
@@ -169,21 +169,21 @@ impl<'a> Shown<'a> {
         Self { scope, journal, carts }
     }
 
-    async fn all(&mut self, events: Vec<(u64, Event)>) -> Result<Vec<(u64, Event)>, JournalError> {
+    async fn all(&mut self, events: Vec<Logged>) -> Result<Vec<Logged>, JournalError> {
         if self.scope.is_all() {
             return Ok(events);
         }
         let mut shown = Vec::with_capacity(events.len());
         for (seq, event) in events {
-            if let Some(event) = self.one(event).await? {
-                shown.push((seq, event));
+            if let Some(event) = self.one(&event).await? {
+                shown.push((seq, Arc::new(event)));
             }
         }
         Ok(shown)
     }
 
-    pub async fn one(&mut self, event: Event) -> Result<Option<Event>, JournalError> {
-        let Some(event) = event.within(self.scope) else {
+    pub async fn one(&mut self, event: &Event) -> Result<Option<Event>, JournalError> {
+        let Some(event) = event.clone().within(self.scope) else {
             return Ok(None);
         };
         match &event.reservation_id {
@@ -204,7 +204,7 @@ impl<'a> Shown<'a> {
 }
 
 struct Found {
-    events: Vec<(u64, Event)>,
+    events: Vec<Logged>,
     seq: u64,
     has_more: bool,
 }
@@ -345,7 +345,6 @@ async fn find(
         let Some((last, _)) = events.last() else { break };
         before = *last;
         for (seq, event) in shown.all(events).await? {
-            let event = Arc::new(event);
             let moves: Vec<(usize, Move)> = event.moves().collect();
             let moves = moves.into_iter().enumerate().rev();
             let behind = moves.filter(|(index, _)| after.is_none_or(|(at, place)| seq < at || *index < place));

@@ -17,10 +17,10 @@ use super::events::is_of_feeds;
 use super::format::Format;
 use super::{cloudevents, forms};
 use crate::domain::Event;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Logged};
 
 /// Records that are read at a time.
-const PAGE: usize = 200;
+const PAGE: usize = 1000;
 /// What is kept has so many bytes as text, and some more as events; a single page may have more.
 const MOST_BYTES: usize = 4 << 20;
 /// Between two pages: those who follow are not woken for each group of a busy log.
@@ -78,7 +78,7 @@ pub enum Behind {
 /// Some events of the log in order: all behind a place that feeds show, up to another.
 pub struct Page {
     pub last: u64,
-    pub events: Vec<(u64, Event)>,
+    pub events: Vec<Logged>,
     /// How each of them is sent to who sees all of it, as JSON and as CloudEvent.
     json: OnceLock<Vec<String>>,
     cloud: OnceLock<Vec<String>>,
@@ -150,6 +150,8 @@ impl Feed {
 
     fn keep(&self, page: Page) {
         let last = page.last;
+        // Written before others are kept from reading.
+        page.texts(Format::Json, self.source());
         self.kept().push(page.into(), self.source());
         self.end.send_replace(last);
     }
@@ -247,7 +249,7 @@ impl Page {
             Format::CloudEvents => &self.cloud,
             Format::Json | Format::Csv => &self.json,
         };
-        let text = |(seq, event): &(u64, Event)| text(*seq, event, format, source);
+        let text = |(seq, event): &Logged| text(*seq, event, format, source);
         texts.get_or_init(|| self.events.iter().map(text).collect())
     }
 

@@ -268,7 +268,7 @@ impl Follower {
             }
             if self.filter.scope.is_all() {
                 text.push_str(&page.texts(self.format, source)[index]);
-            } else if let Some(event) = shown.one(event.clone()).await? {
+            } else if let Some(event) = shown.one(event).await? {
                 text.push_str(&feed::text(*seq, &event, self.format, source));
             }
             self.told = Some(*seq);

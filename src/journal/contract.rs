@@ -14,7 +14,7 @@ use self::reservations::*;
 use super::file::{FaultyFolder, Options};
 use super::memory::MemoryJournal;
 use super::{
-    Append, Appended, Document, EntryKind, Fingerprint, HistoryFilter, ItemFilter, Journal, JournalError, Kept,
+    Append, Appended, Document, EntryKind, Fingerprint, HistoryFilter, ItemFilter, Journal, JournalError, Kept, Logged,
     ProductFilter, Receipt, Record, Stocked,
 };
 use crate::domain::catalogue::{AllOpen, Store};
@@ -605,6 +605,10 @@ async fn events_are_read_in_order_without_gaps(mut rig: Box<dyn Rig>) {
         after = *last;
     }
     assert_eq!(after, 501);
+    // Where they were kept in memory since they were written, they are the same as when they are read back.
+    let newest = rig.journal().events(450, 100).await.unwrap();
+    assert_eq!(newest.len(), 51);
+    assert_eq!(rig.crash().journal().events(450, 100).await.unwrap(), newest);
 }
 
 /// Owners with ten events each in turn, their times far apart, and now and then one event of two of them.
@@ -861,7 +865,7 @@ async fn nothing_comes_to_a_store_that_is_about_to_be_deleted(rig: Box<dyn Rig>)
 }
 
 /// What histories are asked for, with how much each is to find at least.
-fn history_filters(events: &[(u64, Event)]) -> Vec<(HistoryFilter, usize)> {
+fn history_filters(events: &[Logged]) -> Vec<(HistoryFilter, usize)> {
     let all = HistoryFilter::default;
     let (early, late) = (Timestamp::from_millis(3_000_000), Timestamp::from_millis(5_000_000));
     let middle = events.len() as u64 / 2;

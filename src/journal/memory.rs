@@ -14,10 +14,10 @@ use super::figures::{Counted, Figures, Standing};
 use super::tables::{Admission, Published, Tables};
 use super::{
     Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
-    Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter,
+    Journal, JournalError, Kept, KeyHash, LevelView, Logged, ProductFilter, ReceiptView, Record, ReservationFilter,
     ReservationPlace, Stocked,
 };
-use crate::domain::{EntryKey, Event, Principal, Product, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
+use crate::domain::{EntryKey, Principal, Product, Reservation, ReservationId, Sku, Stock, StoreId, Timestamp};
 
 pub struct MemoryJournal {
     tables: Tables,
@@ -280,7 +280,7 @@ impl Journal for MemoryJournal {
         ready(self.tables.receipt(key, now))
     }
 
-    fn events(&self, after: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
+    fn events(&self, after: u64, limit: usize) -> Answer<Vec<Logged>> {
         let visible = self.tables.visible();
         let state = self.state();
         let behind = state
@@ -290,7 +290,7 @@ impl Journal for MemoryJournal {
         ready(
             behind
                 .take(limit)
-                .map(|published| (published.seq, (*published.event).clone()))
+                .map(|published| (published.seq, published.event.clone()))
                 .collect(),
         )
     }
@@ -304,12 +304,12 @@ impl Journal for MemoryJournal {
         }))
     }
 
-    fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
+    fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<Logged>> {
         let end = before.min(self.tables.visible() + 1);
         let state = self.state();
         let asked = state.log.iter().rev().filter(|p| p.seq < end && p.seq > filter.after);
         let found = asked.filter(|published| filter.takes(&published.event)).take(limit);
-        ready(found.map(|p| (p.seq, (*p.event).clone())).collect())
+        ready(found.map(|p| (p.seq, p.event.clone())).collect())
     }
 
     fn visible(&self) -> u64 {

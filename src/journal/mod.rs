@@ -21,6 +21,7 @@ pub mod record;
 mod reservations;
 pub mod stores;
 pub mod tables;
+mod tail;
 
 #[cfg(test)]
 pub mod contract;
@@ -399,6 +400,9 @@ pub struct Stocked {
     pub skus: u64,
 }
 
+/// An event with its sequence.
+pub type Logged = (u64, Arc<Event>);
+
 pub type Answer<T> = BoxFuture<'static, Result<T, JournalError>>;
 
 /// The SQL under each method is what the PostgreSQL-protocol engine is to run (tables `events(seq,
@@ -496,9 +500,10 @@ pub trait Journal: Send + Sync + 'static {
     fn receipt(&self, key: KeyHash, now: Timestamp) -> Answer<Option<ReceiptView>>;
 
     /// Events behind `after`, in order: up to `limit`, or fewer where they are large. None: there are none.
+    /// Whoever keeps up with the log gets them from memory.
     ///
     /// `SELECT seq, body FROM events WHERE seq > $1 ORDER BY seq LIMIT $2`
-    fn events(&self, after: u64, limit: usize) -> Answer<Vec<(u64, Event)>>;
+    fn events(&self, after: u64, limit: usize) -> Answer<Vec<Logged>>;
 
     /// The record at a place in the log; none where the log has not come so far.
     ///
@@ -509,7 +514,7 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// `SELECT DISTINCT seq, body FROM events JOIN changes USING (seq) WHERE seq < $1 AND sku = …
     /// AND ($2 IS NULL OR store_id = ANY ($2)) ORDER BY seq DESC LIMIT …`
-    fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<(u64, Event)>>;
+    fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<Logged>>;
 
     /// The last sequence that is shown.
     fn visible(&self) -> u64;

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use holdfast::domain::command::{ReorderPoint, Reserve, Resource, Set};
 use holdfast::domain::{
-    Action, AllOpen, Event, Movement, Origin, Principal, Request, RequestId, ReservationId, Scope, Sku, Stock, StoreId,
+    Action, AllOpen, Movement, Origin, Principal, Request, RequestId, ReservationId, Scope, Sku, Stock, StoreId,
     Timestamp, decide,
 };
 use holdfast::journal::file::{FileJournal, OpenError, Options, Report, verify};
 use holdfast::journal::record::Digest;
-use holdfast::journal::{Append, HistoryFilter, Journal, LevelView, Receipt, Record};
+use holdfast::journal::{Append, HistoryFilter, Journal, LevelView, Logged, Receipt, Record};
 use tokio::runtime::Runtime;
 
 const SKUS: [&str; 3] = ["85123A", "85123a", "BANK CHARGES"];
@@ -31,9 +31,9 @@ pub struct State {
     reservations: Vec<Option<bool>>,
     receipts: Vec<u64>,
     /// `None` where the log says that a record cannot be read back.
-    pub events: Option<Vec<(u64, Event)>>,
+    pub events: Option<Vec<Logged>>,
     /// What searches find, where all of them do.
-    pub histories: Option<Vec<Vec<(u64, Event)>>>,
+    pub histories: Option<Vec<Vec<Logged>>>,
 }
 
 impl State {
@@ -349,7 +349,7 @@ pub fn filters() -> Vec<HistoryFilter> {
     ]
 }
 
-async fn histories(journal: &FileJournal) -> Option<Vec<Vec<(u64, Event)>>> {
+async fn histories(journal: &FileJournal) -> Option<Vec<Vec<Logged>>> {
     let mut histories = Vec::new();
     for filter in filters() {
         histories.push(journal.history(filter, u64::MAX, 10_000).await.ok()?);

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::actors::batch::Operation;
-use crate::domain::Event;
 
 /// Runs a test on an inventory with ten of A, where everybody may hold three lines.
 fn run<F: Future<Output = ()>>(test: impl FnOnce(Arc<MemoryJournal>, Arc<Inventory>) -> F) {
@@ -111,7 +110,7 @@ fn a_batch_gives_its_lines_to_those_of_its_operations_that_can_be_had() {
         assert!(is_full(&answers[6]) && !is_full(&answers[0]));
         let refused = batch(&inventory, vec![hold(1), hold(1)]).await;
         assert!(refused.iter().all(is_full), "{refused:?}");
-        let events: Vec<Event> = inventory
+        let events: Vec<_> = inventory
             .journal()
             .events(0, 100)
             .await

@@ -20,7 +20,7 @@ use crate::domain::webhook::{Retries, Terms, Topic};
 use crate::domain::{Entry, EntryKey, Event, EventKind, Origin, Principal, Scope, Timestamp, Webhook};
 use crate::http::forms;
 use crate::http::problem::{Code, Problem};
-use crate::journal::{Document, EntryKind, EntryView, JournalError};
+use crate::journal::{Document, EntryKind, EntryView, JournalError, Logged};
 
 /// How deliveries are made.
 #[derive(Clone, Debug)]
@@ -220,7 +220,7 @@ struct Courier {
     is_ending: watch::Receiver<bool>,
     line: Option<Line>,
     /// What comes next in the log, as far as it has been read.
-    page: VecDeque<(u64, Event)>,
+    page: VecDeque<Logged>,
 }
 
 /// So long what is new may gather: a look at the log for each of its groups would be thousands a second.
@@ -320,7 +320,7 @@ impl Courier {
     }
 
     /// The event behind `after`. The log has no gaps: what does not follow was read for another place.
-    async fn next(&mut self, after: u64) -> Result<Option<(u64, Event)>, JournalError> {
+    async fn next(&mut self, after: u64) -> Result<Option<Logged>, JournalError> {
         if self.page.front().is_none_or(|(seq, _)| *seq != after + 1) {
             let journal = self.office.inventory.journal();
             if journal.visible() <= after {
@@ -331,7 +331,7 @@ impl Courier {
         Ok(self.page.pop_front())
     }
 
-    async fn deliver(&mut self, webhook: &Webhook, seq: u64, event: Event, topic: Topic, failures: u32) -> Pause {
+    async fn deliver(&mut self, webhook: &Webhook, seq: u64, event: Arc<Event>, topic: Topic, failures: u32) -> Pause {
         let verdict = match self.send(webhook, seq, &event, topic).await {
             Ok(Some(attempt)) => attempt.verdict,
             // A stop: the next start sends it once more.

@@ -49,13 +49,14 @@ use self::segment::{Head, SegmentMap};
 use self::writer::{Job, Queued, Writer};
 use super::figures::{Figures, RecoveryFigures};
 use super::tables::Tables;
+use super::tail::Tail;
 use super::{
     Answer, Append, Appended, Document, EntryKind, EntryView, FoundReservations, HistoryFilter, ItemFilter, ItemView,
-    Journal, JournalError, Kept, KeyHash, LevelView, ProductFilter, ReceiptView, Record, ReservationFilter,
+    Journal, JournalError, Kept, KeyHash, LevelView, Logged, ProductFilter, ReceiptView, Record, ReservationFilter,
     ReservationPlace, Stocked,
 };
 use crate::domain::{
-    EntryKey, Event, Principal, Product, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
+    EntryKey, Principal, Product, Reservation, ReservationId, ReservationStatus, Sku, Stock, StoreId, Timestamp,
 };
 
 #[cfg(test)]
@@ -93,6 +94,8 @@ pub struct FileJournal {
 struct Shared {
     tables: Tables,
     segments: SegmentMap,
+    /// Of what was published by this process.
+    tail: Tail,
     position: Mutex<Position>,
     /// The size of the last checkpoint.
     checkpoint_bytes: AtomicU64,
@@ -398,11 +401,14 @@ impl Journal for FileJournal {
         ready(self.shared.tables.receipt(key, now))
     }
 
-    fn events(&self, after: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
-        let owned = |(seq, record): (u64, Record)| (seq, Arc::unwrap_or_clone(record.event));
+    fn events(&self, after: u64, limit: usize) -> Answer<Vec<Logged>> {
+        let visible = self.shared.tables.visible();
+        if let Some(events) = self.shared.tail.behind(after, visible, limit) {
+            return ready(events);
+        }
         self.read(move |shared| {
-            let found = shared.segments.read(after, shared.tables.visible(), limit)?;
-            Ok(found.into_iter().map(owned).collect())
+            let found = shared.segments.read(after, visible, limit)?;
+            Ok(found.into_iter().map(|(seq, record)| (seq, record.event)).collect())
         })
     }
 
@@ -416,7 +422,7 @@ impl Journal for FileJournal {
         })
     }
 
-    fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<(u64, Event)>> {
+    fn history(&self, filter: HistoryFilter, before: u64, limit: usize) -> Answer<Vec<Logged>> {
         self.read(move |shared| {
             let end = before.min(shared.tables.visible() + 1);
             shared.segments.search(&filter, end, limit, |_| false)

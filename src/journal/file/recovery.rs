@@ -13,6 +13,7 @@ use super::meter::Meter;
 use super::segment::{self, Chain, End, Group, Head, Segment, SegmentMap};
 use super::{Health, OpenError, Options, Position, Shared, checkpoint, describe, line};
 use crate::journal::tables::Tables;
+use crate::journal::tail::Tail;
 
 /// What startup found, for the operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -335,6 +336,7 @@ impl<'a> Recovery<'a> {
         let shared = Shared {
             tables: self.tables,
             segments: self.map,
+            tail: Tail::default(),
             position: Mutex::new(position),
             checkpoint_bytes: AtomicU64::new(checkpoint::size(&self.options.folder)),
             health: Mutex::new(Health::default()),

@@ -25,7 +25,7 @@ impl Shared {
             holds.any(|hold| hold.step == HoldStep::Placed && hold.reservation_id == *id)
         };
         let events = self.segments.search(&filter, end, usize::MAX, makes_it)?;
-        let oldest_first = events.iter().rev().map(|(_, event)| event);
+        let oldest_first = events.iter().rev().map(|(_, event)| &**event);
         Ok(Reservation::of_events(id, oldest_first))
     }
 

@@ -9,14 +9,14 @@ use super::index::{self, IndexFault, Newest, Sorted, View};
 use super::line::{self, LogLine};
 use super::segment::{Page, Segment, SegmentMap};
 use crate::domain::Event;
-use crate::journal::HistoryFilter;
+use crate::journal::{HistoryFilter, Logged};
 
 /// So many records are read at a time where there is nothing to go by.
 const WINDOW: u64 = 256;
 /// What is read of a record at first: most are shorter.
 const FIRST_READ: usize = 1024;
 
-type Found = Vec<(u64, Event)>;
+type Found = Vec<Logged>;
 
 struct Query<'a> {
     filter: &'a HistoryFilter,
@@ -93,11 +93,7 @@ impl Segment {
                 .rev()
                 .filter(|(_, record)| query.filter.takes(&record.event));
             let room = query.limit - found.len();
-            found.extend(
-                fitting
-                    .take(room)
-                    .map(|(seq, record)| (seq, Arc::unwrap_or_clone(record.event))),
-            );
+            found.extend(fitting.take(room).map(|(seq, record)| (seq, record.event)));
             end = start;
         }
         Ok(())
@@ -146,7 +142,7 @@ impl Segment {
                 break;
             }
             if query.filter.takes(&event) {
-                found.push((seq, event));
+                found.push((seq, Arc::new(event)));
             }
         }
         Ok(())

@@ -1,0 +1,120 @@
+//! The end of the log in memory, for those who follow it: they ask soon after an event, and reading it back from storage
+//! would cost each of them more than it cost to decide it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Logged;
+use super::tables::Published;
+use crate::domain::Event;
+
+/// So many parts of events (changes, holds, items) are kept. At a few hundred bytes each they are some megabytes; at the
+/// highest rate of single writes, a third of a second.
+const MOST_PARTS: usize = 16_384;
+
+#[derive(Default)]
+pub struct Tail(Mutex<Kept>);
+
+/// Events that follow one another up to the last one that was published.
+#[derive(Default)]
+struct Kept {
+    first_seq: u64,
+    events: VecDeque<Arc<Event>>,
+    parts: usize,
+}
+
+impl Tail {
+    /// In log order, before it is shown.
+    pub fn add(&self, group: &[Published]) {
+        let mut kept = self.kept();
+        group.iter().for_each(|published| kept.push(published));
+    }
+
+    /// The events behind `after` that are shown, up to `limit`. None, if the first of them is no longer here.
+    pub fn behind(&self, after: u64, visible: u64, limit: usize) -> Option<Vec<Logged>> {
+        let kept = self.kept();
+        let skipped = usize::try_from((after + 1).checked_sub(kept.first_seq)?).ok()?;
+        let shown = usize::try_from(visible.saturating_sub(after)).unwrap_or(usize::MAX);
+        let is_here = shown == 0 || skipped < kept.events.len();
+        let events = kept.events.iter().skip(skipped).take(limit.min(shown)).cloned();
+        is_here.then(|| (after + 1..).zip(events).collect())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn push(&mut self, published: &Published) {
+        if self.events.is_empty() {
+            self.first_seq = published.seq;
+        }
+        self.parts += parts(&published.event);
+        self.events.push_back(published.event.clone());
+        while self.parts > MOST_PARTS && self.events.len() > 1 {
+            if let Some(oldest) = self.events.pop_front() {
+                self.parts -= parts(&oldest);
+                self.first_seq += 1;
+            }
+        }
+    }
+}
+
+fn parts(event: &Event) -> usize {
+    1 + event.changes.len() + event.holds.len() + event.items.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn published(seq: u64, entered: usize) -> Published {
+        let change = json!({"sku": "A", "itemVersion": seq});
+        let items: Vec<_> = (0..entered).map(|_| &change).collect();
+        let event = json!({
+            "type": "level.adjusted", "at": "2025-11-27T08:26:00.123Z", "by": "anonymous", "requestId": seq.to_string(),
+            "changes": [], "items": items,
+        });
+        Published {
+            seq,
+            event: serde_json::from_value(event).unwrap(),
+            receipt: None,
+        }
+    }
+
+    fn seqs(tail: &Tail, after: u64, visible: u64, limit: usize) -> Option<Vec<u64>> {
+        let events = tail.behind(after, visible, limit)?;
+        assert!(
+            events
+                .iter()
+                .all(|(seq, event)| event.request_id.as_str() == seq.to_string())
+        );
+        Some(events.into_iter().map(|(seq, _)| seq).collect())
+    }
+
+    #[test]
+    fn what_is_shown_is_found_behind_any_place_that_is_kept() {
+        let tail = Tail::default();
+        assert_eq!(seqs(&tail, 0, 10, 5), None);
+        let group: Vec<_> = (11..=20).map(|seq| published(seq, 1)).collect();
+        tail.add(&group);
+        assert_eq!(seqs(&tail, 9, 20, 5), None);
+        assert_eq!(seqs(&tail, 10, 20, 3), Some(vec![11, 12, 13]));
+        assert_eq!(seqs(&tail, 17, 20, 9), Some(vec![18, 19, 20]));
+        assert_eq!(seqs(&tail, 17, 19, 9), Some(vec![18, 19]), "the last is not shown yet");
+        assert_eq!(seqs(&tail, 20, 20, 9), Some(vec![]));
+    }
+
+    #[test]
+    fn what_is_kept_has_a_bound_whatever_the_size_of_events() {
+        let tail = Tail::default();
+        (1..=10).for_each(|seq| tail.add(&[published(seq, MOST_PARTS / 4)]));
+        assert_eq!(seqs(&tail, 6, 10, 9), None);
+        assert_eq!(seqs(&tail, 7, 10, 9), Some(vec![8, 9, 10]));
+        tail.add(&[published(11, 2 * MOST_PARTS)]);
+        assert_eq!((seqs(&tail, 9, 11, 9), seqs(&tail, 10, 11, 9)), (None, Some(vec![11])));
+    }
+}
