@@ -240,6 +240,10 @@ impl Inventory {
             let share = shares.entry(request.sku.clone()).or_default();
             share.id_claims.extend(id_claim);
             share.pledges.extend(pledge);
+            if share.writes.is_empty() {
+                // Mostly it stays the only one, and a list that grows by itself has room for four.
+                share.writes.reserve_exact(1);
+            }
             share.writes.push(Write {
                 request,
                 keyed,

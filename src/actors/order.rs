@@ -92,8 +92,9 @@ pub struct Decided {
 enum Decision {
     /// The event that is in the append at this place, and what the caller is told.
     Recorded(usize, Arc<Event>, Told),
-    DryRun(Event, Told),
-    Refused(Refusal),
+    DryRun(Arc<Event>, Told),
+    /// Behind a pointer, as it is large and seldom, and decisions are moved about by the thousand.
+    Refused(Box<Refusal>),
 }
 
 impl Execute {
@@ -175,8 +176,8 @@ impl Order {
         {
             moved.add_to(&mut write.request);
             return vec![match decide(stock, &write.request, stores, now) {
-                Err(refusal) => Decision::Refused(refusal),
-                Ok(event) => Decision::DryRun(event, Told::Event),
+                Err(refusal) => Decision::Refused(Box::new(refusal)),
+                Ok(event) => Decision::DryRun(Arc::new(event), Told::Event),
             }];
         }
         let (mut scratch, mut moved) = (stock.clone(), moved.clone());
@@ -184,12 +185,12 @@ impl Order {
         let decided = writes.map(|write| {
             moved.add_to(&mut write.request);
             match decide(&scratch, &write.request, stores, now) {
-                Err(refusal) => Decision::Refused(refusal),
+                Err(refusal) => Decision::Refused(Box::new(refusal)),
                 Ok(event) => {
                     scratch.evolve(sku, &event);
                     moved.note(&event);
                     let told = write.told(&scratch);
-                    Decision::DryRun(event, told)
+                    Decision::DryRun(Arc::new(event), told)
                 }
             }
         });
@@ -228,7 +229,7 @@ impl Write {
     ) -> Decision {
         moved.add_to(&mut self.request);
         let event = match decide(stock, &self.request, stores, now) {
-            Err(refusal) => return Decision::Refused(refusal),
+            Err(refusal) => return Decision::Refused(Box::new(refusal)),
             Ok(event) => event,
         };
         stock.evolve(sku, &event);
@@ -388,8 +389,8 @@ impl Decided {
         };
         let answers = decisions.into_iter().map(|decision| match decision {
             Decision::Recorded(i, event, told) => outcome(event, Some(first_seq + i as u64), told),
-            Decision::DryRun(event, told) => outcome(Arc::new(event), None, told),
-            Decision::Refused(refusal) => Err(ExecuteError::Refused(Box::new(refusal))),
+            Decision::DryRun(event, told) => outcome(event, None, told),
+            Decision::Refused(refusal) => Err(ExecuteError::Refused(refusal)),
         });
         order.answer(answers);
     }

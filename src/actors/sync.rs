@@ -10,16 +10,20 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
 use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
 use super::entries::{Decided, EntryWrite, PAGE as ENTRIES, to_its_end};
 use super::{ExecuteError, Inventory, Outcome};
 use crate::domain::sync::{OverdueStore, overdue};
-use crate::domain::totals::{Contradiction, LastEvent};
-use crate::domain::{Entry, EntryKey, EventKind, Scope, Store, SyncSchedule, SyncStatus, Timestamp, Totals};
+use crate::domain::totals::Contradiction;
+use crate::domain::{Entry, EntryKey, EventKind, LastEvent, Scope, Store, SyncSchedule, SyncStatus, Timestamp, Totals};
 use crate::journal::{Document, EntryKind, EntryView, Journal, JournalError, Kept, Stocked};
 
-/// Events that are read at a time: an atomic batch may be a large one.
-const PAGE: u64 = 256;
+/// Events that are read at a time.
+const PAGE: u64 = 1000;
+/// While the sync runs by itself, what is new is added up between its runs as well: so soon after it was recorded it is still
+/// in memory, where reading it costs next to nothing.
+const AHEAD: Duration = Duration::from_millis(10);
 /// After failures the sync tries again twice as late each time, but no later than this, or than it would anyway.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -55,6 +59,8 @@ impl Syncer {
             waiting: Vec::new(),
             must_look: true,
             last_begun: None,
+            has_news: false,
+            is_well: true,
             failures_in_a_row: 0,
             alarm: None,
         };
@@ -224,6 +230,10 @@ struct SyncActor {
     /// The schedule may be another one by now.
     must_look: bool,
     last_begun: Option<Instant>,
+    /// There is something to be read ahead.
+    has_news: bool,
+    /// Nothing was wrong when that was tried last; otherwise the next run meets it again, and says so.
+    is_well: bool,
     failures_in_a_row: u32,
     alarm: Option<SpawnHandle>,
 }
@@ -269,11 +279,31 @@ impl SyncActor {
         }
         let pause = self.time_to_next();
         let runs = !self.waiting.is_empty() || !self.must_look && pause == Some(Duration::ZERO);
-        if runs || self.must_look {
+        if runs || self.must_look || self.has_news {
             return self.begin(ledger, runs, context);
         }
+        self.alarm = pause.map(|pause| self.wait(pause, ledger.seq(), context));
         self.ledger = Some(ledger);
-        self.alarm = pause.map(|pause| context.run_later(pause, |actor, context| actor.go_on(context)));
+    }
+
+    /// Until the next run, or until there is something to be read ahead of it.
+    fn wait(&self, pause: Duration, after: u64, context: &mut Context<Self>) -> SpawnHandle {
+        let inventory = self.inventory.upgrade().filter(|_| self.is_well);
+        let news = inventory.map(|inventory| inventory.journal().news(after));
+        let has_news = async move {
+            match news {
+                Some(news) => {
+                    news.await;
+                    sleep(AHEAD).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let waited = timeout(pause, has_news).into_actor(self);
+        context.spawn(waited.map(|has_news, actor, context| {
+            actor.has_news = has_news.is_ok();
+            actor.go_on(context);
+        }))
     }
 
     /// How long until the sync runs by itself, if it does.
@@ -284,7 +314,7 @@ impl SyncActor {
         running.then(|| pause.saturating_sub(elapsed))
     }
 
-    /// Looks at the schedule, after a run if there is to be one.
+    /// Looks at the schedule, after a run if there is to be one, or else after reading ahead.
     fn begin(&mut self, mut ledger: Ledger, runs: bool, context: &mut Context<Self>) {
         // Without it, the service has stopped.
         let Some(inventory) = self.inventory.upgrade() else {
@@ -297,12 +327,14 @@ impl SyncActor {
             Vec::new()
         };
         self.must_look = false;
+        let reads_ahead = std::mem::take(&mut self.has_news) && !runs;
         if runs {
             self.last_begun = Some(begun);
         }
         let task = async move {
             let journal = inventory.journal();
             ledger.open(&**journal, &board).await;
+            let is_well = !reads_ahead || ledger.add_up(&**journal).await.is_ok();
             let run = match runs {
                 true => Some(Run {
                     at,
@@ -312,19 +344,22 @@ impl SyncActor {
                 }),
                 false => None,
             };
-            (ledger, run, inventory.sync_schedule().await)
+            (ledger, is_well, run, inventory.sync_schedule().await)
         };
-        let ended = task.into_actor(self).map(|(ledger, run, schedule), actor, context| {
-            actor.ledger = Some(ledger);
-            if let Some(run) = run {
-                actor.end(run);
-            }
-            match schedule {
-                Ok(schedule) => actor.schedule = schedule,
-                Err(error) => tracing::warn!(%error, "could not read when the sync is to run; going on as before"),
-            }
-            actor.go_on(context);
-        });
+        let ended = task
+            .into_actor(self)
+            .map(|(ledger, is_well, run, schedule), actor, context| {
+                actor.ledger = Some(ledger);
+                actor.is_well = is_well;
+                if let Some(run) = run {
+                    actor.end(run);
+                }
+                match schedule {
+                    Ok(schedule) => actor.schedule = schedule,
+                    Err(error) => tracing::warn!(%error, "could not read when the sync is to run; going on as before"),
+                }
+                actor.go_on(context);
+            });
         context.spawn(ended);
     }
 
@@ -386,15 +421,8 @@ impl Ledger {
 
     /// Adds up what was recorded since, keeps the totals, and shows them.
     async fn bring_up(&mut self, journal: &dyn Journal, at: Timestamp, board: &Board) -> Result<(), String> {
-        let stocked = journal.stocked().await.map_err(|error| error.to_string())?;
-        if let Err(fault) = self.read_on(journal, stocked.seq).await? {
-            tracing::warn!(%fault, "the totals are made again from the beginning of the log");
-            self.begin_anew();
-            let again = self.read_on(journal, stocked.seq).await?;
-            again.map_err(|fault| format!("{fault}; `holdfast verify` tells what is wrong with it"))?;
-        }
+        let Stocked { seq, skus } = self.add_up(journal).await?;
         let totals = self.totals.get_or_insert_default();
-        let Stocked { seq, skus } = stocked;
         (totals.skus, totals.at) = (skus, at);
         if self.kept != Some(seq) {
             let kept = Kept::of_totals(totals).map_err(|error| error.to_string())?;
@@ -404,6 +432,20 @@ impl Ledger {
         }
         board.show(Arc::new(totals.clone()));
         Ok(())
+    }
+
+    /// Adds up what was recorded since, and says up to where that is.
+    async fn add_up(&mut self, journal: &dyn Journal) -> Result<Stocked, String> {
+        let stocked = journal.stocked().await.map_err(|error| error.to_string())?;
+        if let Err(fault) = self.read_on(journal, stocked.seq).await? {
+            tracing::warn!(%fault, "the totals are made again from the beginning of the log");
+            self.begin_anew();
+            if let Err(fault) = self.read_on(journal, stocked.seq).await? {
+                self.begin_anew();
+                return Err(format!("{fault}; `holdfast verify` tells what is wrong with it"));
+            }
+        }
+        Ok(stocked)
     }
 
     /// Reads the log up to a place that is shown. The inner error says that the totals are not of this log.
@@ -423,6 +465,10 @@ impl Ledger {
             }
         }
         Ok(Ok(()))
+    }
+
+    fn seq(&self) -> u64 {
+        self.totals.as_ref().map_or(0, |totals| totals.seq)
     }
 
     fn begin_anew(&mut self) {

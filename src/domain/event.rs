@@ -37,6 +37,23 @@ pub struct Event {
     pub entries: Vec<EntryChange>,
 }
 
+/// The last event of what is made from a log, by which the log is known again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LastEvent {
+    pub at: Timestamp,
+    pub request_id: RequestId,
+}
+
+impl LastEvent {
+    pub fn of(event: &Event) -> Self {
+        Self {
+            at: event.at,
+            request_id: event.request_id.clone(),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventKind {
     /// An item with its first level.

@@ -33,7 +33,7 @@ pub use catalogue::{AllOpen, Store, Stores};
 pub use command::{Action, Expected, Origin, Request, Resource};
 pub use decide::{Reason, Refusal, decide, expire};
 pub use entry::{Entry, EntryChange, EntryKey};
-pub use event::{Change, Event, EventKind, Fate, HoldChange, HoldStep, ItemChange, Move, Movement};
+pub use event::{Change, Event, EventKind, Fate, HoldChange, HoldStep, ItemChange, LastEvent, Move, Movement};
 pub use hold::Hold;
 pub use ids::{InvalidId, Principal, RequestId, ReservationId, Sku, StoreId};
 pub use item::{Details, Item, Price};

@@ -10,7 +10,7 @@ use std::ops::{Bound, ControlFlow, Range};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, Move, Movement, RequestId, Scope, Sku, StoreId, Timestamp};
+use super::{Event, LastEvent, Move, Movement, Scope, Sku, StoreId, Timestamp};
 
 /// Of so many days the hours are kept, the day of the last event not counted.
 pub const DAYS_OF_HOURS: i64 = 35;
@@ -136,20 +136,12 @@ struct Series {
     buckets: Vec<Bucket>,
 }
 
-/// The last event that was taken in, by which a log is known again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Mark {
-    at: Timestamp,
-    request_id: RequestId,
-}
-
 /// All that was sold, up to a place in the log. Deleted SKUs and stores stay in it, as they do in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Sales {
     seq: u64,
-    last: Option<Mark>,
+    last: Option<LastEvent>,
     /// The hour of the first event.
     began: Option<Hour>,
     /// What was before this is kept by the day.
@@ -233,16 +225,12 @@ impl Sales {
             units.for_each(|units| self.add(&change.sku, &change.store_id, hour, units));
         }
         self.seq = seq;
-        self.last = Some(Mark {
-            at: event.at,
-            request_id: event.request_id.clone(),
-        });
+        self.last = Some(LastEvent::of(event));
     }
 
     /// Whether it was made of a log in which this is the event at its place.
     pub fn ends_with(&self, event: &Event) -> bool {
-        let is_last = |mark: &Mark| mark.at == event.at && mark.request_id == event.request_id;
-        self.last.as_ref().is_some_and(is_last)
+        self.last == Some(LastEvent::of(event))
     }
 
     /// Rolls up what has become old by this hour.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Event, Fate, HoldChange, HoldStep, RequestId, Scope, StoreId, Timestamp};
+use super::{Change, Event, Fate, HoldChange, HoldStep, LastEvent, Scope, StoreId, Timestamp};
 
 /// What lies in some levels. Sums are exact: a million levels of 2^53 pieces each are more than 64 bits can count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,22 +47,6 @@ pub struct Totals {
     /// When they were brought up to date.
     pub at: Timestamp,
     pub stores: BTreeMap<StoreId, StoreTotals>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LastEvent {
-    pub at: Timestamp,
-    pub request_id: RequestId,
-}
-
-impl LastEvent {
-    pub fn of(event: &Event) -> Self {
-        Self {
-            at: event.at,
-            request_id: event.request_id.clone(),
-        }
-    }
 }
 
 /// An event cannot follow what the totals say: they are not of this log.
@@ -176,7 +160,7 @@ fn step(change: &Change) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{EventKind, Movement, Principal, Sku};
+    use crate::domain::{EventKind, Movement, Principal, RequestId, Sku};
 
     fn event(fate: Fate, version: u64, delta: i64) -> Event {
         Event {

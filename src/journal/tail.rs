@@ -8,8 +8,8 @@ use super::Logged;
 use super::tables::Published;
 use crate::domain::Event;
 
-/// So many parts of events (changes, holds, items) are kept. At a few hundred bytes each they are some megabytes; at the
-/// highest rate of single writes, a third of a second.
+/// So many parts of events (changes, holds, items) are kept: some megabytes, and at fifty thousand writes a second those of
+/// the last third of a second.
 const MOST_PARTS: usize = 16_384;
 
 #[derive(Default)]

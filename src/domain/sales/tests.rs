@@ -8,7 +8,7 @@ use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Time
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Change, EventKind, Fate, Principal};
+use crate::domain::{Change, EventKind, Fate, Principal, RequestId};
 
 const SKUS: [&str; 4] = ["85123A", "85123a", "22423", "BANK CHARGES"];
 const STORES: [&str; 3] = ["london", "leeds", "paris"];
