@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use actix_web::web::{Data, Payload};
+use actix_web::web::{self, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::de::{DeserializeSeed, SeqAccess, Visitor};
@@ -21,7 +21,7 @@ use super::forms::{LevelForm, ReservationForm};
 use super::problem::{Code, Problem};
 use super::write::{self, Answer};
 use super::{State, body, forms, idempotency};
-use crate::actors::batch::{MAX_OPERATIONS, Operation, Outcomes};
+use crate::actors::batch::{MAX_OPERATIONS, Operation};
 use crate::actors::joint::Ask;
 use crate::actors::{ExecuteError, Outcome, Told};
 use crate::domain::item::{DetailsPatch, check_description, check_name};
@@ -78,25 +78,40 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
             .execute_joint(ask, caller.origin, keyed, batch.dry_run)
             .await?;
         let made = Reservation::all_made_by(&outcome.event);
-        return answer(
-            &atomic(&outcome, &made, is_minimal),
-            outcome.replayed.is_some(),
-            is_minimal,
-        );
+        let body = text(&atomic(&outcome, &made, is_minimal));
+        return answer(body, outcome.replayed.is_some(), is_minimal);
     }
     let outcomes = inventory.execute_each(operations, keyed, batch.dry_run).await?;
     let replayed = !outcomes.is_empty() && outcomes.iter().all(|(_, outcome)| is_replayed(outcome));
-    let form = BatchForm {
-        dry_run: batch.dry_run.then_some(true),
-        results: results(&outcomes, refused, is_minimal),
-        seq: None,
+    let mut done = Vec::with_capacity(outcomes.len());
+    for (index, outcome) in outcomes {
+        match outcome {
+            Ok(outcome) => done.push((index, outcome)),
+            Err(error) => refused.push((index, error.into())),
+        }
+    }
+    let is_large = done.len() + refused.len() >= LARGE;
+    let codes = refused.iter().map(|(_, problem)| problem.code());
+    codes.for_each(|code| state.watch.traffic.refuse_operation(code));
+    let dry_run = batch.dry_run.then_some(true);
+    let write_down = move || {
+        text(&BatchForm {
+            dry_run,
+            results: results(&done, refused, is_minimal),
+            seq: None,
+        })
     };
-    let refused = form.results.iter().filter_map(ResultForm::refusal);
-    refused.for_each(|code| state.watch.traffic.refuse_operation(code));
-    answer(&form, replayed, is_minimal)
+    let body = match is_large {
+        true => web::block(write_down)
+            .await
+            .map_err(|error| Problem::internal(&error))?,
+        false => write_down(),
+    };
+    answer(body, replayed, is_minimal)
 }
 
-fn answer(form: &BatchForm, replayed: bool, is_minimal: bool) -> Answer {
+fn answer(body: serde_json::Result<Vec<u8>>, replayed: bool, is_minimal: bool) -> Answer {
+    let body = body.map_err(|error| Problem::internal(&error))?;
     let mut response = HttpResponse::Ok();
     if is_minimal {
         response.insert_header(("preference-applied", "return=minimal"));
@@ -104,14 +119,20 @@ fn answer(form: &BatchForm, replayed: bool, is_minimal: bool) -> Answer {
     if replayed {
         response.insert_header(("idempotency-replayed", "true"));
     }
+    Ok(response.content_type("application/json").body(body))
+}
+
+fn text(form: &BatchForm) -> serde_json::Result<Vec<u8>> {
     // Made in one piece: a large answer would be copied each time that it outgrows its buffer.
     let mut body = Vec::with_capacity(64 + TYPICAL_RESULT * form.results.len());
-    serde_json::to_writer(&mut body, form).map_err(|error| Problem::internal(&error))?;
-    Ok(response.content_type("application/json").body(body))
+    serde_json::to_writer(&mut body, form).map(|()| body)
 }
 
 /// What the answer to an operation has, in bytes.
 const TYPICAL_RESULT: usize = 320;
+/// The answers to so many operations are written down off the thread that serves, which is what is short when there are
+/// large batches: it decides the next one meanwhile.
+const LARGE: usize = 200;
 
 /// The operations of a batch as commands, and those that are refused at the door.
 struct Parsed<'a> {
@@ -518,13 +539,6 @@ fn by_name<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error>
 }
 
 impl ResultForm<'_> {
-    fn refusal(&self) -> Option<Code> {
-        match self {
-            Self::Done(_) => None,
-            Self::Refused(refused) => Some(refused.error),
-        }
-    }
-
     fn index(&self) -> u32 {
         match self {
             Self::Done(DoneForm { index, .. }) | Self::Refused(RefusedForm { index, .. }) => *index,
@@ -532,11 +546,8 @@ impl ResultForm<'_> {
     }
 }
 
-fn results<'a>(outcomes: &'a Outcomes, refused: Vec<(u32, Problem)>, minimal: bool) -> Vec<ResultForm<'a>> {
-    let results = outcomes.iter().map(|(index, outcome)| match outcome {
-        Ok(outcome) => succeeded(*index, outcome, minimal),
-        Err(error) => failed(*index, error.clone().into()),
-    });
+fn results(done: &[(u32, Outcome)], refused: Vec<(u32, Problem)>, minimal: bool) -> Vec<ResultForm<'_>> {
+    let results = done.iter().map(|(index, outcome)| succeeded(*index, outcome, minimal));
     let mut results: Vec<_> = results.collect();
     if !refused.is_empty() {
         results.extend(refused.into_iter().map(|(index, problem)| failed(index, problem)));
