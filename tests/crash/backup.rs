@@ -111,13 +111,13 @@ fn copies_of_a_log_that_is_written_to_have_all_that_was_answered_before() {
     let mut moved_on = 0;
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) && answered.load(Ordering::Relaxed) < 4000 {
+            while !is_over.load(Ordering::Relaxed) && answered.load(Ordering::Relaxed) < 1500 {
                 shop.write_group(2);
                 answered.fetch_add(2, Ordering::SeqCst);
             }
         });
         let _over = Over(&is_over);
-        for n in 0..40 {
+        for n in 0..25 {
             let copy = copies.path().join(n.to_string());
             std::fs::create_dir(&copy).unwrap();
             let (before, was) = (answered.load(Ordering::SeqCst), segments_in(folder.path()));
@@ -183,7 +183,7 @@ fn keys_in(data: &Path) -> BTreeSet<String> {
 /// Writes until told to stop, and notes each key whose write was answered.
 fn write(port: u16, number: usize, answered: &Mutex<Vec<String>>, is_over: &AtomicBool) {
     let client = Client::new(port);
-    let body = json!({"delta": 1, "note": "n".repeat(4000)});
+    let body = json!({"delta": 1, "note": "名".repeat(1000)});
     for n in 0..1000 {
         if is_over.load(Ordering::Relaxed) {
             return;
@@ -241,7 +241,7 @@ fn assert_goes_on(restored: &Path, keys: &[String]) {
     let client = Client::new(app.port);
     let (key, number) = (keys.last().unwrap(), keys.last().unwrap().split('-').nth(1).unwrap());
     let path = format!("{LEVELS}/SKU-{number}/adjust");
-    let body = json!({"delta": 1, "note": "n".repeat(4000)});
+    let body = json!({"delta": 1, "note": "名".repeat(1000)});
     let (before, _) = client.level(&format!("SKU-{number}"));
     let repeated = client.send("POST", &path, &body, key).unwrap();
     assert_eq!((repeated.status, repeated.replayed), (200, true), "{repeated:?}");

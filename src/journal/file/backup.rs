@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::disk::{TEMPORARY, sync_folder, write_atomically};
-use super::segment::{self, Chain};
+use super::segment::{self, Chain, Head};
 use super::verify::Report;
 use super::{OpenError, document, line};
 use crate::domain::Timestamp;
@@ -180,24 +180,28 @@ pub fn unfinished(data: &Path) -> Option<OpenError> {
 /// Returns the last sequence.
 fn copy_log(from: &Path, to: &Path, on_bytes: &mut dyn FnMut(u64)) -> Result<u64, OpenError> {
     let last = last_written(from)?;
-    let mut first_seq = 1;
-    while first_seq < last {
-        let path = from.join(segment::file_name(first_seq));
+    let mut head = Head::genesis();
+    while head.seq + 1 < last {
+        let name = segment::file_name(head.seq + 1);
         // The last one was written to already when it was looked for, so all before it have been closed.
-        let next = segment::closing(&path).map_err(|error| cannot("read", &path, &error))?;
-        let Some(next) = next.filter(|next| *next > first_seq) else {
-            return Err(OpenError(format!("{}: its end is missing or damaged", path.display())));
-        };
-        let length = segment::written(&path).map_err(|error| cannot("read", &path, &error))?;
-        let file = File::open(&path).map_err(|error| cannot("read", &path, &error))?;
-        let copied = to.join(segment::file_name(first_seq));
-        copy_from(file, &path, &copied, length + 1, on_bytes)?;
-        first_seq = next;
+        head = copy_closed(&from.join(&name), &to.join(&name), &head, on_bytes)?;
     }
-    let path = from.join(segment::file_name(first_seq));
-    let (groups, seq) = whole_groups(&path, first_seq)?;
-    write_file(&to.join(segment::file_name(first_seq)), &groups, on_bytes)?;
+    let name = segment::file_name(head.seq + 1);
+    let (groups, seq) = whole_groups(&from.join(&name), &head)?;
+    write_file(&to.join(&name), &groups, on_bytes)?;
     Ok(seq)
+}
+
+/// Returns where the next one begins.
+fn copy_closed(from: &Path, to: &Path, before: &Head, on_bytes: &mut dyn FnMut(u64)) -> Result<Head, OpenError> {
+    let unread = |error: io::Error| cannot("read", from, &error);
+    let head = segment::closed_head(from).map_err(unread)?;
+    let Some(head) = head.filter(|head| head.seq > before.seq) else {
+        return Err(OpenError(format!("{} is damaged: its end is missing", from.display())));
+    };
+    let length = segment::written(from).map_err(unread)?;
+    copy_from(File::open(from).map_err(unread)?, from, to, length + 1, on_bytes)?;
+    Ok(head)
 }
 
 /// The segment that ends the copy. It is not necessarily the one in use at the end of the copying: those that are begun
@@ -220,11 +224,11 @@ fn last_written(events: &Path) -> Result<u64, OpenError> {
 }
 
 /// What is whole of a segment that may be written to, without the line that closes it, and the last sequence.
-fn whole_groups(path: &Path, first_seq: u64) -> Result<(Vec<u8>, u64), OpenError> {
+fn whole_groups(path: &Path, before: &Head) -> Result<(Vec<u8>, u64), OpenError> {
     let mut damaged_at = None;
     loop {
         let mut bytes = fs::read(path).map_err(|error| cannot("read", path, &error))?;
-        let (mut chain, mut end) = (Chain::from_segment(first_seq), 0);
+        let (mut chain, mut end) = (Chain::from_head(before.clone()), 0);
         let read = segment::read_groups(&bytes, &mut chain, |group, _| {
             end = group.end;
             Ok(())

@@ -83,17 +83,21 @@ pub fn written(path: &Path) -> io::Result<u64> {
     Ok(read_end(path)?.0)
 }
 
-/// The hash of a closed segment's last group, which stands for all before it: the line before the last states it.
+/// The hash of a closed segment's last group, which stands for all before it.
 pub fn last_seal(path: &Path) -> io::Result<blake3::Hash> {
+    let head = closed_head(path)?.map(|head| head.hash);
+    head.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its end is missing"))
+}
+
+/// The end of a closed segment, as its last two lines state it.
+pub fn closed_head(path: &Path) -> io::Result<Option<Head>> {
     let (_, bytes) = read_end(path)?;
-    let line = bytes
-        .trim_ascii_end()
-        .rsplit(|b| *b == b'\n')
-        .nth(1)
-        .unwrap_or_default();
-    let seal = line::read::<LogLine>(line).ok().and_then(|line| line.seal);
-    let hash = seal.and_then(|seal| blake3::Hash::from_hex(seal).ok());
-    hash.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its end is missing"))
+    let mut lines = bytes.trim_ascii_end().rsplit(|b| *b == b'\n');
+    let mut line = || line::read::<LogLine>(lines.next().unwrap_or_default()).ok();
+    let closing = line().and_then(|line| Some((line.next?.checked_sub(1)?, line.group)));
+    let hash = line().and_then(|line| blake3::Hash::from_hex(line.seal?).ok());
+    let head = |((seq, group), hash)| Head { seq, group, hash };
+    Ok(closing.zip(hash).map(head))
 }
 
 /// Where the room begins behind what is written in a file, and the end of that.
