@@ -107,28 +107,29 @@ fn assert_has_no_room(copy: &Path) {
 fn copies_of_a_log_that_is_written_to_have_all_that_was_answered_before() {
     let (folder, copies) = (scratch(), scratch());
     let mut shop = Shop::open(folder.path());
-    let (answered, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let mut moved_on = 0;
+    let (answered, mut made, mut moved_on) = (AtomicU64::new(0), Vec::new(), 0);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) && answered.load(Ordering::Relaxed) < 1500 {
+        let writing = scope.spawn(|| {
+            for _ in 0..700 {
                 shop.write_group(2);
                 answered.fetch_add(2, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(1));
             }
         });
-        let _over = Over(&is_over);
-        for n in 0..25 {
-            let copy = copies.path().join(n.to_string());
+        while !writing.is_finished() {
+            let copy = copies.path().join(made.len().to_string());
             std::fs::create_dir(&copy).unwrap();
             let (before, was) = (answered.load(Ordering::SeqCst), segments_in(folder.path()));
             backup::copy(folder.path(), &copy, &mut |_| {}).unwrap();
             moved_on += usize::from(segments_in(folder.path()) > was);
-            let report = prove(&copy, |_, _| {}).unwrap();
-            assert_eq!(report.faults, Vec::<String>::new());
-            assert!(report.events >= before, "{} records of {before}", report.events);
-            std::fs::remove_dir_all(copy).unwrap();
+            made.push((copy, before));
         }
     });
+    for (copy, before) in made {
+        let report = prove(&copy, |_, _| {}).unwrap();
+        assert_eq!(report.faults, Vec::<String>::new());
+        assert!(report.events >= before, "{} records of {before}", report.events);
+    }
     assert!(
         moved_on > 5,
         "only {moved_on} copies were made while segments were closed"

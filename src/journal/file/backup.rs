@@ -187,7 +187,7 @@ fn copy_log(from: &Path, to: &Path, on_bytes: &mut dyn FnMut(u64)) -> Result<u64
         head = copy_closed(&from.join(&name), &to.join(&name), &head, on_bytes)?;
     }
     let name = segment::file_name(head.seq + 1);
-    let (groups, seq) = whole_groups(&from.join(&name), &head)?;
+    let (groups, seq) = whole_groups(&from.join(&name), &head, |path| fs::read(path))?;
     write_file(&to.join(&name), &groups, on_bytes)?;
     Ok(seq)
 }
@@ -224,16 +224,20 @@ fn last_written(events: &Path) -> Result<u64, OpenError> {
 }
 
 /// What is whole of a segment that may be written to, without the line that closes it, and the last sequence.
-fn whole_groups(path: &Path, before: &Head) -> Result<(Vec<u8>, u64), OpenError> {
+fn whole_groups(
+    path: &Path,
+    before: &Head,
+    read: impl Fn(&Path) -> io::Result<Vec<u8>>,
+) -> Result<(Vec<u8>, u64), OpenError> {
     let mut damaged_at = None;
     loop {
-        let mut bytes = fs::read(path).map_err(|error| cannot("read", path, &error))?;
+        let mut bytes = read(path).map_err(|error| cannot("read", path, &error))?;
         let (mut chain, mut end) = (Chain::from_head(before.clone()), 0);
-        let read = segment::read_groups(&bytes, &mut chain, |group, _| {
+        let found = segment::read_groups(&bytes, &mut chain, |group, _| {
             end = group.end;
             Ok(())
         });
-        match read {
+        match found {
             Ok(_) => {
                 bytes.truncate(end);
                 return Ok((bytes, chain.head.seq));
@@ -382,4 +386,59 @@ fn sync(folder: &Path) -> Result<(), OpenError> {
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> OpenError {
     OpenError(format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// So many groups without records.
+    fn groups(count: u64) -> Vec<Vec<u8>> {
+        let mut head = Head::genesis();
+        let groups = (1..=count).map(|group| {
+            let (mut lines, hash) = (Vec::new(), head.chain(b""));
+            line::push_seal(&mut lines, group, hash);
+            head = Head {
+                group,
+                hash,
+                ..head.clone()
+            };
+            lines
+        });
+        groups.collect()
+    }
+
+    /// Groups as a reader finds them who came by this one before it was written.
+    fn without(groups: &[Vec<u8>], missed: usize) -> Vec<u8> {
+        let mut groups = groups.to_vec();
+        groups[missed].fill(b'\n');
+        groups.concat()
+    }
+
+    #[test]
+    fn a_group_that_was_written_while_it_was_read_is_read_again() {
+        let (path, groups, reads) = (Path::new("log"), groups(5), Cell::new(0));
+        let read = |_: &Path| {
+            reads.set(reads.get() + 1);
+            Ok(match reads.get() {
+                1 => without(&groups[..3], 1),
+                2 => without(&groups, 3),
+                _ => groups.concat(),
+            })
+        };
+        let (found, _) = whole_groups(path, &Head::genesis(), read).unwrap();
+        assert_eq!((found, reads.get()), (groups.concat(), 3));
+    }
+
+    #[test]
+    fn a_group_that_stays_bad_before_others_is_damage_and_at_the_end_is_torn() {
+        let (path, groups) = (Path::new("log"), groups(5));
+        let damaged = whole_groups(path, &Head::genesis(), |_| Ok(without(&groups, 1))).unwrap_err();
+        assert!(damaged.to_string().starts_with("log is damaged at byte"), "{damaged}");
+        let (found, _) = whole_groups(path, &Head::genesis(), |_| Ok(groups.concat()[..400].to_vec())).unwrap();
+        let whole = (0..5).rev().map(|count| groups[..count].concat());
+        assert_eq!(Some(found), whole.into_iter().find(|groups| groups.len() <= 400));
+    }
 }
