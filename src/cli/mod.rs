@@ -1,11 +1,13 @@
 //! The command line: a file a verb. Exit code 0 means that all is well, 1 that what was asked found
 //! something wrong, 2 that it could not be done.
 
+mod backup;
 mod bench;
 mod client;
 mod export;
 mod folder;
 mod import;
+mod restore;
 mod retry;
 mod serve;
 mod user;
@@ -32,6 +34,10 @@ enum Command {
     Serve(Box<Config>),
     /// Proves a data folder whole
     Verify(verify::VerifyArgs),
+    /// Copies the data to a new folder, also while a service runs
+    Backup(backup::BackupArgs),
+    /// Makes a data folder of a backup
+    Restore(restore::RestoreArgs),
     /// Brings stock in from CSV, NDJSON, or the JSON files of older Node services
     Import(import::ImportArgs),
     /// Writes stock, events or movements to a file of CSV or NDJSON
@@ -48,6 +54,8 @@ impl Cli {
             None => serve::run(&self.serve),
             Some(Command::Serve(config)) => serve::run(&config),
             Some(Command::Verify(args)) => verify::run(&args),
+            Some(Command::Backup(args)) => backup::run(&args),
+            Some(Command::Restore(args)) => restore::run(&args),
             Some(Command::Import(args)) => import::run(&args),
             Some(Command::Export(args)) => export::run(&args),
             Some(Command::User(args)) => user::run(args),

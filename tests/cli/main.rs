@@ -1,6 +1,7 @@
-//! The commands that bring stock in and out, run as an operator runs them: on a data folder of their own, and
-//! against a running service.
+//! The commands that bring stock in and out, and those that back up and restore, run as an operator runs them: on a data
+//! folder of their own, and against a running service.
 
+mod backup;
 mod december;
 mod export;
 mod import;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::books::{Books, Write};
 use super::client::Client;
-use super::support::TestApp;
+use super::support::{HOLDFAST, TestApp};
 use super::{assert_verifies, within};
 
 const SMALL_FILES: &[&str] = &["--segment-mb", "1", "--checkpoint-mb", "1", "--snapshot-seconds", "1"];
@@ -270,4 +270,29 @@ fn an_import_waits_for_room_and_one_that_finds_none_leaves_nothing_behind() {
         "{shown}"
     );
     assert_eq!(client.all("/api/events?").len() as u64, LINES);
+}
+
+#[test]
+fn a_backup_without_room_says_so_and_leaves_nothing() {
+    let Some(disk) = SmallDisk::mount("256k") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut app = TestApp::start_in(folder.path(), 0, &[]);
+    let (client, mut books) = (Client::new(app.port), Books::default());
+    client.put("SKU-0", 0);
+    for n in 0..300 {
+        books.send(&client, Write::new(format!("write-{n}"), &note()));
+    }
+    let backup = disk.folder.path().join("backup");
+    let mut command = Command::new(HOLDFAST);
+    command.arg("backup").arg(&backup).arg("--data-dir").arg(folder.path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("No space left on device") && said.lines().count() == 1,
+        "{said}"
+    );
+    assert_eq!(std::fs::read_dir(disk.folder.path()).unwrap().count(), 0);
+    assert!(app.terminate().success());
+    assert_verifies(folder.path());
 }

@@ -9,9 +9,12 @@
 //! away, `expiry.rs` has holds end at bad times (it takes `faketime`). `trade.rs` is what they ask, and `audit.rs` how
 //! they know what must be there. `webhooks.rs` kills while events are delivered.
 //!
+//! `backup.rs` copies a log that is written to, and kills those who copy.
+//!
 //! `feed.rs` has a thousand follow the log, one of whom does not read.
 
 mod audit;
+mod backup;
 mod books;
 mod carts;
 mod client;

@@ -1,7 +1,7 @@
 //! Files as storage: an append-only log of JSON lines, a checkpoint, a snapshot per SKU.
 //!
 //! The log is the truth; everything else can be made from it again. `writer.rs` is the one thread
-//! that appends, `recovery.rs` reads it back at startup, `verify.rs` proves it.
+//! that appends, `recovery.rs` reads it back at startup, `verify.rs` proves it, `backup.rs` copies it meanwhile.
 //!
 //! ```text
 //! data/
@@ -14,6 +14,7 @@
 //! ```
 
 mod active;
+pub mod backup;
 mod checkpoint;
 pub(crate) mod disk;
 mod document;
@@ -61,8 +62,9 @@ use crate::domain::{
 
 #[cfg(test)]
 pub use self::faulty::FaultyFolder;
+pub use self::lock::FolderLock;
 pub use self::recovery::Recovered;
-pub use self::verify::{Report, verify};
+pub use self::verify::{Report, prove, verify};
 
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -11,7 +11,7 @@ use super::active::ActiveSegment;
 use super::disk::{Disk, TEMPORARY, sync_folder};
 use super::meter::Meter;
 use super::segment::{self, Chain, End, Group, Head, Segment, SegmentMap};
-use super::{Health, OpenError, Options, Position, Shared, checkpoint, describe, line};
+use super::{Health, OpenError, Options, Position, Shared, backup, checkpoint, describe, line};
 use crate::journal::tables::Tables;
 use crate::journal::tail::Tail;
 
@@ -40,6 +40,9 @@ pub struct Opened {
 pub fn open(options: &Options, disk: Arc<dyn Disk>) -> Result<Opened, OpenError> {
     let events = options.folder.join("events");
     let skus = options.folder.join("skus");
+    if let Some(fault) = backup::unfinished(&options.folder) {
+        return Err(fault);
+    }
     for folder in [&events, &skus] {
         std::fs::create_dir_all(folder).map_err(|error| describe(folder, "make the folder", &error))?;
     }

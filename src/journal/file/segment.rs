@@ -69,7 +69,7 @@ const LOOK_BACK: u64 = 1 << 16;
 
 /// The first sequence of the next segment, as the last line of a closed one states it.
 pub fn closing(path: &Path) -> io::Result<Option<u64>> {
-    let bytes = read_end(path)?;
+    let (_, bytes) = read_end(path)?;
     let last = bytes
         .trim_ascii_end()
         .rsplit(|b| *b == b'\n')
@@ -78,22 +78,41 @@ pub fn closing(path: &Path) -> io::Result<Option<u64>> {
     Ok(line::read::<LogLine>(last).ok().and_then(|line| line.next))
 }
 
-/// The hash of a closed segment's last group, which stands for all before it: the line before the last states it.
-pub fn last_seal(path: &Path) -> io::Result<blake3::Hash> {
-    let bytes = read_end(path)?;
-    let line = bytes
-        .trim_ascii_end()
-        .rsplit(|b| *b == b'\n')
-        .nth(1)
-        .unwrap_or_default();
-    let seal = line::read::<LogLine>(line).ok().and_then(|line| line.seal);
-    let hash = seal.and_then(|seal| blake3::Hash::from_hex(seal).ok());
-    hash.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its end is missing"))
+/// How much is written in a segment, in bytes: without the room behind it, and without its last newline.
+pub fn written(path: &Path) -> io::Result<u64> {
+    Ok(read_end(path)?.0)
 }
 
-/// The end of what is written in a file, without the room behind it.
-fn read_end(path: &Path) -> io::Result<Vec<u8>> {
+/// The hash of a closed segment's last group, which stands for all before it.
+pub fn last_seal(path: &Path) -> io::Result<blake3::Hash> {
+    let head = closed_head(path)?.map(|head| head.hash);
+    head.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its end is missing"))
+}
+
+/// The end of a closed segment, as its last two lines state it.
+pub fn closed_head(path: &Path) -> io::Result<Option<Head>> {
+    let (_, bytes) = read_end(path)?;
+    let mut lines = bytes.trim_ascii_end().rsplit(|b| *b == b'\n');
+    let mut line = || line::read::<LogLine>(lines.next().unwrap_or_default()).ok();
+    let closing = line().and_then(|line| Some((line.next?.checked_sub(1)?, line.group)));
+    let hash = line().and_then(|line| blake3::Hash::from_hex(line.seal?).ok());
+    let head = |((seq, group), hash)| Head { seq, group, hash };
+    Ok(closing.zip(hash).map(head))
+}
+
+/// Where the room begins behind what is written in a file, and the end of that.
+fn read_end(path: &Path) -> io::Result<(u64, Vec<u8>)> {
     let file = File::open(path)?;
+    loop {
+        match find_end(&file) {
+            // A segment that another process closes just now loses its room.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            found => return found,
+        }
+    }
+}
+
+fn find_end(file: &File) -> io::Result<(u64, Vec<u8>)> {
     let mut end = file.metadata()?.len();
     while end > 0 {
         let start = end.saturating_sub(LOOK_BACK);
@@ -104,11 +123,11 @@ fn read_end(path: &Path) -> io::Result<Vec<u8>> {
             let start = written.saturating_sub(ENDING);
             let mut bytes = vec![0; (written - start) as usize];
             file.read_exact_at(&mut bytes, start)?;
-            return Ok(bytes);
+            return Ok((written, bytes));
         }
         end = start;
     }
-    Ok(Vec::new())
+    Ok((0, Vec::new()))
 }
 
 /// How a segment ended, as far as it could be read.

@@ -1,5 +1,6 @@
 //! Proves a data folder whole: every checksum, the hash chain, sequences and versions, and that
-//! snapshots, checkpoint and indexes say what the log says. Changes nothing, but takes the folder's lock.
+//! snapshots, checkpoint and indexes say what the log says. Changes nothing, but takes the folder's lock where it may be
+//! served.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use super::disk::TEMPORARY;
 use super::index::{self, Gathered};
 use super::segment::{self, Chain, End};
 use super::{OpenError, checkpoint, document, line, lock, recovery, snapshot};
-use crate::domain::{EntryChange, EntryKey, Reservation, ReservationId, Sku, StockImage, Totals};
+use crate::domain::{EntryChange, EntryKey, Reservation, ReservationId, Sku, StockImage, Timestamp, Totals};
 use crate::journal::entries::{EntryLine, pushed_by};
 use crate::journal::tables::{Published, Tables};
 use crate::journal::{Document, Kept};
@@ -26,6 +27,7 @@ pub struct Report {
     pub snapshots: u64,
     /// The hash of the last group: whoever keeps it elsewhere can tell later whether the log is still this one.
     pub head: String,
+    pub last_event_at: Option<Timestamp>,
     /// What is as a crash leaves it, and is put right at the next start.
     pub notes: Vec<String>,
     /// What is wrong.
@@ -59,14 +61,25 @@ struct Told {
 
 /// Takes the folder's lock, so that it does not read what is being written.
 pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report, OpenError> {
-    let events = folder.join("events");
-    if !events.is_dir() {
-        return Err(OpenError(format!(
+    check_is_data(folder)?;
+    let _lock = lock::FolderLock::take(folder)?;
+    prove(folder, on_segment)
+}
+
+fn check_is_data(folder: &Path) -> Result<(), OpenError> {
+    match folder.join("events").is_dir() {
+        true => Ok(()),
+        false => Err(OpenError(format!(
             "{} is not a data folder: it has no folder `events`",
             folder.display()
-        )));
+        ))),
     }
-    let _lock = lock::FolderLock::take(folder)?;
+}
+
+/// The same of a folder that nobody serves: without its lock, so that it may be one that cannot be written to.
+pub fn prove(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report, OpenError> {
+    check_is_data(folder)?;
+    let events = folder.join("events");
     let mut report = Report::default();
     let mut claims = Claims::default();
     claim_snapshots(&folder.join("skus"), &mut claims, &mut report);
@@ -300,6 +313,7 @@ impl Log<'_> {
         self.report.groups += 1;
         for published in records {
             self.report.events += 1;
+            self.report.last_event_at = Some(published.event.at);
             self.tables.replay(published)?;
             let is_before = self
                 .checkpoint_head
