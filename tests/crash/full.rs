@@ -299,7 +299,7 @@ fn bodies_of_imports_leave_room_for_the_log_however_many_come_at_once() {
             let _ = body.write_all(piece.as_bytes());
             !is_refused(body)
         });
-        let room = rustix::fs::statvfs(&disk.data()).unwrap();
+        let room = rustix::fs::statvfs(disk.data()).unwrap();
         least = least.min(room.f_bavail * room.f_frsize);
         assert_eq!(books.send(&client, Write::new(format!("beside-{n}"), &note())), "");
     }
