@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_http::HttpService;
 use actix_http::error::DispatchError;
@@ -17,6 +17,7 @@ use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, rt};
 use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, timeout_at};
 
 use crate::actors::Inventory;
 use crate::actors::jobs::Jobs;
@@ -96,10 +97,12 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 
     stop.asked().await;
     tracing::info!("stopping: answering what is under way");
+    // One for all who are waited for: who asked for the stop has a deadline too.
+    let deadline = Instant::now() + Duration::from_secs(config.shutdown_seconds.into());
     state.stop();
     couriers.stop();
-    stop_jobs(&jobs, config).await;
-    drain(&handle, &gauges, Duration::from_secs(config.shutdown_seconds.into())).await;
+    stop_jobs(&jobs, deadline).await;
+    drain(&handle, &gauges, deadline).await;
     couriers.stopped().await;
     sales.close().await;
     let closing = tokio::task::spawn_blocking(move || journal.close());
@@ -118,9 +121,8 @@ fn start_jobs(config: &Config, inventory: &Arc<Inventory>, authenticates: bool) 
 }
 
 /// Before the threads end that have the SKUs of the chunk under way.
-async fn stop_jobs(jobs: &Jobs, config: &Config) {
-    let patience = Duration::from_secs(config.shutdown_seconds.into());
-    if tokio::time::timeout(patience, jobs.stop()).await.is_err() {
+async fn stop_jobs(jobs: &Jobs, deadline: Instant) {
+    if timeout_at(deadline, jobs.stop()).await.is_err() {
         tracing::warn!("an import did not come to rest; the next start goes on with it all the same");
     }
 }
@@ -255,10 +257,9 @@ fn report(recovered: &Recovered, started: Instant) {
 
 /// Lets go of the network in order: no new connections; what runs is answered, and its connection
 /// closed; then the threads end. In this order, as a thread that ends takes its SKU actors with it.
-async fn drain(handle: &ServerHandle, gauges: &Gauges, patience: Duration) {
+async fn drain(handle: &ServerHandle, gauges: &Gauges, deadline: Instant) {
     handle.pause().await;
     gauges.drain();
-    let deadline = Instant::now() + patience;
     while gauges.running() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -100,7 +100,7 @@ pub struct Config {
     #[arg(long, env = "HOLDFAST_NO_METRICS")]
     pub no_metrics: bool,
 
-    /// Seconds that a stop waits for requests under way
+    /// Seconds that a stop waits for imports and requests under way, for both together
     #[arg(long, env = "HOLDFAST_SHUTDOWN_SECONDS", default_value_t = 30)]
     pub shutdown_seconds: u32,
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actix_web::dev;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -66,16 +67,17 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
         Some(key) => Some(jobs.claim(key).await?),
         None => None,
     };
-    if !jobs.has_room() && key.is_none_or(|key| jobs.of_key(key).is_none()) {
-        let detail = "Too many imports wait; this one was not taken, try again later.";
+    let body = Body::of(&request, payload)?;
+    let Some(admission) = jobs.admit(key) else {
+        let detail = "Too many imports come in or wait; this one was not taken, try again later.";
         return Err(Problem::new(Code::Overloaded, detail));
-    }
-    let spool = receive(&state, &request, payload, jobs.spool().map_err(unwritten)?).await?;
+    };
+    let spool = jobs.spool(admission, body.announced).await.map_err(unwritten)?;
+    let spool = receive(&state, body, spool).await?;
     if is_encoded && !spool.is_gzip() {
-        return Err(Problem::invalid(
-            CONTENT_ENCODING.as_str(),
-            "it says gzip, which the body is not",
-        ));
+        spool.discard().await;
+        let message = "it says gzip, which the body is not";
+        return Err(Problem::invalid(CONTENT_ENCODING.as_str(), message));
     }
     let keyed = keyed(&request, &spool.hash(), &caller)?;
     let asked = Asked {
@@ -222,33 +224,72 @@ fn check_encoding(request: &HttpRequest) -> Result<bool, Problem> {
 }
 
 /// Writes the body down as it comes. Whatever ends this before it is whole leaves nothing behind.
-async fn receive(state: &State, request: &HttpRequest, payload: Payload, mut spool: Spool) -> Result<Spool, Problem> {
-    let Some(bounds) = request.app_data::<Bounds>().copied() else {
-        return Err(Problem::internal(&"nobody has said how large a body may be"));
-    };
-    let announced = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    check_size(announced.unwrap_or(0), bounds)?;
-    let (begun, mut payload, mut piece) = (Instant::now(), payload.into_inner(), Vec::with_capacity(PIECE));
+async fn receive(state: &State, mut body: Body, mut spool: Spool) -> Result<Spool, Problem> {
     loop {
-        let received = spool.bytes() + piece.len() as u64;
-        let slowest = begun + bounds.time + Duration::from_secs(received / SLOWEST_BYTES_A_SECOND);
-        let bytes = tokio::select! {
-            next = payload.next() => next,
-            () = sleep_until(slowest.min(Instant::now() + bounds.time)) => return Err(too_slow(bounds)),
-            () = state.stopping() => return Err(stops()),
-        };
-        let Some(bytes) = bytes else { break };
-        let bytes = bytes.map_err(|error| Problem::invalid("body", format!("it could not be read: {error}")))?;
-        check_size(received + bytes.len() as u64, bounds)?;
-        piece.extend_from_slice(&bytes);
-        if piece.len() >= PIECE {
-            spool = written(spool, std::mem::replace(&mut piece, Vec::with_capacity(PIECE))).await?;
+        match body.next(state).await {
+            Ok(piece) if piece.is_empty() => return Ok(spool),
+            Ok(piece) => spool = spool.write(piece).await.map_err(unwritten)?,
+            Err(problem) => {
+                spool.discard().await;
+                return Err(problem);
+            }
         }
     }
-    written(spool, piece).await
+}
+
+/// A body that is still coming.
+struct Body {
+    payload: dev::Payload,
+    bounds: Bounds,
+    /// How many bytes it says that it has; 0 where it does not say.
+    announced: u64,
+    received: u64,
+    begun: Instant,
+}
+
+impl Body {
+    fn of(request: &HttpRequest, payload: Payload) -> Result<Self, Problem> {
+        let Some(bounds) = request.app_data::<Bounds>().copied() else {
+            return Err(Problem::internal(&"nobody has said how large a body may be"));
+        };
+        let length = request.headers().get(CONTENT_LENGTH);
+        let announced = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        let announced = announced.unwrap_or(0);
+        check_size(announced, bounds)?;
+        Ok(Self {
+            payload: payload.into_inner(),
+            bounds,
+            announced,
+            received: 0,
+            begun: Instant::now(),
+        })
+    }
+
+    /// What comes next, a piece of it at a time; nothing at its end.
+    async fn next(&mut self, state: &State) -> Result<Vec<u8>, Problem> {
+        let mut piece = Vec::with_capacity(PIECE);
+        while piece.len() < PIECE {
+            let deadline = self.deadline();
+            let bytes = tokio::select! {
+                next = self.payload.next() => next,
+                () = sleep_until(deadline) => return Err(too_slow(self.bounds)),
+                () = state.stopping() => return Err(stops()),
+            };
+            let Some(bytes) = bytes else { break };
+            let bytes = bytes.map_err(|error| Problem::invalid("body", format!("it could not be read: {error}")))?;
+            self.received += bytes.len() as u64;
+            check_size(self.received, self.bounds)?;
+            piece.extend_from_slice(&bytes);
+        }
+        Ok(piece)
+    }
+
+    /// Until then, something must have come.
+    fn deadline(&self) -> Instant {
+        let time = self.bounds.time;
+        let slowest = self.begun + time + Duration::from_secs(self.received / SLOWEST_BYTES_A_SECOND);
+        slowest.min(Instant::now() + time)
+    }
 }
 
 fn check_size(size: u64, bounds: Bounds) -> Result<(), Problem> {
@@ -275,16 +316,10 @@ fn stops() -> Problem {
     Problem::new(Code::StorageUnavailable, detail)
 }
 
-/// Off this thread, which others wait for.
-async fn written(mut spool: Spool, bytes: Vec<u8>) -> Result<Spool, Problem> {
-    let writing = tokio::task::spawn_blocking(move || spool.write(&bytes).map(|()| spool));
-    let written = writing.await.map_err(|error| Problem::internal(&error))?;
-    written.map_err(unwritten)
-}
-
 fn unwritten(error: std::io::Error) -> Problem {
     if disk::is_full(&error) {
-        let detail = "There is no room for the body; nothing was kept, try again when there is.";
+        let detail =
+            "There is no room for the body beside what the log may need; nothing was kept, try again when there is.";
         return Problem::new(Code::StorageUnavailable, detail);
     }
     Problem::internal(&format!("an import could not be written: {error}"))

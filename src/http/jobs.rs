@@ -22,7 +22,7 @@ use super::write::{self, Answer};
 use super::{State, body, cursor, format, path};
 use crate::actors::entries::to_its_end;
 use crate::actors::jobs::job::Status;
-use crate::actors::jobs::{Errors, Removal, View};
+use crate::actors::jobs::{Errors, Removal, View, off_thread};
 use crate::domain::{Principal, Timestamp};
 use crate::import::Format;
 use crate::import::row::LineError;
@@ -188,8 +188,13 @@ pub async fn delete(state: Data<State>, request: HttpRequest, caller: Caller, pa
     let id = id_of(&request)?;
     read_nothing(&request, payload).await?;
     caller.may(Right::Operate)?;
-    let removed = state.jobs()?.remove(&id).await;
-    match removed.map_err(|error| Problem::internal(&error))? {
+    let (removing, its_id) = (state.jobs()?.clone(), id.clone());
+    // Also where the caller goes away: what is not on the disk any more must not be shown.
+    let removed = to_its_end(async move {
+        let removed = removing.remove(&its_id).await;
+        removed.map_err(|error| Problem::internal(&error))
+    });
+    match removed.await? {
         Removal::Removed => Ok(HttpResponse::NoContent().finish()),
         Removal::NotFound => Err(missing(&id)),
         Removal::NotOver => {
@@ -244,8 +249,7 @@ struct Download {
 impl Download {
     /// What cannot be read ends the connection, so that a part does not pass for the whole.
     async fn next(self) -> io::Result<Option<(Bytes, Self)>> {
-        let read = tokio::task::spawn_blocking(move || self.read()).await;
-        let read = read.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let read = off_thread(move || self.read()).await;
         read.inspect_err(|error| tracing::error!(%error, "a list of errors cannot be sent"))
     }
 

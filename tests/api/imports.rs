@@ -1,6 +1,6 @@
 //! Bulk loads in the background: what a body becomes, how its job stands, and what ends it.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -452,6 +452,46 @@ fn a_client_that_goes_away_or_is_silent_leaves_nothing_behind_and_a_slow_honest_
     assert_eq!(counts(&ended(&app, &job_of(&answer))), ("succeeded", 2000, 2000, 0));
 }
 
+/// The head of an import, and the beginning of its body.
+const BEGUN: &str = "POST /api/imports HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\n\
+    Content-Length: 1000\r\n\r\nsku,quantity\nA,1\n";
+
+#[test]
+fn so_many_bodies_may_come_at_a_time_and_each_that_goes_makes_room_for_another() {
+    const MOST: usize = 16;
+    let app = TestApp::start();
+    let mut coming = Vec::new();
+    for count in 1..=MOST {
+        let mut connection = app.connect();
+        connection.get_mut().write_all(BEGUN.as_bytes()).unwrap();
+        coming.push(connection);
+        assert!(
+            comes_true(PATIENCE, || folders(app.folder()).len() == count),
+            "{count}: {:?}",
+            folders(app.folder())
+        );
+    }
+    let refused = import(&app, "sku,quantity\nA,1\n").refused(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(folders(app.folder()).len(), MOST);
+    app.stock("OTHER", 1);
+    drop(coming.pop());
+    assert!(comes_true(PATIENCE, || import(&app, "sku,quantity\nA,1\n").status == 202));
+}
+
+#[test]
+fn a_body_that_says_that_it_is_larger_than_the_disk_is_refused_before_it_comes() {
+    let app = TestApp::start_with(&["--max-import-bytes", "0"]);
+    let head = format!(
+        "POST {IMPORTS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nContent-Length: {}\r\n\r\n",
+        1_u64 << 60
+    );
+    app.send_bytes(head.as_bytes())
+        .refused_at(IMPORTS, 503, "storage_unavailable");
+    assert!(folders(app.folder()).is_empty());
+    assert_eq!(app.get("/api/health/ready").status, 200);
+}
+
 #[test]
 fn a_running_job_and_a_waiting_one_can_be_cancelled_and_one_that_is_over_stays_as_it_is() {
     let app = TestApp::start();
@@ -619,6 +659,40 @@ fn a_stop_does_not_wait_for_a_body_that_is_still_coming() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     read_answer(&mut coming).refused_at(IMPORTS, 503, "storage_unavailable");
     assert!(folders(folder.path()).is_empty());
+}
+
+#[test]
+fn a_job_that_does_not_come_to_rest_and_a_client_that_does_not_finish_share_the_time_of_a_stop() {
+    const STOP_SECONDS: u64 = 3;
+    let app = TestApp::start_with(&["--shutdown-seconds", &STOP_SECONDS.to_string()]);
+    let before = job_of(&import(&app, long(200_000)).expect(202));
+    let stuck = job_of(&import(&app, "sku,quantity\nA,x\n").expect(202));
+    // Whoever opens it waits for a reader, as on a disk that does not answer.
+    let list = app
+        .folder()
+        .join(stuck.trim_start_matches("/api/"))
+        .join("errors.ndjson");
+    assert!(Command::new("mkfifo").arg(&list).status().unwrap().success());
+    app.send("POST", &format!("{before}/cancel"), &[], None).expect(200);
+    assert!(comes_true(PATIENCE, || app.get(&stuck)["status"] == "running"));
+    let mut stalled = app.connect();
+    let head = "PUT /api/inventory/items/A/quantity HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    write!(stalled.get_mut(), "{head}Content-Length: 14\r\n\r\n{{").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let begun = Instant::now();
+    assert!(
+        Command::new("kill")
+            .arg(app.pid().to_string())
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(comes_true(PATIENCE, || app.log().contains("did not come to rest")));
+    // Whether it is told or only cut off, does not matter.
+    let _ = stalled.read_to_end(&mut Vec::new());
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(STOP_SECONDS), "{took:?}");
+    assert!(took < Duration::from_secs(2 * STOP_SECONDS - 1), "{took:?}");
 }
 
 #[test]

@@ -85,6 +85,12 @@ impl Client {
         read(request.header("Content-Type", "text/csv").send(text)).expect("an import is answered")
     }
 
+    /// The status of a removal; `None` where no answer came.
+    pub fn delete(&self, path: &str) -> Option<u16> {
+        let response = self.agent.delete(format!("{}{path}", self.base)).call().ok()?;
+        Some(response.status().as_u16())
+    }
+
     /// A read as text, which may be a large one.
     pub fn text(&self, path: &str) -> String {
         let mut response = self

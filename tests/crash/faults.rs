@@ -357,3 +357,28 @@ fn what_a_crash_left_of_a_checkpoint_is_cleared_away() {
         "each crash leaves as much on the disk for ever as a checkpoint is large"
     );
 }
+
+#[test]
+fn a_job_that_is_taken_away_is_gone_whole_wherever_the_service_dies_in_it() {
+    if !has_strace() {
+        return;
+    }
+    for when in 1..=3 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut app = TestApp::start_in(folder.path(), 0, &[]);
+        let client = Client::new(app.port);
+        let job = client.import("s", "sku,quantity\nA,x\n");
+        let is_over = || client.get(&job).body["status"] == "succeeded";
+        assert!(within(Duration::from_secs(10), is_over), "{:?}", client.get(&job));
+        // State, list of errors, folder.
+        let _deadly = Strace::of(&app, &format!("unlinkat:signal=KILL:when={when}"));
+        assert_eq!(client.delete(&job), None, "unlinkat was not called {when} times");
+        app.kill();
+        assert_verifies(folder.path());
+        let mut app = TestApp::start_in(folder.path(), 0, &[]);
+        assert_eq!(Client::new(app.port).get(&job).status, 404);
+        assert_eq!(std::fs::read_dir(folder.path().join("jobs")).unwrap().count(), 0);
+        assert!(!app.log().contains("cannot be read"), "{}", app.log());
+        assert!(app.terminate().success());
+    }
+}

@@ -1,5 +1,7 @@
 //! A disk without room: a small tmpfs of its own.
 
+use std::io::{Read, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -295,4 +297,49 @@ fn a_backup_without_room_says_so_and_leaves_nothing() {
     assert_eq!(std::fs::read_dir(disk.folder.path()).unwrap().count(), 0);
     assert!(app.terminate().success());
     assert_verifies(folder.path());
+}
+
+#[test]
+fn bodies_of_imports_leave_room_for_the_log_however_many_come_at_once() {
+    const PIECE: usize = 1 << 20;
+    let Some(disk) = SmallDisk::mount("32m") else { return };
+    let app = TestApp::start_in(&disk.data(), 0, SMALL_FILES);
+    let client = Client::new(app.port);
+    let mut books = Books::open(&client);
+    let head =
+        "POST /api/imports HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut bodies: Vec<TcpStream> = (0..4)
+        .map(|_| TcpStream::connect(("127.0.0.1", app.port)).unwrap())
+        .collect();
+    for body in &mut bodies {
+        body.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        body.set_write_timeout(Some(A_MOMENT)).unwrap();
+        body.write_all(head.as_bytes()).unwrap();
+    }
+    let piece = format!("{PIECE:x}\r\n{}\r\n", "x,1\n".repeat(PIECE / 4));
+    let mut least = u64::MAX;
+    for n in 0..64 {
+        bodies.retain_mut(|body| {
+            // One that is refused may be closed already.
+            let _ = body.write_all(piece.as_bytes());
+            !is_refused(body)
+        });
+        let room = rustix::fs::statvfs(disk.data()).unwrap();
+        least = least.min(room.f_bavail * room.f_frsize);
+        assert_eq!(books.send(&client, Write::new(format!("beside-{n}"), &note())), "");
+    }
+    assert!(bodies.is_empty(), "{} take more than the disk has", bodies.len());
+    // A twentieth, but for pieces that are written at the same moment, and what the log took meanwhile.
+    assert!(least > 256 << 10, "{least} bytes were left");
+    let jobs = disk.data().join("jobs");
+    assert_eq!(std::fs::read_dir(jobs).unwrap().count(), 0);
+    assert_holds_after_a_kill(app, &mut books, SMALL_FILES);
+}
+
+/// Whether it was answered by now, which can only be for want of room.
+fn is_refused(body: &mut TcpStream) -> bool {
+    let mut answer = [0; 12];
+    let is_answered = body.read_exact(&mut answer).is_ok();
+    assert!(!is_answered || &answer == b"HTTP/1.1 503");
+    is_answered
 }

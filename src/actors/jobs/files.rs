@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! data/jobs/
-//!   .new-<id>/            a body that is still coming; of no account after a crash
+//!   .new-<id>/            a body that is still coming, or a job that is taken away; of no account after a crash
 //!   <id>/input            the body as it was sent, until the job is over
 //!   <id>/state.json       the job as it stands: one line with its checksum, replaced as a whole
 //!   <id>/errors.ndjson    lines that were refused, each with its checksum; true up to where the state says
@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use super::job::Job;
 use crate::import::row::LineError;
-use crate::import::text::GZIP;
 use crate::journal::file::disk::{TEMPORARY, sync_folder, write_atomically};
 use crate::journal::file::line;
 
@@ -33,7 +32,7 @@ pub struct Found {
 }
 
 impl Files {
-    /// Also clears away what was still coming when the service ended.
+    /// Also clears away what was still coming, or going, when the service ended.
     pub fn open(data: &Path) -> io::Result<(Self, Found)> {
         let root = data.join("jobs");
         private_folder(&root)?;
@@ -57,31 +56,21 @@ impl Files {
         Ok((Self { root }, found))
     }
 
-    fn folder(&self, id: &str) -> PathBuf {
+    pub fn folder(&self, id: &str) -> PathBuf {
         self.root.join(id)
+    }
+
+    /// Where what is not whole lies.
+    pub fn unwhole(&self, id: &str) -> PathBuf {
+        self.root.join(format!("{TEMPORARY}{id}"))
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     pub fn input(&self, id: &str) -> PathBuf {
         self.folder(id).join("input")
-    }
-
-    /// Somewhere for a body that is about to come.
-    pub fn spool(&self, id: &str) -> io::Result<Spool> {
-        let folder = self.root.join(format!("{TEMPORARY}{id}"));
-        private_folder(&folder)?;
-        let file = private_file(&folder.join("input"));
-        if file.is_err() {
-            fs::remove_dir_all(&folder)?;
-        }
-        Ok(Spool {
-            folder,
-            root: self.root.clone(),
-            file: file?,
-            hasher: blake3::Hasher::new(),
-            head: Vec::new(),
-            bytes: 0,
-            is_kept: false,
-        })
     }
 
     pub fn save(&self, job: &Job) -> io::Result<()> {
@@ -130,9 +119,15 @@ impl Files {
         absent_is_fine(fs::remove_file(errors_of(&self.folder(id))))
     }
 
+    /// As a whole: after a crash it is there as it was, or gone.
     pub fn remove(&self, id: &str) -> io::Result<()> {
-        absent_is_fine(fs::remove_dir_all(self.folder(id)))?;
-        sync_folder(&self.root)
+        let gone = self.unwhole(id);
+        absent_is_fine(fs::rename(self.folder(id), &gone))?;
+        sync_folder(&self.root)?;
+        if let Err(error) = absent_is_fine(fs::remove_dir_all(&gone)) {
+            tracing::warn!(%error, folder = %gone.display(), "a job is gone, but for files that the next start removes");
+        }
+        Ok(())
     }
 }
 
@@ -143,14 +138,14 @@ fn absent_is_fine(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn private_folder(path: &Path) -> io::Result<()> {
+pub fn private_folder(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         made => made,
     }
 }
 
-fn private_file(path: &Path) -> io::Result<File> {
+pub fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -167,7 +162,7 @@ fn errors_of(folder: &Path) -> PathBuf {
     folder.join("errors.ndjson")
 }
 
-fn save_state(folder: &Path, job: &Job) -> io::Result<()> {
+pub fn save_state(folder: &Path, job: &Job) -> io::Result<()> {
     let mut bytes = Vec::new();
     line::push_object(&mut bytes, job)?;
     write_atomically(&state(folder), |out| out.write_all(&bytes))
@@ -178,64 +173,6 @@ fn read_state(folder: &Path) -> Result<Job, String> {
     let name = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
     let bytes = fs::read(&path).map_err(|error| name(&error))?;
     line::read(bytes.trim_ascii_end()).map_err(|fault| name(&fault))
-}
-
-/// A body on its way to the disk: gone with this, unless it is kept.
-pub struct Spool {
-    folder: PathBuf,
-    root: PathBuf,
-    file: File,
-    hasher: blake3::Hasher,
-    head: Vec<u8>,
-    bytes: u64,
-    is_kept: bool,
-}
-
-impl Spool {
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        let missing = GZIP.len() - self.head.len();
-        self.head.extend_from_slice(&bytes[..missing.min(bytes.len())]);
-        Ok(())
-    }
-
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Of all that has come.
-    pub fn hash(&self) -> [u8; 32] {
-        *self.hasher.finalize().as_bytes()
-    }
-
-    pub fn is_gzip(&self) -> bool {
-        self.head == GZIP
-    }
-
-    /// From here on it is a job, also after a crash.
-    pub fn keep(mut self, job: &Job) -> io::Result<()> {
-        self.file.sync_all()?;
-        save_state(&self.folder, job)?;
-        let folder = self.root.join(&*job.id);
-        fs::rename(&self.folder, &folder)?;
-        // Until that is durable, it goes away with this: a start must not find what nobody was told of.
-        self.folder = folder;
-        sync_folder(&self.root)?;
-        self.is_kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        if !self.is_kept
-            && let Err(error) = fs::remove_dir_all(&self.folder)
-        {
-            tracing::warn!(%error, folder = %self.folder.display(), "a body that did not come whole is still there");
-        }
-    }
 }
 
 /// Errors in order of their lines.

@@ -139,6 +139,7 @@ impl Job {
     }
 
     /// Whether what it did last may be in without a key that still tells: to do that again could undo what came after it.
+    /// One that has not begun has nothing in, and is carried out however long it has waited.
     pub fn is_stale(&self, now: Timestamp, retention_ms: i64) -> bool {
         let age_ms = |at: Timestamp| now.as_millis().saturating_sub(at.as_millis());
         !self.asked.dry_run

@@ -9,6 +9,7 @@ mod files;
 pub mod job;
 mod reader;
 mod run;
+mod spool;
 #[cfg(test)]
 mod tests;
 
@@ -19,12 +20,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 
-pub use self::files::{Errors, Spool};
+pub use self::files::Errors;
 use self::files::{Files, Found};
 use self::job::{Asked, Job, JobKey, Status};
+pub use self::spool::Spool;
 use super::claims::Claim;
 use super::{ExecuteError, Inventory, claims, new_id};
 use crate::domain::Timestamp;
@@ -48,6 +50,8 @@ pub struct Jobs {
     table: Mutex<BTreeMap<Arc<str>, Entry>>,
     /// Something about the jobs is other than it was.
     changes: watch::Sender<()>,
+    /// Places for bodies that come.
+    coming: Arc<Semaphore>,
     is_stopping: AtomicBool,
     runner: Mutex<Option<JoinHandle<()>>>,
 }
@@ -73,6 +77,9 @@ pub struct View {
     pub waiting: Option<Arc<str>>,
 }
 
+/// A place among the bodies that come.
+pub type Admission = OwnedSemaphorePermit;
+
 /// What became of a body that has come whole.
 pub enum Submitted {
     New(View),
@@ -90,8 +97,10 @@ pub enum Removal {
     NotFound,
 }
 
-/// Jobs that may wait; a body may have gigabytes.
+/// Jobs that may wait, bodies that are coming among them; a body may have gigabytes.
 const MAX_WAITING: usize = 32;
+/// Bodies that may come at a time.
+const MAX_COMING: usize = 16;
 /// Jobs that are over are kept for so long, and not more than so many of them.
 const KEPT_MS: i64 = 7 * 24 * 3_600_000;
 const KEPT: usize = 100;
@@ -152,6 +161,7 @@ impl Jobs {
             describe,
             table: Mutex::new(table.collect()),
             changes: watch::Sender::new(()),
+            coming: Arc::new(Semaphore::new(MAX_COMING)),
             is_stopping: AtomicBool::new(false),
             runner: Mutex::default(),
         });
@@ -201,11 +211,16 @@ impl Jobs {
         held.is_some_and(|(held, until)| held == key && until > now)
     }
 
-    /// Whether one more may wait.
-    pub fn has_room(&self) -> bool {
+    /// Lets one more body come, unless too many come or wait already. One whose key has a job becomes no other.
+    pub fn admit(&self, key: Option<KeyHash>) -> Option<Admission> {
+        let is_repeat = key.is_some_and(|key| self.of_key(key).is_some());
         let table = self.table();
-        let waiting = table.values().filter(|entry| entry.job.status == Status::Queued);
-        waiting.count() < MAX_WAITING
+        let queued = table.values().filter(|entry| entry.job.status == Status::Queued);
+        let coming = MAX_COMING - self.coming.available_permits();
+        if !is_repeat && queued.count() + coming >= MAX_WAITING {
+            return None;
+        }
+        self.coming.clone().try_acquire_owned().ok()
     }
 
     /// The key is this request's alone until the claim is dropped; refused where it stands for a write of another kind.
@@ -222,20 +237,21 @@ impl Jobs {
         }
     }
 
-    /// Somewhere for a body that is about to come.
-    pub fn spool(&self) -> io::Result<Spool> {
-        self.files.spool(&new_id().to_string())
+    /// Somewhere for a body that is about to come, and says that it has so many bytes.
+    pub async fn spool(&self, admission: Admission, announced: u64) -> io::Result<Spool> {
+        Spool::begin(self.files.clone(), new_id().to_string(), admission, announced).await
     }
 
     /// Makes a job of a body that has come whole. Its key must have been claimed.
     pub async fn submit(&self, spool: Spool, asked: Asked) -> io::Result<Submitted> {
         let now = self.inventory.now();
         if let Some(repeated) = self.repeated(asked.key, now) {
+            spool.discard().await;
             return Ok(repeated);
         }
         let job = Job::new(&new_id().to_string(), asked, spool.bytes(), now);
-        let kept = job.clone();
-        off_thread(move || spool.keep(&kept)).await?;
+        // It has its place until the job stands among those that wait.
+        let _kept = spool.keep(job.clone()).await?;
         if let Some((key, until)) = job.holds_key_until(self.settings.retention_ms) {
             self.inventory.hold_key(key, until);
         }
@@ -388,7 +404,7 @@ impl Jobs {
 }
 
 /// Disks make wait.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(io::Error::other(error)))

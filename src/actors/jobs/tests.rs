@@ -122,8 +122,8 @@ fn asked() -> Asked {
 }
 
 async fn submit(jobs: &Jobs, text: &str) -> String {
-    let mut spool = jobs.spool().unwrap();
-    spool.write(text.as_bytes()).unwrap();
+    let spool = jobs.spool(jobs.admit(None).unwrap(), 0).await.unwrap();
+    let spool = spool.write(text.into()).await.unwrap();
     match jobs.submit(spool, asked()).await.unwrap() {
         Submitted::New(view) => view.job.id.to_string(),
         _ => panic!("it was there already"),
@@ -207,6 +207,32 @@ fn a_job_whose_keys_may_be_gone_fails_and_brings_nothing_in() {
 }
 
 #[test]
+fn a_job_that_never_began_is_carried_out_however_long_ago_it_was_asked_for() {
+    run(|house| async move {
+        const TEXT: &str = "sku,quantity\nA,10\n";
+        let made = brought_in(&house, TEXT).await;
+        let mut waiting = house.forget_progress(&made, TEXT).as_made();
+        waiting.created_at = Timestamp::from_millis(house.inventory.now().as_millis() - 30 * DAY_MS);
+        house.files().save(&waiting).unwrap();
+        let jobs = house.jobs();
+        assert_eq!(ended(&jobs, &made.id).await.status, Status::Succeeded);
+        assert_eq!(jobs.remove(&made.id).await.unwrap(), Removal::Removed);
+    });
+}
+
+#[test]
+fn what_a_crash_left_of_a_body_or_of_a_removal_is_cleared_away() {
+    run(|house| async move {
+        let job = brought_in(&house, "sku,quantity\nA,10\n").await;
+        let files = house.files();
+        std::fs::rename(files.folder(&job.id), files.unwhole(&job.id)).unwrap();
+        let jobs = house.jobs();
+        assert!(jobs.get(&job.id).is_none());
+        assert_eq!(std::fs::read_dir(files.root()).unwrap().count(), 0);
+    });
+}
+
+#[test]
 fn what_storage_cannot_take_is_waited_for_and_no_line_is_refused_for_it() {
     run(|house| async move {
         let jobs = house.jobs();
@@ -251,7 +277,8 @@ fn jobs_that_are_over_are_kept_for_a_week_and_not_more_than_a_hundred() {
             let at = Timestamp::from_millis(now.as_millis() - days_ago * DAY_MS);
             let mut job = Job::new(&new_id().to_string(), asked(), 0, at);
             job.end(Status::Succeeded, None, at);
-            files.spool("x").unwrap().keep(&job).unwrap();
+            std::fs::create_dir(files.folder(&job.id)).unwrap();
+            files.save(&job).unwrap();
             // Ids are made in order, but not within a millisecond.
             std::thread::sleep(Duration::from_millis(2));
             job.id

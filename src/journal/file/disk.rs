@@ -32,7 +32,26 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// How the names of files begin that are not whole yet.
+/// The room of a file system, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// For those who are not root.
+    pub free: u64,
+    /// Free or not.
+    pub size: u64,
+}
+
+/// That of the file system on which a folder lies.
+pub fn room(folder: &Path) -> io::Result<Room> {
+    let disk = rustix::fs::statvfs(folder)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Ok(Room {
+        free: bytes(disk.f_bavail),
+        size: bytes(disk.f_blocks),
+    })
+}
+
+/// How the names of files and folders begin that are not whole: not yet, or not any more.
 pub const TEMPORARY: &str = ".new-";
 
 /// Puts a whole new file in the place of an old one: at any moment one of the two is there, whole.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Shared, checkpoint, document};
+use super::{Shared, checkpoint, disk, document};
 use crate::journal::Document;
 use crate::journal::figures::{CheckpointFigures, Counted, Figures, RecoveryFigures, Standing};
 use crate::metrics::{Counter, Histogram};
@@ -75,7 +75,6 @@ impl Shared {
         let checkpoint = *self.meter.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
         // Of a damaged one, whoever makes it anew will speak.
         let totals = document::read(folder, Document::Totals).ok().flatten();
-        let disk = rustix::fs::statvfs(folder).ok();
         Figures {
             counted: Counted {
                 events: self.tables.events_by_kind(),
@@ -87,7 +86,7 @@ impl Shared {
                 head_hash: self.position().head.hash.to_string(),
                 segments: segments.len() as u64,
                 log_bytes: segments.iter().map(|segment| size(&segment.path)).sum(),
-                disk_free_bytes: disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+                disk_free_bytes: disk::room(folder).ok().map(|room| room.free),
                 checkpoint,
                 totals_seq: totals.map(|totals| totals.seq),
                 recovery,
