@@ -2,7 +2,7 @@
 
 use std::future::ready;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let handle = server.handle();
     rt::spawn(server);
 
-    let journal = match recover(config).await {
+    let journal = match recover(config, address).await {
         Ok(journal) => journal,
         Err(error) => {
             handle.stop(false).await;
@@ -227,12 +227,25 @@ fn prints_to_journal() -> bool {
 }
 
 /// Off the server's threads, so that health probes are answered meanwhile.
-async fn recover(config: &Config) -> anyhow::Result<Arc<dyn Journal>> {
+async fn recover(config: &Config, address: SocketAddr) -> anyhow::Result<Arc<dyn Journal>> {
     let options = config.journal();
     let started = Instant::now();
     let (journal, recovered) = tokio::task::spawn_blocking(move || FileJournal::open(&options)).await??;
     report(&recovered, started);
+    if let Err(error) = journal.announce(from_here(address)) {
+        tracing::warn!(%error, "commands on the data folder will not find this service by themselves");
+    }
     Ok(Arc::new(journal))
+}
+
+/// As it is reached on this machine: what listens on all addresses, by the loopback one.
+fn from_here(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 fn report(recovered: &Recovered, started: Instant) {

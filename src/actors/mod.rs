@@ -194,7 +194,7 @@ pub enum ExecuteError {
 }
 
 impl ExecuteError {
-    fn in_operation(index: u32, error: Self) -> Self {
+    pub fn in_operation(index: u32, error: Self) -> Self {
         let error = Box::new(error);
         Self::InOperation { index, error }
     }
@@ -215,6 +215,27 @@ pub enum Operation {
     Pending,
     Unknown,
     NotFound,
+}
+
+/// What counts are to be of. One that is not is refused for its form, before anything else is asked.
+pub struct LastDay {
+    now: Timestamp,
+    is_repeat: bool,
+}
+
+impl LastDay {
+    /// With the count of the request, if it is one of the past. A repeat is let by: it is answered as its first time was,
+    /// however old its count is by now.
+    pub fn check(&self, request: &Request) -> Result<Option<Counted>, ExecuteError> {
+        let Some(counted) = request.counted() else {
+            return Ok(None);
+        };
+        let age_ms = self.now.as_millis().saturating_sub(counted.at.as_millis());
+        if !self.is_repeat && !(0..=OLDEST_COUNT_MS).contains(&age_ms) {
+            return Err(ExecuteError::CountedAt { now: self.now });
+        }
+        Ok(Some(counted))
+    }
 }
 
 impl Operation {
@@ -293,6 +314,21 @@ impl Inventory {
     /// The time of reads and decisions.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The last day, as it is for a write with this key.
+    pub async fn last_day(&self, keyed: Option<Keyed>) -> Result<LastDay, ExecuteError> {
+        let now = self.clock.now();
+        let is_repeat = match keyed {
+            Some(Keyed { key, fingerprint, .. }) => {
+                // Read before the receipt: a claim ends only after its receipt is there.
+                let is_running = self.claims.state(key).is_some();
+                let receipt = self.journal.receipt(key, now).await?;
+                is_running || receipt.is_some_and(|receipt| receipt.fingerprint == fingerprint)
+            }
+            None => false,
+        };
+        Ok(LastDay { now, is_repeat })
     }
 
     /// Carries a write out, or answers it from the receipt of its first time.
@@ -667,15 +703,9 @@ impl Inventory {
     }
 
     fn check_counted_at(&self, request: &Request) -> Result<Option<Counted>, ExecuteError> {
-        let Some(counted) = request.counted() else {
-            return Ok(None);
-        };
         let now = self.clock.now();
-        let age_ms = now.as_millis().saturating_sub(counted.at.as_millis());
-        if !(0..=OLDEST_COUNT_MS).contains(&age_ms) {
-            return Err(ExecuteError::CountedAt { now });
-        }
-        Ok(Some(counted))
+        let is_repeat = false;
+        LastDay { now, is_repeat }.check(request)
     }
 
     /// Adds to `moved` what the log has behind it.

@@ -51,6 +51,13 @@ impl Entry {
         }
     }
 
+    pub fn as_token(&self) -> Option<&ServiceToken> {
+        match self {
+            Self::Token(token) => Some(token),
+            _ => None,
+        }
+    }
+
     pub fn as_webhook(&self) -> Option<&Arc<Webhook>> {
         match self {
             Self::Webhook(webhook) => Some(webhook),

@@ -147,15 +147,17 @@ impl Code {
                 sometimes: &[],
             },
             Self::RequestTimeout => Advice {
-                cause: "The body did not arrive within 30 seconds.",
+                cause: "The body did not arrive in time: within 30 seconds, if the operator has not set another time.",
                 remedy: "Send it again over a better connection, or in smaller batches.",
                 retry: Retry::SameKey,
                 always: &[],
                 sometimes: &[],
             },
             Self::PayloadTooLarge => Advice {
-                cause: "The body has more than 4 MiB, or a batch more operations than one request may have.",
-                remedy: "Send it in parts, each under a key of its own. `limit` says how many operations fit.",
+                cause: "The body has more bytes than one may have (4 MiB, if the operator has not set another limit), or a \
+                        batch more operations.",
+                remedy: "Send it in parts, each under a key of its own. `limit` says how many operations fit; \
+                         `GET /api/metrics/limits` how many bytes.",
                 retry: Retry::Never,
                 always: &[],
                 sometimes: &["limit"],

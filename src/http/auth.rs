@@ -12,7 +12,7 @@ use super::access::{self, Access, unauthenticated};
 use super::bodies::present;
 use super::caller::Caller;
 use super::entries::{self, Hidden};
-use super::idempotency::KEY_PATTERN;
+use super::idempotency::{self, KEY_PATTERN};
 use super::problem::{Code, Problem, shorten};
 use super::routes::Right;
 use super::users::{self, check_password, check_stores};
@@ -33,6 +33,10 @@ pub struct LoginBody {
     pub username: String,
     #[schemars(with = "String")]
     pub password: Hidden,
+    /// As the `Idempotency-Key` header.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
+    pub idempotency_key: Option<String>,
 }
 
 /// A login.
@@ -53,8 +57,7 @@ pub struct LoginForm<'a> {
 struct WhoForm<'a> {
     username: &'a AccountName,
     role: Role,
-    /// The stores to which it is narrowed; left out where it works in all of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The stores to which it is narrowed; null where it works in all of them.
     stores: Option<&'a [StoreId]>,
 }
 
@@ -110,6 +113,7 @@ impl RegisterBody {
 pub async fn login(state: Data<State>, request: HttpRequest, payload: Payload) -> Answer {
     let bytes = write::read(&request, payload).await?;
     let asked: LoginBody = body::parse(&request, &bytes)?;
+    idempotency::given(&request, asked.idempotency_key.as_deref())?;
     let access = state.access()?;
     state.limiter.admit_login(&request, &asked.username)?;
     let user = find(&state, &asked.username).await?;

@@ -23,7 +23,7 @@ use super::write::{self, Answer};
 use super::{State, body, forms, idempotency};
 use crate::actors::batch::{MAX_OPERATIONS, Operation};
 use crate::actors::joint::Ask;
-use crate::actors::{ExecuteError, Outcome, Told};
+use crate::actors::{ExecuteError, LastDay, Outcome, Told};
 use crate::domain::item::{DetailsPatch, check_description, check_name};
 use crate::domain::{Expected, Origin, Request, Reservation, ReservationId, Resource, Sku, StoreId, Timestamp};
 
@@ -54,15 +54,16 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
     write::refuse_preconditions(&request)?;
     let batch: BatchBody = body::parse(&request, &bytes)?;
     let caller = Caller::of(&request);
+    let key = batch.idempotency_key.as_deref();
+    let keyed = idempotency::keyed(&request, &bytes, key, &caller.origin.by, forms::status(Resource::Level))?;
+    let inventory = state.inventory()?;
+    let last_day = inventory.last_day(keyed).await?;
     let Parsed {
         operations,
         mut refused,
         forbidden,
         ..
-    } = parse_each(batch.operations, &caller)?;
-    let key = batch.idempotency_key.as_deref();
-    let keyed = idempotency::keyed(&request, &bytes, key, &caller.origin.by, forms::status(Resource::Level))?;
-    let inventory = state.inventory()?;
+    } = parse_each(batch.operations, &caller, &last_day)?;
     let is_minimal = write::wants_minimal(&request) && !batch.dry_run;
     if batch.atomic && !refused.is_empty() {
         return Err(Problem::of_operations(refused));
@@ -137,6 +138,7 @@ const LARGE: usize = 200;
 /// The operations of a batch as commands, and those that are refused at the door.
 struct Parsed<'a> {
     caller: &'a Caller,
+    last_day: &'a LastDay,
     operations: Vec<Operation>,
     refused: Vec<(u32, Problem)>,
     /// They fit, but the caller may not do them.
@@ -147,7 +149,11 @@ impl Parsed<'_> {
     fn add(&mut self, body: Result<OperationBody, Problem>) {
         let index = self.count() as u32;
         let read = body.and_then(|body| read(body, &self.caller.origin));
-        let (request, chose_reservation) = match read {
+        let fitting = read.and_then(|read| {
+            self.last_day.check(&read.0)?;
+            Ok(read)
+        });
+        let (request, chose_reservation) = match fitting {
             Ok(read) => read,
             Err(problem) => return self.refused.push((index, problem)),
         };
@@ -174,10 +180,11 @@ impl Parsed<'_> {
 
 /// Reads the operations in one go, each a command before the next is looked at. Should one be no operation at all, they
 /// are read again one by one, as what is wrong with one of them must not stand in the way of the others.
-fn parse_each<'a>(operations: &RawValue, caller: &'a Caller) -> Result<Parsed<'a>, Problem> {
+fn parse_each<'a>(operations: &RawValue, caller: &'a Caller, last_day: &'a LastDay) -> Result<Parsed<'a>, Problem> {
     let text = operations.get();
     let mut parsed = Parsed {
         caller,
+        last_day,
         operations: Vec::with_capacity(text.len() / TYPICAL_OPERATION),
         refused: Vec::new(),
         forbidden: Vec::new(),

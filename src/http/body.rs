@@ -70,6 +70,17 @@ pub fn parse<'a, T: Deserialize<'a> + Validate>(request: &HttpRequest, body: &'a
     Ok(parsed)
 }
 
+/// A body that may be left out: nothing said is the same as `{}`.
+pub fn parse_optional<T: Default + for<'a> Deserialize<'a> + Validate>(
+    request: &HttpRequest,
+    body: &[u8],
+) -> Result<T, Problem> {
+    match body.is_empty() {
+        true => Ok(T::default()),
+        false => parse(request, body),
+    }
+}
+
 pub fn validate(parsed: &impl Validate) -> Result<(), Problem> {
     parsed
         .validate()

@@ -60,10 +60,7 @@ pub struct DeleteBody {
 
 impl DeleteBody {
     pub fn parse(request: &HttpRequest, bytes: &[u8]) -> Result<Self, Problem> {
-        match bytes.is_empty() {
-            true => Ok(Self::default()),
-            false => body::parse(request, bytes),
-        }
+        body::parse_optional(request, bytes)
     }
 
     pub fn expected(&self, request: &HttpRequest) -> Result<Expected, Problem> {

@@ -21,6 +21,26 @@ pub fn keyed(
     by: &Principal,
     status: fn(&Event) -> u16,
 ) -> Result<Option<Keyed>, Problem> {
+    let Some(key) = given(request, in_body)? else {
+        return Ok(None);
+    };
+    let (path, query) = (request.uri().path(), request.query_string());
+    let fingerprint = Digest::of(&[
+        request.method().as_str().as_bytes(),
+        path.as_bytes(),
+        query.as_bytes(),
+        body,
+    ]);
+    Ok(Some(Keyed {
+        key: Digest::of_key(by, key),
+        fingerprint,
+        status,
+    }))
+}
+
+/// The key that a request gives, if it gives one. A write that leaves nothing in the log looks no further: no receipt is
+/// kept of it, and its repeat is carried out again.
+pub fn given<'a>(request: &'a HttpRequest, in_body: Option<&'a str>) -> Result<Option<&'a str>, Problem> {
     let mut headers = request.headers().get_all(HEADER);
     let in_header = match headers.next() {
         Some(value) => Some(value.to_str().map_err(|_| invalid("Idempotency-Key"))?),
@@ -42,22 +62,9 @@ pub fn keyed(
     } else {
         "idempotencyKey"
     };
-    let Some(key) = in_header.or(in_body) else {
-        return Ok(None);
-    };
-    check(key, name)?;
-    let (path, query) = (request.uri().path(), request.query_string());
-    let fingerprint = Digest::of(&[
-        request.method().as_str().as_bytes(),
-        path.as_bytes(),
-        query.as_bytes(),
-        body,
-    ]);
-    Ok(Some(Keyed {
-        key: Digest::of_key(by, key),
-        fingerprint,
-        status,
-    }))
+    let key = in_header.or(in_body);
+    key.map_or(Ok(()), |key| check(key, name))?;
+    Ok(key)
 }
 
 pub fn check(key: &str, name: &str) -> Result<(), Problem> {

@@ -7,8 +7,7 @@ use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::try_unfold;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use validator::Validate;
+use serde::Serialize;
 
 use super::caller::Caller;
 use super::csv::Listed;
@@ -19,7 +18,7 @@ use super::problem::{Code, Problem, shorten};
 use super::query::{Parameter, Query};
 use super::routes::Right;
 use super::write::{self, Answer};
-use super::{State, body, cursor, format, path};
+use super::{State, cursor, format, path};
 use crate::actors::entries::to_its_end;
 use crate::actors::jobs::job::Status;
 use crate::actors::jobs::{Errors, Removal, View, off_thread};
@@ -126,11 +125,6 @@ impl JobForm {
     }
 }
 
-/// What is sent along where there is nothing to say.
-#[derive(Deserialize, JsonSchema, Validate)]
-#[serde(deny_unknown_fields)]
-struct NothingBody {}
-
 pub const LIST: &[Parameter] = &[LIMIT, AFTER, format::FORMAT];
 
 /// `GET /api/jobs`
@@ -158,7 +152,7 @@ pub async fn get(state: Data<State>, request: HttpRequest, caller: Caller) -> An
 /// `POST /api/jobs/{jobId}/cancel`
 pub async fn cancel(state: Data<State>, request: HttpRequest, caller: Caller, payload: Payload) -> Answer {
     let id = id_of(&request)?;
-    read_nothing(&request, payload).await?;
+    write::read_bare(&request, payload).await?;
     caller.may(Right::Operate)?;
     let view = found(&state, &id)?;
     if view.job.status.is_over() {
@@ -186,7 +180,7 @@ const CANCEL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// `DELETE /api/jobs/{jobId}`
 pub async fn delete(state: Data<State>, request: HttpRequest, caller: Caller, payload: Payload) -> Answer {
     let id = id_of(&request)?;
-    read_nothing(&request, payload).await?;
+    write::read_bare(&request, payload).await?;
     caller.may(Right::Operate)?;
     let (removing, its_id) = (state.jobs()?.clone(), id.clone());
     // Also where the caller goes away: what is not on the disk any more must not be shown.
@@ -283,14 +277,6 @@ fn csv(errors: &[LineError], has_header: bool) -> io::Result<Vec<u8>> {
         text.write_record([&*error.line.to_string(), column, &error.message])?;
     }
     text.into_inner().map_err(|error| io::Error::other(error.to_string()))
-}
-
-async fn read_nothing(request: &HttpRequest, payload: Payload) -> Result<(), Problem> {
-    let bytes = write::read(request, payload).await?;
-    match bytes.is_empty() {
-        true => Ok(()),
-        false => body::parse::<NothingBody>(request, &bytes).map(drop),
-    }
 }
 
 fn found(state: &State, id: &str) -> Result<View, Problem> {

@@ -11,6 +11,7 @@ use validator::Validate;
 use super::bodies::present;
 use super::body;
 use super::caller::Caller;
+use super::idempotency::{self, KEY_PATTERN};
 use super::problem::Problem;
 use super::query::Query;
 use super::routes::Right;
@@ -32,6 +33,10 @@ pub struct LogLevelBody {
     #[serde(default, deserialize_with = "present")]
     #[validate(range(min = 1, max = 86_400, message = "must be from 1 to 86400"))]
     pub for_seconds: Option<u32>,
+    /// As the `Idempotency-Key` header.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
+    pub idempotency_key: Option<String>,
 }
 
 /// What the document says of a level; `telemetry/level.rs` says the same.
@@ -82,6 +87,7 @@ pub async fn set(request: HttpRequest, caller: Caller, payload: Payload) -> Answ
     let asked: LogLevelBody = body::parse(&request, &bytes)?;
     let of_level = |fault: String| Problem::invalid("level", fault);
     telemetry::check(&asked.level).map_err(of_level)?;
+    idempotency::given(&request, asked.idempotency_key.as_deref())?;
     caller.may(Right::Administer)?;
     let time = asked.for_seconds.map(|seconds| Duration::from_secs(seconds.into()));
     let change = telemetry::change(&asked.level, time, caller.origin.by.as_str()).map_err(of_level)?;

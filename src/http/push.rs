@@ -9,7 +9,7 @@ use super::problem::{Code, Problem};
 use super::{State, forms, idempotency, write};
 use crate::actors::batch::{MAX_OPERATIONS, Operation};
 use crate::actors::joint::Ask;
-use crate::actors::{ExecuteError, Outcome, Told};
+use crate::actors::{ExecuteError, LastDay, Outcome, Told};
 use crate::domain::command::{Counted, Set};
 use crate::domain::{Action, Change, Expected, Origin, Request, Resource, Sku, StoreId, Timestamp};
 
@@ -34,24 +34,25 @@ pub async fn run(
         return Err(Problem::new(Code::PayloadTooLarge, detail).with("limit", MAX_OPERATIONS));
     }
     let caller = Caller::of(request);
-    let stores: BTreeSet<&StoreId> = counts.iter().map(|count| &count.store_id).collect();
     let status = forms::status(Resource::Level);
     let keyed = idempotency::keyed(request, bytes, None, &caller.origin.by, status)?;
-    // Of no counts, too.
-    caller.may_move_somewhere()?;
-    caller.may_move_in(stores.into_iter())?;
-    let origin = caller.origin;
     let inventory = state.inventory()?;
-    if counts.is_empty() {
-        return Ok(inventory.done_before(keyed).await?);
-    }
     let operations = (0..).zip(counts).map(|(index, count)| Operation {
         index,
-        request: count.asks(&origin),
+        request: count.asks(&caller.origin),
         chose_reservation: false,
     });
-    let ask = Ask::Push(operations.collect());
-    let outcome = inventory.execute_joint(ask, origin, keyed, false).await;
+    let operations: Vec<Operation> = operations.collect();
+    check_times(&inventory.last_day(keyed).await?, &operations)?;
+    // Of no counts, too.
+    caller.may_move_somewhere()?;
+    let stores: BTreeSet<&StoreId> = operations.iter().flat_map(|count| count.request.stores()).collect();
+    caller.may_move_in(stores.into_iter())?;
+    if operations.is_empty() {
+        return Ok(inventory.done_before(keyed).await?);
+    }
+    let ask = Ask::Push(operations);
+    let outcome = inventory.execute_joint(ask, caller.origin, keyed, false).await;
     Ok(Some(outcome.map_err(named_by_place)?))
 }
 
@@ -66,6 +67,13 @@ pub fn changed(outcome: &Outcome) -> impl Iterator<Item = &Change> {
     places
         .filter(move |place| seen.insert(**place))
         .filter_map(|place| outcome.event.changes.get(*place as usize))
+}
+
+fn check_times(last_day: &LastDay, operations: &[Operation]) -> Result<(), Problem> {
+    operations.iter().try_for_each(|Operation { index, request, .. }| {
+        let checked = last_day.check(request).map(drop);
+        checked.map_err(|error| named_by_place(ExecuteError::in_operation(*index, error)))
+    })
 }
 
 /// Of a count whose time does not fit, by its place as other faults of the body are.

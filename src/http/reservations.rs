@@ -196,10 +196,7 @@ async fn resolve(
     let id = id_of(&request)?;
     let bytes = write::read(&request, payload).await?;
     // Whoever asks for nothing but the thing itself need not say so in JSON.
-    let body: ResolveBody = match bytes.is_empty() {
-        true => ResolveBody::default(),
-        false => body::parse(&request, &bytes)?,
-    };
+    let body: ResolveBody = body::parse_optional(&request, &bytes)?;
     let part = body.lines.map(cart_lines).transpose()?;
     let ask = ask(id, part, body.note);
     run(&state, &request, &bytes, body.idempotency_key, body.dry_run, ask).await

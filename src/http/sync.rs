@@ -9,19 +9,17 @@ use validator::Validate;
 use super::bodies::{Object, present};
 use super::caller::{Caller, Sight};
 use super::forms::LevelForm;
-use super::idempotency::{self, KEY_PATTERN};
+use super::idempotency::KEY_PATTERN;
 use super::problem::Problem;
 use super::push::{self, Count};
 use super::query::Query;
 use super::routes::Right;
-use super::write::{self, Answer};
+use super::write::{self, Answer, BareBody};
 use super::{State, body, entries, forms};
 use crate::actors::{Outcome, Told};
 use crate::domain::sync::{DEFAULT_SYNC_INTERVAL_MS, MAX_SYNC_INTERVAL_MS, MIN_SYNC_INTERVAL_MS, OverdueStore};
 use crate::domain::totals::{StoreTotals, Sums};
-use crate::domain::{
-    EntryKey, MAX_QUANTITY, Resource, Scope, Sku, StoreId, SyncSchedule, SyncStatus, Timestamp, Totals,
-};
+use crate::domain::{EntryKey, MAX_QUANTITY, Scope, Sku, StoreId, SyncSchedule, SyncStatus, Timestamp, Totals};
 
 /// When the sync is to run by itself.
 #[derive(Default, Deserialize, JsonSchema, Validate)]
@@ -35,17 +33,6 @@ pub struct StartBody {
         message = "must be from 100 to 86400000"
     ))]
     pub interval_ms: Option<u64>,
-    /// As the `Idempotency-Key` header.
-    #[serde(default, deserialize_with = "present")]
-    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
-    pub idempotency_key: Option<String>,
-}
-
-/// What there is to say beside the path; mostly nothing.
-#[derive(Default, Deserialize, JsonSchema, Validate)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "SyncBody")]
-pub struct BareBody {
     /// As the `Idempotency-Key` header.
     #[serde(default, deserialize_with = "present")]
     #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
@@ -172,12 +159,8 @@ struct CountedForm<'a> {
 
 /// `POST /api/sync`
 pub async fn run(state: Data<State>, request: HttpRequest, caller: Caller, payload: Payload) -> Answer {
-    let bytes = write::read(&request, payload).await?;
-    write::refuse_preconditions(&request)?;
-    let asked: BareBody = optional(&request, &bytes)?;
-    let (key, status) = (asked.idempotency_key.as_deref(), forms::status(Resource::Level));
-    // A run changes nothing that a second one would change again: there is no receipt of it.
-    idempotency::keyed(&request, &bytes, key, &caller.origin.by, status)?;
+    // A run changes nothing that a second one would change again.
+    write::read_bare(&request, payload).await?;
     caller.may(Right::Operate)?;
     state.inventory()?.sync().await?;
     answer(&state, caller.rights.seen()).await
@@ -192,7 +175,7 @@ pub async fn status(state: Data<State>, request: HttpRequest, sight: Sight) -> A
 /// `POST /api/sync/start`
 pub async fn start(state: Data<State>, request: HttpRequest, caller: Caller, payload: Payload) -> Answer {
     let bytes = write::read(&request, payload).await?;
-    let asked: StartBody = optional(&request, &bytes)?;
+    let asked: StartBody = body::parse_optional(&request, &bytes)?;
     let interval_ms = asked.interval_ms.unwrap_or(DEFAULT_SYNC_INTERVAL_MS);
     let wanted = move |_| SyncSchedule {
         running: true,
@@ -212,7 +195,7 @@ pub async fn start(state: Data<State>, request: HttpRequest, caller: Caller, pay
 /// `POST /api/sync/stop`
 pub async fn stop(state: Data<State>, request: HttpRequest, caller: Caller, payload: Payload) -> Answer {
     let bytes = write::read(&request, payload).await?;
-    let asked: BareBody = optional(&request, &bytes)?;
+    let asked: BareBody = body::parse_optional(&request, &bytes)?;
     let wanted = |before| SyncSchedule {
         running: false,
         ..before
@@ -311,17 +294,6 @@ fn sums_form(sums: &Sums) -> SumsForm {
         quantity: sums.quantity,
         reserved: sums.reserved,
         available: sums.available(),
-    }
-}
-
-/// A body may be left out.
-fn optional<T: Default + for<'a> Deserialize<'a> + Validate>(
-    request: &HttpRequest,
-    bytes: &[u8],
-) -> Result<T, Problem> {
-    match bytes.is_empty() {
-        true => Ok(T::default()),
-        false => body::parse(request, bytes),
     }
 }
 

@@ -34,8 +34,7 @@ pub struct TokenForm<'a> {
     /// Events say `token:NAME`.
     name: &'a AccountName,
     role: Role,
-    /// The stores to which it is narrowed; left out where it works in all of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The stores to which it is narrowed; null where it works in all of them.
     stores: Option<&'a [StoreId]>,
     /// From then on it is worth nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,7 +133,7 @@ pub async fn list(state: Data<State>, request: HttpRequest, caller: Caller) -> A
     let found = journal.entries(EntryKind::Token, after.as_ref(), limit + 1).await?;
     let tokens = found
         .into_iter()
-        .filter_map(|(_, view)| Some((token_of(&view)?.clone(), view.version)));
+        .filter_map(|(_, view)| Some((view.entry.as_token()?.clone(), view.version)));
     let page = Page::of(tokens.collect(), limit, &["tokens"], |(token, _)| token.id.to_string());
     page.answer(&request, &query, |(token, version)| form(token, *version))
 }
@@ -149,7 +148,9 @@ pub async fn get(state: Data<State>, request: HttpRequest, caller: Caller) -> An
         .journal()
         .entry(&EntryKey::Token(id.as_str().into()))
         .await?;
-    let token = found.as_ref().and_then(|view| Some((token_of(view)?, view.version)));
+    let token = found
+        .as_ref()
+        .and_then(|view| Some((view.entry.as_token()?, view.version)));
     let (token, version) = token.ok_or_else(|| entries::not_found(&told(&id)))?;
     precondition::show(&request, version, form(token, version))
 }
@@ -226,13 +227,6 @@ pub async fn revoke(state: Data<State>, request: HttpRequest, caller: Caller, pa
 fn change_form(change: &EntryChange) -> Option<TokenForm<'_>> {
     match &change.entry {
         Some(Entry::Token(token)) => Some(form(token, change.version)),
-        _ => None,
-    }
-}
-
-fn token_of(view: &EntryView) -> Option<&ServiceToken> {
-    match &view.entry {
-        Entry::Token(token) => Some(token),
         _ => None,
     }
 }

@@ -32,8 +32,7 @@ use crate::journal::{EntryKind, EntryView};
 pub struct UserForm<'a> {
     username: &'a AccountName,
     role: Role,
-    /// The stores to which it is narrowed; left out where it works in all of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The stores to which it is narrowed; null where it works in all of them.
     stores: Option<&'a [StoreId]>,
     /// Cannot log in, and its tokens are worth nothing.
     disabled: bool,

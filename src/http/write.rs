@@ -3,10 +3,14 @@
 use actix_web::http::header::{IF_MATCH, IF_NONE_MATCH};
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use validator::Validate;
 
-use super::bodies::{Asked, StockBody};
+use super::bodies::{Asked, StockBody, present};
 use super::caller::Caller;
+use super::idempotency::KEY_PATTERN;
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::routes::Right;
@@ -21,6 +25,16 @@ pub struct Target {
     pub sku: Sku,
     pub store_id: StoreId,
     pub resource: Resource,
+}
+
+/// What there is to say beside the path; mostly nothing.
+#[derive(Default, Deserialize, JsonSchema, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BareBody {
+    /// As the `Idempotency-Key` header.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
+    pub idempotency_key: Option<String>,
 }
 
 /// A write of one level, which its path names.
@@ -65,6 +79,16 @@ pub async fn read(request: &HttpRequest, payload: Payload) -> Result<Bytes, Prob
     body::read(request, &mut payload.into_inner()).await
 }
 
+/// Reads a write of which there is nothing to say but its path, and which leaves nothing in the log: who sends a key with
+/// every write need make no exception of it.
+pub async fn read_bare(request: &HttpRequest, payload: Payload) -> Result<(), Problem> {
+    let bytes = read(request, payload).await?;
+    refuse_preconditions(request)?;
+    let asked: BareBody = body::parse_optional(request, &bytes)?;
+    idempotency::given(request, asked.idempotency_key.as_deref())?;
+    Ok(())
+}
+
 pub async fn run(state: &State, request: &HttpRequest, bytes: &[u8], target: Target, asked: Asked) -> Answer {
     let status = forms::status(target.resource);
     let outcome = carry_out(state, request, bytes, target, asked, status).await?;
@@ -97,8 +121,11 @@ pub async fn carry_out(
         expected,
         origin,
     };
-    caller.may_do(&command)?;
     let inventory = state.inventory()?;
+    if command.counted().is_some() {
+        inventory.last_day(keyed).await?.check(&command)?;
+    }
+    caller.may_do(&command)?;
     if command.creates_item() && inventory.is_strict() {
         // What a strict catalogue has is made by those who keep it.
         caller.may(Right::Administer)?;

@@ -120,6 +120,7 @@ fn every_write_takes_its_key_in_the_header_or_in_the_body() {
         });
         let mut parameters = about["parameters"].as_array().into_iter().flatten();
         let in_header = parameters.any(|parameter| parameter["$ref"] == "#/components/parameters/Idempotency-Key");
+        assert_eq!(in_header, method != "GET", "{method} {path}");
         if schema["type"] == "object" {
             let in_body = schema["properties"]["idempotencyKey"].is_object();
             assert_eq!(in_header, in_body, "{method} {path}");

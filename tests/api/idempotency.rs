@@ -370,3 +370,94 @@ fn a_batch_that_was_cut_by_kill_9_is_completed_by_its_repeat() {
         }
     }
 }
+
+/// Writes that put nothing in the log, with a body that each of them takes.
+fn unrecorded_writes(app: &TestApp) -> Vec<(&'static str, String, Value)> {
+    let jobs = || {
+        let headers = [("content-type", "text/csv")];
+        let import = app.send("POST", "/api/imports", &headers, Some(b"sku,quantity\n"));
+        import.expect(202).header("location").unwrap().to_owned()
+    };
+    // Nobody listens there.
+    let asked = json!({"url": "http://127.0.0.1:9/", "events": ["stock.low"]});
+    let webhook = app.post("/api/webhooks", asked).expect(201);
+    let webhook = webhook.header("location").unwrap();
+    let (cancelled, deleted) = (jobs(), jobs());
+    app.post(&format!("{deleted}/cancel"), json!({})).expect(200);
+    vec![
+        ("POST", "/api/metrics/reset".to_owned(), json!({})),
+        ("PUT", "/api/log-level".to_owned(), json!({"level": "info"})),
+        ("POST", format!("{cancelled}/cancel"), json!({})),
+        ("DELETE", deleted, json!({})),
+        ("POST", format!("{webhook}/test"), json!({})),
+        ("POST", format!("{webhook}/dead-letters/redeliver"), json!({})),
+        ("POST", "/api/sync".to_owned(), json!({})),
+    ]
+}
+
+#[test]
+fn a_write_that_puts_nothing_in_the_log_takes_a_key_as_every_other_does() {
+    let app = TestApp::start();
+    for (method, path, body) in unrecorded_writes(&app) {
+        let send = |headers: &[(&str, &str)], body: &Value| {
+            let headers = [&[JSON], headers].concat();
+            app.send(method, &path, &headers, Some(body.to_string().as_bytes()))
+        };
+        let with = |key: Value| {
+            let mut body = body.clone();
+            body["idempotencyKey"] = key;
+            body
+        };
+        let refused = |answer: Answer, field: &str| {
+            assert_eq!(
+                answer.refused(400, "invalid_request").fields(),
+                [field],
+                "{method} {path}"
+            );
+        };
+        for none in ["", "a b", &*"k".repeat(256)] {
+            refused(send(&[("idempotency-key", none)], &body), "Idempotency-Key");
+            refused(send(&[], &with(json!(none))), "idempotencyKey");
+        }
+        refused(send(&[], &with(json!(7))), "idempotencyKey");
+        let header = [("idempotency-key", "k")];
+        refused(send(&header, &with(json!("other"))), "idempotencyKey");
+        let done = |answer: Answer| assert!((200..300).contains(&answer.status), "{path}: {}", answer.text());
+        done(send(&header, &with(json!("k"))));
+        if method != "DELETE" {
+            done(send(&[], &with(json!("k"))));
+            done(send(&header, &body));
+        }
+    }
+}
+
+#[test]
+fn a_login_takes_a_key_and_its_repeat_is_another_login() {
+    let app = TestApp::start_guarded(&[]);
+    crate::identity::first_admin(&app);
+    let body = |key: Value| json!({"username": "anna", "password": crate::identity::PASSWORD, "idempotencyKey": key});
+    for _ in 0..2 {
+        let answer = keyed(&app, "k", "/api/auth/login", body(json!("k"))).expect(200);
+        assert_eq!(answer.header("idempotency-replayed"), None);
+    }
+    for none in [json!(""), json!("a b"), json!(7)] {
+        let refused = app.post("/api/auth/login", body(none)).refused(400, "invalid_request");
+        assert_eq!(refused.fields(), ["idempotencyKey"]);
+    }
+}
+
+#[test]
+fn a_write_of_which_there_is_nothing_to_say_refuses_what_is_said() {
+    let app = TestApp::start();
+    for (method, path, _) in unrecorded_writes(&app) {
+        let send = |headers: &[(&str, &str)], body: Option<&[u8]>| app.send(method, &path, headers, body);
+        for body in ["[]", "{\"force\": true}", "{"] {
+            send(&[JSON], Some(body.as_bytes())).refused(400, "invalid_request");
+        }
+        send(&[("content-type", "text/plain")], Some(b"{}")).refused(415, "unsupported_media_type");
+        if path != "/api/log-level" {
+            let status = send(&[], None).status;
+            assert!((200..300).contains(&status), "{method} {path}: {status}");
+        }
+    }
+}

@@ -121,6 +121,11 @@ fn a_login_tells_who_it_is_and_until_when() {
         answer["user"],
         json!({"username": "cleo", "role": "clerk", "stores": stores})
     );
+    let of_all = app.post("/api/auth/login", json!({"username": "anna", "password": PASSWORD}));
+    assert_eq!(
+        of_all.expect(200)["user"],
+        json!({"username": "anna", "role": "admin", "stores": null})
+    );
     let lifetime = crate::client::millis(&answer["expiresAt"]).unwrap() - before;
     assert!((43_199_000..=43_201_000 + 20_000).contains(&lifetime), "{lifetime}");
     let token = answer["token"].as_str().unwrap();

@@ -761,3 +761,47 @@ fn a_key_that_does_not_fit_is_refused_before_a_store_that_is_not_the_callers() {
         .post("/api/reservations/wide/commit", json!({"lines": []}))
         .refused(400, "invalid_request");
 }
+
+#[test]
+fn a_count_of_another_day_is_refused_for_its_form_before_it_is_asked_who_may_count() {
+    let house = House::open();
+    let clerk = house.clerk();
+    stock(&house.admin, ELSEWHERE, "A", 10);
+    let used = [("idempotency-key", "used")];
+    clerk
+        .put_with(&at_in(HERE, "B"), &used, json!({"quantity": 1}))
+        .expect(201);
+    let end = house.end();
+    for time in [from_now(60_000), from_now(-25 * 3_600_000)] {
+        let count = json!({"sku": "A", "storeId": ELSEWHERE, "quantity": 5, "countedAt": time});
+        let single = json!({"quantity": 5, "countedAt": time});
+        let on_item = json!({"quantity": 5, "countedAt": time, "storeId": ELSEWHERE});
+        let mut operation = count.clone();
+        operation["op"] = json!("set");
+        for headers in [&[][..], &[("idempotency-key", "new")], &used] {
+            let refused = |answer: Answer, field: &str| {
+                assert_eq!(
+                    answer.refused(400, "invalid_request").fields(),
+                    [field],
+                    "{time} {headers:?}"
+                );
+            };
+            refused(
+                clerk.put_with(&at_in(ELSEWHERE, "A"), headers, single.clone()),
+                "countedAt",
+            );
+            let quantity = format!("{}/quantity", item("A"));
+            refused(clerk.put_with(&quantity, headers, on_item.clone()), "countedAt");
+            refused(
+                clerk.post_with("/api/sync/push", headers, json!([count])),
+                "[0].countedAt",
+            );
+            let atomic = json!({"operations": [operation], "atomic": true});
+            refused(clerk.post_with("/api/inventory/batch", headers, atomic), "countedAt");
+        }
+        let each = json!({"operations": [operation]});
+        let answer = clerk.post("/api/inventory/batch", each).expect(200);
+        assert_eq!(answer["results"][0]["status"], 400, "{}", answer.text());
+    }
+    assert_eq!(house.end(), end);
+}

@@ -1,4 +1,4 @@
-//! `holdfast user`: on a folder, and beside a running service.
+//! `holdfast user`: on a folder, and through a running service.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -31,9 +31,26 @@ fn list(args: &[&str], environment: &[(&str, &str)]) -> Value {
     serde_json::from_str(&ran.out).unwrap()
 }
 
+/// The token of `anna`.
+fn login(app: &TestApp) -> String {
+    let url = format!("http://127.0.0.1:{}/api/auth/login", app.port);
+    let body = json!({"username": "anna", "password": PASSWORD});
+    let mut answer = ureq::post(&url).send_json(body).unwrap();
+    let answer: Value = answer.body_mut().read_json().unwrap();
+    answer["token"].as_str().unwrap().to_owned()
+}
+
+/// What the service answers to a holder of this token.
+fn status_for(app: &TestApp, token: &str) -> u16 {
+    let url = format!("http://127.0.0.1:{}/api/stores", app.port);
+    let asked = ureq::get(&url).config().http_status_as_error(false).build();
+    let answer = asked.header("authorization", format!("Bearer {token}")).call();
+    answer.unwrap().status().as_u16()
+}
+
 fn expected() -> Value {
     json!([
-        {"username": "anna", "role": "admin", "disabled": false},
+        {"username": "anna", "role": "admin", "stores": null, "disabled": false},
         {"username": "ben", "role": "clerk", "stores": ["london", "paris"], "disabled": true},
     ])
 }
@@ -82,14 +99,9 @@ fn users_of_a_service_are_made_listed_and_changed_by_an_admin() {
         0
     );
     let app = TestApp::start_under(&data, 0, &[], &[("HOLDFAST_JWT_SECRET", SECRET)]);
-    let ran = user(&[&["list"], &here[..]].concat(), &[]);
-    assert!(ran.code == 2 && ran.err.contains("--url"), "{}", ran.err);
-
     let url = format!("http://127.0.0.1:{}", app.port);
-    let login = json!({"username": "anna", "password": PASSWORD});
-    let mut answer = ureq::post(&format!("{url}/api/auth/login")).send_json(login).unwrap();
-    let answer: Value = answer.body_mut().read_json().unwrap();
-    let token = [("HOLDFAST_TOKEN", answer["token"].as_str().unwrap())];
+    let token = login(&app);
+    let token = [("HOLDFAST_TOKEN", &*token)];
     let there = ["--url", &*url];
     let run = |args: &[&str]| user(&[args, &there].concat(), &token);
     assert_eq!(run(&["add", "ben", "--role", "viewer"]).code, 0);
@@ -117,4 +129,174 @@ fn users_of_a_service_are_made_listed_and_changed_by_an_admin() {
     let mut export = Command::new(HOLDFAST);
     export.args(["export", "stock", "-", "--url", &url]).envs(token);
     assert_eq!(export.output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn whoever_finds_the_folder_taken_goes_through_the_service_that_has_it() {
+    let place = Place::new();
+    let data = place.data();
+    let here = ["--data-dir", data.to_str().unwrap()];
+    let run = |args: &[&str], environment: &[(&str, &str)]| user(&[args, &here].concat(), environment);
+    assert_eq!(run(&["add", "anna", "--role", "admin"], &[]).code, 0);
+    let mut app = TestApp::start_under(&data, 0, &[], &[("HOLDFAST_JWT_SECRET", SECRET)]);
+    for token in [&[][..], &[("HOLDFAST_TOKEN", "no token")]] {
+        let ran = run(&["add", "ben", "--role", "viewer"], token);
+        let says = format!("the service at http://127.0.0.1:{} must know who asks", app.port);
+        assert!(
+            ran.code == 2 && ran.err.contains(&says) && ran.err.contains("HOLDFAST_TOKEN"),
+            "{}",
+            ran.err
+        );
+    }
+    let token = login(&app);
+    let token = [("HOLDFAST_TOKEN", &*token)];
+    assert_eq!(run(&["add", "ben", "--role", "viewer"], &token).code, 0);
+    let stores = [
+        "role", "ben", "--role", "clerk", "--store", "london", "--store", "paris",
+    ];
+    assert_eq!(run(&stores, &token).code, 0);
+    assert_eq!(run(&["disable", "ben"], &token).code, 0);
+    assert_eq!(list(&here, &token), expected());
+    // What a service has left behind that was killed leads nowhere.
+    app.kill();
+    assert_eq!(list(&here, &[]), expected());
+    place.assert_verifies();
+}
+
+#[test]
+fn a_folder_that_is_taken_by_no_service_is_refused_and_says_by_whom() {
+    let place = Place::new();
+    let data = place.data();
+    let run = |args: &[&str]| user(&[args, &["--data-dir", data.to_str().unwrap()]].concat(), &[]);
+    assert_eq!(run(&["add", "anna", "--role", "admin"]).code, 0);
+    let lock = std::fs::File::open(data.join("LOCK")).unwrap();
+    lock.lock().unwrap();
+    let ran = run(&["list"]);
+    assert!(
+        ran.code == 2 && ran.err.contains("in use by process") && ran.err.contains("--url"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_user_is_deleted_but_never_the_last_admin() {
+    let place = Place::new();
+    let data = place.data();
+    let here = ["--data-dir", data.to_str().unwrap()];
+    let run = |args: &[&str], environment: &[(&str, &str)]| user(&[args, &here].concat(), environment);
+    for name in ["anna", "ben", "cleo"] {
+        assert_eq!(run(&["add", name, "--role", "admin"], &[]).code, 0);
+    }
+    let told = run(&["delete", "ben", "--json"], &[]);
+    let told: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(told, json!({"username": "ben", "deleted": true}));
+    let app = TestApp::start_under(&data, 0, &[], &[("HOLDFAST_JWT_SECRET", SECRET)]);
+    let token = login(&app);
+    let token = [("HOLDFAST_TOKEN", &*token)];
+    assert_eq!(run(&["delete", "cleo"], &token).code, 0);
+    let says_no = |ran: Ran, why: &str| assert!(ran.code == 2 && ran.err.contains(why), "{}", ran.err);
+    says_no(run(&["delete", "anna"], &token), "last admin");
+    says_no(run(&["delete", "ben"], &token), "404");
+    drop(app);
+    says_no(run(&["delete", "anna"], &[]), "last admin");
+    says_no(run(&["delete", "ben"], &[]), "no user");
+    let rows = list(&here, &[]);
+    assert_eq!(
+        (rows.as_array().unwrap().len(), &rows[0]["username"]),
+        (1, &json!("anna"))
+    );
+}
+
+#[test]
+fn service_tokens_are_made_listed_and_revoked_on_a_folder_and_through_its_service() {
+    let place = Place::new();
+    let data = place.data();
+    let here = ["--data-dir", data.to_str().unwrap()];
+    let run = |args: &[&str], environment: &[(&str, &str)]| {
+        let ran = user(&[&["token"], args, &here].concat(), environment);
+        assert_eq!(ran.code, 0, "{args:?}: {}", ran.err);
+        ran.out
+    };
+    let json_of = |args: &[&str], environment: &[(&str, &str)]| {
+        let out = run(&[args, &["--json"]].concat(), environment);
+        serde_json::from_str::<Value>(&out).unwrap()
+    };
+    let out = run(&["add", "ops", "--role", "admin"], &[]);
+    let ops = out.trim_end();
+    assert!(ops.starts_with("hf_") && !ops.contains(char::is_whitespace), "{ops}");
+    let app = TestApp::start_under(&data, 0, &[], &[("HOLDFAST_JWT_SECRET", SECRET)]);
+    assert_eq!(status_for(&app, ops), 200);
+    let by_ops = [("HOLDFAST_TOKEN", ops)];
+    let till = [
+        "add",
+        "till",
+        "--role",
+        "clerk",
+        "--store",
+        "london",
+        "--expires-at",
+        "2099-01-01T00:00:00Z",
+    ];
+    let till = json_of(&till, &by_ops);
+    let token = till["token"].as_str().unwrap();
+    assert_eq!(status_for(&app, token), 200);
+    let mut shown = till.clone();
+    shown.as_object_mut().unwrap().remove("token");
+    assert_eq!(
+        shown,
+        json!({
+            "id": till["id"], "name": "till", "role": "clerk", "stores": ["london"],
+            "expiresAt": "2099-01-01T00:00:00.000Z",
+        })
+    );
+    let rows = json_of(&["list"], &by_ops);
+    assert_eq!(
+        (&rows[0]["name"], &rows[0]["stores"], &rows[1]),
+        (&json!("ops"), &Value::Null, &shown)
+    );
+    let id = till["id"].as_str().unwrap();
+    assert_eq!(json_of(&["revoke", id], &by_ops), json!({"id": id, "revoked": true}));
+    assert_eq!((status_for(&app, token), status_for(&app, ops)), (401, 200));
+    drop(app);
+    let id = rows[0]["id"].as_str().unwrap();
+    run(&["revoke", id], &[]);
+    assert_eq!(json_of(&["list"], &[]), json!([]));
+    for (args, said) in [
+        (&["revoke", id][..], "no service token"),
+        (&["revoke", "../users/anna"], "no service token"),
+        (&["add", "x", "--role", "clerk"], "--store"),
+        (&["add", "x", "--role", "admin", "--store", "s"], "--store"),
+        (
+            &["add", "x", "--role", "viewer", "--expires-at", "2020-01-01T00:00:00Z"],
+            "a moment to come",
+        ),
+        (&["add", &"n".repeat(59), "--role", "viewer"], "58"),
+    ] {
+        let ran = user(&[&["token"], args, &here].concat(), &[]);
+        assert!(ran.code == 2 && ran.err.contains(said), "{args:?}: {}", ran.err);
+    }
+    place.assert_verifies();
+}
+
+#[test]
+fn what_came_of_it_is_told_as_json_where_that_is_asked_for() {
+    let place = Place::new();
+    let data = place.data();
+    let told = |args: &[&str]| {
+        let ran = user(&[args, &["--json", "--data-dir", data.to_str().unwrap()]].concat(), &[]);
+        assert_eq!(ran.code, 0, "{args:?}: {}", ran.err);
+        serde_json::from_str::<Value>(&ran.out).unwrap()
+    };
+    let ben = |role: &str, stores: Value, disabled: bool| json!({"username": "ben", "role": role, "stores": stores, "disabled": disabled});
+    assert_eq!(
+        told(&["add", "ben", "--role", "viewer"]),
+        ben("viewer", Value::Null, false)
+    );
+    let stores = ["role", "ben", "--role", "clerk", "--store", "london"];
+    assert_eq!(told(&stores), ben("clerk", json!(["london"]), false));
+    assert_eq!(told(&["disable", "ben"]), ben("clerk", json!(["london"]), true));
+    assert_eq!(told(&["enable", "ben"]), ben("clerk", json!(["london"]), false));
+    assert_eq!(told(&["password", "ben"]), ben("clerk", json!(["london"]), false));
+    assert_eq!(told(&["list"]), json!([ben("clerk", json!(["london"]), false)]));
 }

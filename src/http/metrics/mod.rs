@@ -14,7 +14,7 @@ mod recent;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use actix_web::web::{Bytes, Data, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
@@ -25,6 +25,7 @@ use self::forms::{
 use self::health::HealthForm;
 use self::reading::{Counts, Reading};
 use self::recent::Recent;
+use super::State;
 use super::caller::Caller;
 use super::connection::Places;
 use super::edge::Gauges;
@@ -32,8 +33,7 @@ use super::problem::{Code, Problem};
 use super::query::Query;
 use super::routes::Right;
 use super::traffic::Traffic;
-use super::write::Answer;
-use super::{State, body};
+use super::write::{self, Answer};
 use crate::config::Limits;
 use crate::domain::Timestamp;
 
@@ -125,8 +125,7 @@ pub async fn health(state: Data<State>, request: HttpRequest) -> Answer {
 
 /// `POST /api/metrics/reset`
 pub async fn reset(state: Data<State>, request: HttpRequest, payload: Payload) -> Answer {
-    Query::none(&request)?;
-    check_empty(&body::read(&request, &mut payload.into_inner()).await?)?;
+    write::read_bare(&request, payload).await?;
     Caller::of(&request).may(Right::Administer)?;
     let counts = reading::counts(&state).await?;
     let at: Timestamp = chrono::Utc::now().into();
@@ -163,14 +162,6 @@ fn check(request: &HttpRequest) -> Result<(), Problem> {
     }
     let detail = "These figures are of all stores together: they are for callers who see all stores.";
     Err(Problem::new(Code::Forbidden, detail))
-}
-
-/// Nothing can be asked of a reset but that it be done.
-fn check_empty(bytes: &Bytes) -> Result<(), Problem> {
-    match bytes.trim_ascii() {
-        b"" | b"{}" => Ok(()),
-        _ => Err(Problem::invalid("body", "this route takes no body, or {}")),
-    }
 }
 
 fn show(form: &impl Serialize) -> Answer {

@@ -169,7 +169,8 @@ pub fn parameters() -> Value {
             "Idempotency-Key",
             key(),
             "A name of your choice for this write, such as a UUID: it takes effect once, however often you send it. \
-             The body's `idempotencyKey` is the same.",
+             The body's `idempotencyKey` is the same. A write that puts nothing in the log keeps none: its repeat is \
+             carried out again, and it says what that does.",
         ),
         "If-Match": header(
             "If-Match",

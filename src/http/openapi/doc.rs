@@ -91,6 +91,17 @@ impl Doc {
         doc
     }
 
+    /// One that changes something, and puts nothing in the log: its key is taken, and no receipt is kept of it.
+    pub fn unrecorded(id: &'static str, tag: &'static str, about: &'static str) -> Self {
+        let mut doc = Self::read(id, tag, about).refuses(&[
+            Code::RequestTimeout,
+            Code::PayloadTooLarge,
+            Code::UnsupportedMediaType,
+        ]);
+        doc.headers.push("Idempotency-Key");
+        doc
+    }
+
     pub fn query(self, query: &'static [Parameter]) -> Self {
         Self { query, ..self }
     }

@@ -38,13 +38,14 @@ use crate::http::root::ServiceForm;
 use crate::http::sales::{SALES, SalesForm, SalesRowForm};
 use crate::http::stores::{NewStoreBody, StoreBody};
 use crate::http::stream::{self, STREAM};
-use crate::http::sync::{BareBody, CountBody, PushForm, StartBody, StatusForm, TotalsForm};
+use crate::http::sync::{CountBody, PushForm, StartBody, StatusForm, TotalsForm};
 use crate::http::tokens::{NewTokenForm, TokenBody, TokenForm};
 use crate::http::users::{UserBody, UserForm};
 use crate::http::webhooks::{
     DeadLetterForm, NewWebhookBody, NewWebhookForm, RedeliverBody, RedeliveryForm, ShownWebhookForm, TestForm,
     WebhookBody,
 };
+use crate::http::write::BareBody;
 use crate::http::{dashboard, items, levels, products, reservations, stores, tokens, users, webhooks};
 
 pub const LEVELS: &str = "Levels";
@@ -641,7 +642,10 @@ pub fn events() -> Doc {
         "listEvents",
         HISTORY,
         "Every change, in the one order in which they took effect. To follow the log, keep the `seq` of each answer and \
-         give it as `after` the next time; `wait` holds the answer back until there is news. Nothing is ever skipped. In CSV \
+         give it as `after` the next time; `wait` holds the answer back until there is news. Whoever follows it misses nothing \
+         that they may see and ask for. The log has no gaps, but `seq` may jump here: over events that feeds do not show \
+         (those of users, service tokens, webhooks, schedules, products and stores, and the removal of a level that was \
+         empty), and over those of stores that you do not see or did not ask for. In CSV \
          an event has a line for each of its changes. As CloudEvents 1.0 the page is an array; where there is more, `Link` \
          says so, and else the last `id` is what to go on from.",
     )
@@ -768,13 +772,14 @@ pub fn sync_status() -> Doc {
 }
 
 pub fn run_sync() -> Doc {
-    told_in_full(Doc::write(
+    Doc::unrecorded(
         "runSync",
         SYNC,
         "Brings the totals up to date with all that was recorded before, and answers when that is done. Two runs never \
          go on at once: who asks while one is under way waits for the next, with all others who do. A run that fails is \
-         answered as well: `lastError` says why. A repeat under the same key runs again, which changes nothing twice.",
-    ))
+         answered as well: `lastError` says why. To repeat it does no harm: it runs again, also under the same key, which \
+         changes nothing twice.",
+    )
     .takes::<BareBody>(json!({}))
     .or_nothing()
     .answers::<StatusForm>(200, "How the sync stands after it.", &[], example::sync_status())
@@ -816,7 +821,9 @@ pub fn operation() -> Doc {
         HISTORY,
         "Tells what a write of yours was answered, by its `Idempotency-Key`, without sending it again. `pending`: it is \
          still running. 404: it did not take effect, was refused, or is longer ago than keys are kept (24 hours, if the \
-         operator has not set another time). 503 `outcome_unknown`: storage failed meanwhile, and the next start tells.",
+         operator has not set another time), or is one of which the log knows nothing, such as a run of the sync. 503 \
+         `outcome_unknown`: storage failed meanwhile, and the next start tells. A write that came by a route of the Node \
+         services took effect once as well, but its `body` has the form that the same write has under `/api`.",
     )
     .answers::<OperationForm>(200, "What became of it.", &[], example::operation())
     .refuses(&[NotFound, OutcomeUnknown])
@@ -871,13 +878,16 @@ pub fn job() -> Doc {
 }
 
 pub fn delete_job() -> Doc {
-    Doc::read(
+    Doc::unrecorded(
         "deleteJob",
         MANY,
-        "Takes an import that is over out of the list, with its errors; the stock stays as it is. To repeat it does no harm.",
+        "Takes an import that is over out of the list, with its errors; the stock stays as it is. To repeat it does no harm: \
+         it is then 404, also under the same key.",
     )
+    .takes::<BareBody>(json!({}))
+    .or_nothing()
     .answers_with(204, "It is gone.", &[], Vec::new())
-    .refuses(&[NotFound, InUse, RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
+    .refuses(&[NotFound, InUse])
 }
 
 pub fn job_errors() -> Doc {
@@ -901,15 +911,17 @@ pub fn job_errors() -> Doc {
 }
 
 pub fn cancel_job() -> Doc {
-    Doc::read(
+    Doc::unrecorded(
         "cancelJob",
         MANY,
         "Stops an import as soon as the lines under way are in: what is in stays in, and what is not is not imported. One \
          that is over stays as it is. The answer says how it ended; it is `running` only where storage keeps it from \
-         stopping at once. To repeat it does no harm.",
+         stopping at once. To repeat it does no harm, and is answered with the job as it stands by then.",
     )
+    .takes::<BareBody>(json!({}))
+    .or_nothing()
     .answers::<JobForm>(200, "The job as it stands.", &[], with_status("cancelled"))
-    .refuses(&[NotFound, RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
+    .refuses(&[NotFound])
 }
 
 fn with_status(status: &str) -> serde_json::Value {
@@ -919,12 +931,14 @@ fn with_status(status: &str) -> serde_json::Value {
 }
 
 pub fn login() -> Doc {
-    Doc::new(
+    let mut doc = Doc::new(
         "login",
         ACCESS,
         "Gives a token for a username and its password. Send it with every other request, as `Authorization: Bearer \
          TOKEN`, until `expiresAt`. It ends earlier when the user is disabled or deleted or gets a new password. 401 says \
-         that it is not so, and not what is wrong. 403: nobody must log in here.",
+         that it is not so, and not what is wrong. 403: nobody must log in here. `stores` is null for a user who works in all \
+         of them, as it is in `/api/users`. To repeat it does no harm: it gives another token, also under the same \
+         `Idempotency-Key`.",
     )
     .takes::<LoginBody>(json!({"username": "anna", "password": "correct horse battery"}))
     .answers::<LoginForm>(200, "Logged in.", &[], example::login())
@@ -937,7 +951,9 @@ pub fn login() -> Doc {
         UnsupportedMediaType,
         Overloaded,
         StorageUnavailable,
-    ])
+    ]);
+    doc.headers.push("Idempotency-Key");
+    doc
 }
 
 pub fn register() -> Doc {
@@ -1113,19 +1129,22 @@ pub fn delete_webhook() -> Doc {
 }
 
 pub fn test_webhook() -> Doc {
-    Doc::read(
+    Doc::unrecorded(
         "testWebhook",
         WEBHOOKS,
         "Sends a delivery of type `webhook.test` at once and says what came back, also where the webhook is disabled. It \
-         changes nothing, not even where it is answered 410, and is not tried again.",
+         changes nothing, not even where it is answered 410, and is not tried again. A repeat sends another one, with a \
+         `webhook-id` of its own, also under the same `Idempotency-Key`; receivers know it by its type.",
     )
+    .takes::<BareBody>(json!({}))
+    .or_nothing()
     .answers::<TestForm>(
         200,
         "What became of it.",
         &[],
         json!({"delivered": false, "status": 503, "durationMs": 12, "error": "answered 503"}),
     )
-    .refuses(&[NotFound, RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
+    .refuses(&[NotFound])
 }
 
 pub fn dead_letters() -> Doc {
@@ -1141,17 +1160,18 @@ pub fn dead_letters() -> Doc {
 }
 
 pub fn redeliver_dead_letters() -> Doc {
-    Doc::read(
+    Doc::unrecorded(
         "redeliverDeadLetters",
         WEBHOOKS,
         "Has dead letters sent once more, before what comes next: those with these `seqs`, or all of them. One that is \
          delivered leaves the list; one that fails stays there until it is asked for again. A disabled webhook sends them \
-         when it is enabled. To ask twice does no more than to ask once.",
+         when it is enabled. To repeat it does no harm: what waits to be sent is not sent twice, and what has been delivered has \
+         left the list (with `seqs`, it is then 404). A receiver knows a delivery that comes again by its `webhook-id`.",
     )
     .takes::<RedeliverBody>(json!({"seqs": [42]}))
     .or_nothing()
     .answers::<RedeliveryForm>(202, "They are about to be sent.", &[], json!({"redelivering": 1}))
-    .refuses(&[NotFound, RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
+    .refuses(&[NotFound])
 }
 
 pub fn log_level() -> Doc {
@@ -1164,11 +1184,12 @@ pub fn log_level() -> Doc {
 }
 
 pub fn set_log_level() -> Doc {
-    Doc::read(
+    Doc::unrecorded(
         "setLogLevel",
         HEALTH,
         "Changes what this instance logs, from the next line on; with `forSeconds` for a time only, so that nobody has to \
-         remember to change it back. It is not kept: the next start logs by its settings again. The log says who changed it.",
+         remember to change it back. It is not kept: the next start logs by its settings again. The log says who changed it. To repeat it does no harm: the same is set once \
+         more, and `forSeconds` count from then.",
     )
     .takes::<LogLevelBody>(json!({"level": "info,holdfast::http=debug", "forSeconds": 600}))
     .answers::<LogLevelForm>(
@@ -1182,7 +1203,6 @@ pub fn set_log_level() -> Doc {
             "lostLines": 0,
         }),
     )
-    .refuses(&[RequestTimeout, PayloadTooLarge, UnsupportedMediaType])
 }
 
 const ALIVE: &str = "Answers 200 as long as the process can answer at all, also while stock is being recovered.";
@@ -1294,14 +1314,16 @@ pub fn health_metrics() -> Doc {
 }
 
 pub fn reset_metrics() -> Doc {
-    Doc::read(
+    Doc::unrecorded(
         "resetMetrics",
         METRICS,
         "From now on the JSON view counts from here. It changes nothing else: what Prometheus reads goes on, and stock and log \
-         have nothing to do with it. It takes no body and no key: a repeat begins anew once more.",
+         have nothing to do with it. A repeat begins anew once more, also under the same `Idempotency-Key`, which harms nothing \
+         but what was counted in between.",
     )
+    .takes::<BareBody>(json!({}))
+    .or_nothing()
     .answers::<ResetForm>(200, "It counts from now on.", &[], json!({"since": "2025-11-27T08:26:00.123Z"}))
-    .refuses(&[PayloadTooLarge, RequestTimeout, UnsupportedMediaType])
 }
 
 pub fn prometheus() -> Doc {

@@ -61,6 +61,8 @@ pub const CHAPTERS: &[Chapter] = &[
                nothing, so its key is free and the request is judged afresh when it comes again. Only one answer \
                leaves open what happened: 503 `outcome_unknown`. `GET /api/operations/{key}` tells what became of a write without \
                sending it.\n\n\
+               Every write takes a key, so you need make no exception. A few put nothing in the log, such as a run of the sync, \
+               a reset of the metrics or a login: their repeat is carried out again, and each says why that does no harm.\n\n\
                `\"dryRun\": true` in the body of a write decides as the write would, answers 200 with `dryRun: true` and \
                the stock as it would be, or the refusal, and changes nothing.",
     },
@@ -83,7 +85,8 @@ pub const CHAPTERS: &[Chapter] = &[
                `currentVersion`.\n\n\
                Members and query parameters that a route does not know are refused with 400, so that a misspelt \
                `expectedVersion` never passes unseen. A member may be left out, but null is refused, except \
-               for `reorderPoint`, where it clears it. Bodies have up to 4 MiB.\n\n\
+               for `reorderPoint`, where it clears it, and a user's `stores`, where it means all of them. Bodies have up to \
+               4 MiB, if the operator has not set another limit; `GET /api/metrics/limits` says which.\n\n\
                What is no HTTP request at all, or has more headers than the service reads, is answered with 400 or 431 \
                and no body.",
     },
@@ -106,7 +109,8 @@ pub const CHAPTERS: &[Chapter] = &[
     Chapter {
         id: "following",
         title: "Following the log",
-        text: "Every change of stock is an event with a `seq`, in one order without gaps. `GET /api/events` shows it in pages \
+        text: "Every change of stock is an event with a `seq`, in one order. (Other changes are in the log too, and not shown, so \
+               `seq` may jump.) `GET /api/events` shows it in pages \
                and can wait for news; `GET /api/events/stream` sends each event as soon as it is recorded. Keep the last \
                `seq` (the stream's `id`): whoever goes on behind it misses nothing and is told nothing twice, also after \
                a crash of either side. `sku`, `storeId`, `type` and `lowStock` narrow both.\n\n\

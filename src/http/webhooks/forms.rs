@@ -334,6 +334,10 @@ pub struct RedeliverBody {
     #[serde(default, deserialize_with = "present")]
     #[validate(length(min = 1, max = 1000, message = "must have 1 to 1000 sequences"))]
     pub seqs: Option<Vec<u64>>,
+    /// As the `Idempotency-Key` header.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = KEY_PATTERN))]
+    pub idempotency_key: Option<String>,
 }
 
 const MAX_TOPICS: u64 = 20;

@@ -23,7 +23,7 @@ use super::problem::Problem;
 use super::query::{Parameter, Query};
 use super::routes::Right;
 use super::write::{self, Answer};
-use super::{State, body, cursor, path, precondition};
+use super::{State, body, cursor, idempotency, path, precondition};
 use crate::actors::entries::{EntryDecision, EntryWrite, to_its_end};
 use crate::actors::{Outcome, new_id};
 use crate::credentials::signature;
@@ -159,8 +159,7 @@ pub async fn delete(state: Data<State>, request: HttpRequest, caller: Caller, pa
 /// `POST /api/webhooks/{webhookId}/test`
 pub async fn test(state: Data<State>, request: HttpRequest, caller: Caller, payload: Payload) -> Answer {
     let id = id_of(&request)?;
-    let bytes = write::read(&request, payload).await?;
-    refuse_body(&bytes)?;
+    write::read_bare(&request, payload).await?;
     caller.may(Right::Administer)?;
     let (webhook, _) = find(&state, &id).await?;
     let (now, delivery): (Timestamp, String) = (chrono::Utc::now().into(), format!("{id}_test_{}", new_id().simple()));
@@ -195,10 +194,8 @@ pub async fn dead_letters(state: Data<State>, request: HttpRequest, caller: Call
 pub async fn redeliver(state: Data<State>, request: HttpRequest, caller: Caller, payload: Payload) -> Answer {
     let id = id_of(&request)?;
     let bytes = write::read(&request, payload).await?;
-    let asked: RedeliverBody = match bytes.is_empty() {
-        true => RedeliverBody::default(),
-        false => body::parse(&request, &bytes)?,
-    };
+    let asked: RedeliverBody = body::parse_optional(&request, &bytes)?;
+    idempotency::given(&request, asked.idempotency_key.as_deref())?;
     caller.may(Right::Administer)?;
     let (webhook, _) = find(&state, &id).await?;
     let couriers = state.couriers()?;
@@ -271,14 +268,6 @@ fn given_up(took: Duration) -> Attempt {
     let verdict = Verdict::failed("given up, as this service stops".to_owned());
     let status = None;
     Attempt { status, verdict, took }
-}
-
-/// There is nothing to be said but the path; an empty object says no more.
-fn refuse_body(bytes: &[u8]) -> Result<(), Problem> {
-    match bytes.trim_ascii() {
-        b"" | b"{}" => Ok(()),
-        _ => Err(Problem::invalid("body", "this route takes none")),
-    }
 }
 
 fn place(list: &[&str], after: &str) -> Result<u64, Problem> {

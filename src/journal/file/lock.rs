@@ -1,7 +1,10 @@
 //! One process per data folder: two would each serialize only their own half of the writes.
+//!
+//! The file that is locked says who has it: the process, and behind that, if it is a service, where it takes requests.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::disk::sync_folder;
@@ -9,7 +12,7 @@ use super::{OpenError, describe};
 
 /// Held while the folder is served or verified; the system lets go of it however the process ends.
 pub struct FolderLock {
-    _file: File,
+    file: File,
 }
 
 impl FolderLock {
@@ -35,16 +38,30 @@ impl FolderLock {
         }
         let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         written.map_err(|error| describe(&path, "write to", &error))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// Says where the folder is served.
+    pub fn announce(&self, address: SocketAddr) -> io::Result<()> {
+        writeln!(&self.file, "http://{address}")
     }
 }
 
+/// Where the folder is served, if it is: what is left of a process that has ended says nothing.
+pub fn served_at(folder: &Path) -> Option<String> {
+    let mut file = File::open(folder.join("LOCK")).ok()?;
+    let is_taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    text.lines().nth(1).filter(|_| is_taken).map(str::to_owned)
+}
+
 fn in_use(folder: &Path, file: &mut File) -> OpenError {
-    let mut pid = String::new();
-    let _ = file.read_to_string(&mut pid);
-    let who = match pid.trim() {
-        "" => "another process".to_owned(),
-        pid => format!("process {pid}"),
+    let mut text = String::new();
+    let _ = file.read_to_string(&mut text);
+    let who = match text.lines().next() {
+        None | Some("") => "another process".to_owned(),
+        Some(pid) => format!("process {pid}"),
     };
     OpenError(format!(
         "the data folder {} is in use by {who}; stop it, or choose another folder",

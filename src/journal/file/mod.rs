@@ -34,6 +34,8 @@ mod snapshot;
 mod verify;
 mod writer;
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -62,7 +64,7 @@ use crate::domain::{
 
 #[cfg(test)]
 pub use self::faulty::FaultyFolder;
-pub use self::lock::FolderLock;
+pub use self::lock::{FolderLock, served_at};
 pub use self::recovery::Recovered;
 pub use self::verify::{Report, prove, verify};
 
@@ -89,7 +91,7 @@ pub struct FileJournal {
     queue: Sender<Job>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     recovery: RecoveryFigures,
-    _lock: lock::FolderLock,
+    lock: lock::FolderLock,
 }
 
 /// What the writer, the checkpointer and readers have in common.
@@ -251,10 +253,15 @@ impl FileJournal {
                 queue,
                 threads: Mutex::new(threads),
                 recovery: meter::of_recovery(&recovered, started.elapsed()),
-                _lock: lock,
+                lock,
             },
             recovered,
         ))
+    }
+
+    /// Says in the folder where it is served, to whoever finds it taken.
+    pub fn announce(&self, address: SocketAddr) -> io::Result<()> {
+        self.lock.announce(address)
     }
 
     fn enqueue(&self, append: Append) -> Result<oneshot::Receiver<Result<Appended, JournalError>>, JournalError> {
