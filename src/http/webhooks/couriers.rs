@@ -860,7 +860,13 @@ mod tests {
             assert_eq!(times.load(Ordering::Relaxed), 3);
             assert!(began.elapsed() >= pause * 2, "{:?}", began.elapsed());
             is_ending.send_replace(true);
-            in_spite_of_panics("w".into(), work(u32::MAX), Duration::from_secs(600), is_ending.subscribe()).await;
+            in_spite_of_panics(
+                "w".into(),
+                work(u32::MAX),
+                Duration::from_secs(600),
+                is_ending.subscribe(),
+            )
+            .await;
             assert_eq!(times.load(Ordering::Relaxed), 4);
         });
     }
