@@ -85,7 +85,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let jobs = start_jobs(config, &inventory, state.access.is_some())?;
     state.serve_jobs(jobs.clone());
     let sales = inventory.sales().clone();
-    let couriers = Couriers::start(inventory.clone(), config.webhooks.settings()).await;
+    let couriers = Couriers::start(inventory.clone(), config.webhooks.settings(&config.limits)).await;
     state.deliver(couriers.clone());
     state.serve(inventory);
     rt::spawn(metrics::run(Arc::downgrade(&state.clone().into_inner())));

@@ -155,6 +155,10 @@ pub struct Limits {
     #[arg(long, env = "HOLDFAST_MAX_OPEN_HOLDS", default_value_t = 100_000)]
     pub max_open_holds: u64,
 
+    /// Webhooks that there may be
+    #[arg(long, env = "HOLDFAST_MAX_WEBHOOKS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_webhooks: u32,
+
     /// Requests a minute of one principal; 0: any number
     #[arg(long, env = "HOLDFAST_RATE_PER_PRINCIPAL", default_value_t = 0)]
     pub rate_per_principal: u32,

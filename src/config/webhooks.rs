@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Limits;
 use crate::domain::webhook::Retries;
 use crate::http::address::Network;
 use crate::http::webhooks::{Reach, Settings};
@@ -9,7 +10,7 @@ use crate::http::webhooks::{Reach, Settings};
 #[derive(clap::Args, Clone, Debug)]
 pub struct WebhookArgs {
     /// Networks to which alone webhooks are delivered, such as 10.0.0.0/8, separated by commas; without any: everywhere but
-    /// to link-local addresses
+    /// to link-local addresses, and to those at which clouds tell machines what they may not give away
     #[arg(
         long,
         env = "HOLDFAST_WEBHOOK_NETWORKS",
@@ -40,7 +41,7 @@ pub struct WebhookArgs {
 }
 
 impl WebhookArgs {
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self, limits: &Limits) -> Settings {
         let millis = |millis: u32| Duration::from_millis(millis.into());
         Settings {
             reach: Reach {
@@ -53,6 +54,7 @@ impl WebhookArgs {
                 longest_wait: millis(self.webhook_longest_wait_ms),
                 attempts: self.webhook_attempts,
             },
+            most: limits.max_webhooks as usize,
         }
     }
 }

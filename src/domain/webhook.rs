@@ -224,17 +224,18 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// How long to wait after so many failures; none where the last one was the last attempt. Each wait is twice the one
-    /// before, a fifth more or less by `chance` (from 0 to 1), and no shorter than the receiver has `asked` for; but
-    /// nobody may ask for more than the longest.
+    /// How long to wait after so many failures; none where the last one was the last attempt.
     pub fn wait(&self, failures: u32, asked: Option<Duration>, chance: f64) -> Option<Duration> {
-        if failures >= self.attempts {
-            return None;
-        }
+        (failures < self.attempts).then(|| self.pause(failures, asked, chance))
+    }
+
+    /// The same where no attempt is the last one. Each pause is twice the one before, a fifth more or less by `chance`
+    /// (from 0 to 1), and no shorter than the receiver has `asked` for; but nobody may ask for more than the longest.
+    pub fn pause(&self, failures: u32, asked: Option<Duration>, chance: f64) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
         let wait = self.first_wait.saturating_mul(doubled).min(self.longest_wait);
         let asked = asked.unwrap_or_default().min(self.longest_wait);
-        Some(wait.mul_f64(0.8 + 0.4 * chance).max(asked))
+        wait.mul_f64(0.8 + 0.4 * chance).max(asked)
     }
 }
 

@@ -108,9 +108,10 @@ impl Code {
                 sometimes: &[],
             },
             Self::QuotaExceeded => Advice {
-                cause: "The caller's open reservations hold as many lines as they may.",
-                remedy: "Commit or release some of them, or wait until they are over; `limit` says how many lines may \
-                         be held at once.",
+                cause: "The caller's open reservations hold as many lines as they may; or there are as many webhooks as \
+                        there may be.",
+                remedy: "Commit or release some reservations, or wait until they are over; delete a webhook. `limit` says \
+                         how many lines may be held at once, or how many webhooks there may be.",
                 retry: Retry::Later,
                 always: &["limit"],
                 sometimes: &["sku", "storeId"],

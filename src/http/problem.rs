@@ -98,7 +98,7 @@ impl Code {
             Self::AlreadyExists => ("already_exists", 409, "It exists already"),
             Self::ReservationNotActive => ("reservation_not_active", 409, "The reservation does not hold that"),
             Self::InUse => ("in_use", 409, "It is still in use"),
-            Self::QuotaExceeded => ("quota_exceeded", 409, "The caller holds as much as it may"),
+            Self::QuotaExceeded => ("quota_exceeded", 409, "There may be no more of that"),
             Self::RequestInFlight => (
                 "request_in_flight",
                 409,

@@ -556,6 +556,11 @@ pub fn table() -> Vec<Resource> {
             metrics::limits,
             docs::limit_metrics,
         ),
+        at("/api/metrics/webhooks").get(
+            "how deliveries to webhooks get on",
+            metrics::webhooks,
+            docs::webhook_metrics,
+        ),
         at("/api/metrics/health").get("whether all is as it should be", metrics::health, docs::health_metrics),
         at("/api/metrics/reset")
             .post("begins to count anew", metrics::reset, docs::reset_metrics)

@@ -8,14 +8,16 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, JSON, at, comes_true, is_time};
 use crate::staff::{House, OWN};
 use crate::support::TestApp;
+use crate::support::receiver::{Receiver, Reply};
 
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "requests",
     "inventory",
     "concurrency",
     "persistence",
     "system",
     "limits",
+    "webhooks",
     "health",
 ];
 
@@ -588,6 +590,49 @@ fn who_sees_some_stores_only_is_shown_no_figures_of_all() {
     let operator = house.hire("operator", "operator", &[]);
     operator.post("/api/metrics/reset", json!({})).refused(403, "forbidden");
     house.admin.post("/api/metrics/reset", json!({})).expect(200);
+}
+
+#[test]
+fn how_webhooks_do_is_told_in_one_view_and_the_other() {
+    let app = TestApp::start_with(&["--webhook-attempts", "2", "--webhook-first-wait-ms", "1"]);
+    let none = json!({"total": 0, "delivering": 0, "retrying": 0, "disabled": 0, "eventsBehind": 0, "deadLetters": 0});
+    assert_eq!(part(&app, "webhooks").json, none);
+    let patient = TestApp::start_with(&["--webhook-first-wait-ms", "600000"]);
+    let (bad, good) = (Receiver::start(|_, _| Reply::Status(500)), Receiver::content());
+    for (app, url, disabled) in [
+        (&app, bad.url(), false),
+        (&patient, bad.url(), false),
+        (&patient, good.url(), false),
+        (&patient, bad.url(), true),
+    ] {
+        let body = json!({"url": url, "events": ["*"], "sku": "A", "disabled": disabled});
+        app.post("/api/webhooks", body).expect(201);
+    }
+    for app in [&app, &patient] {
+        for i in 0..4 {
+            app.put(&at("A"), json!({"quantity": i}))
+                .expect(if i == 0 { 201 } else { 200 });
+        }
+    }
+    let dead = json!({"total": 1, "delivering": 1, "retrying": 0, "disabled": 0, "eventsBehind": 0, "deadLetters": 4});
+    let behind =
+        json!({"total": 3, "delivering": 1, "retrying": 1, "disabled": 1, "eventsBehind": 4, "deadLetters": 0});
+    for (app, expected) in [(&app, dead), (&patient, behind)] {
+        let came = comes_true(Duration::from_secs(20), || part(app, "webhooks").json == expected);
+        assert!(came, "{}", part(app, "webhooks").text());
+        let samples = samples(&exposition(app));
+        for status in ["delivering", "retrying", "disabled"] {
+            let name = format!("holdfast_webhooks{{status=\"{status}\"}}");
+            assert_eq!(json!(samples[&name] as u64), expected[status], "{status}");
+        }
+        for (name, member) in [("events_behind", "eventsBehind"), ("dead_letters", "deadLetters")] {
+            assert_eq!(
+                json!(samples[&format!("holdfast_webhook_{name}")] as u64),
+                expected[member],
+                "{name}"
+            );
+        }
+    }
 }
 
 const ALERTS: &str = include_str!("../../deploy/alerts.yml");

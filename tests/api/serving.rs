@@ -125,6 +125,7 @@ fn a_setting_that_cannot_stand_is_refused() {
         ["--max-body-bytes", "10"],
         ["--trusted-proxies", "10.0.0.0/33"],
         ["--max-open-holds", "-1"],
+        ["--max-webhooks", "0"],
         ["--no-such-setting", "1"],
     ] {
         refused_start(&[&data[..], &wrong].concat(), &[]);

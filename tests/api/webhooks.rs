@@ -455,6 +455,72 @@ fn what_fails_every_time_becomes_a_dead_letter_and_is_sent_again_when_asked() {
 }
 
 #[test]
+fn dead_letters_that_are_sent_again_take_turns_with_what_is_new() {
+    let app = TestApp::start_with(QUICK);
+    let (receiver, is_failing) = fails_for(&["BAD"]);
+    let path = subscribe(&app, asking(&receiver.url(), &["*"]));
+    stock(&app, "GOOD", json!({"quantity": 1}));
+    let mut bad = vec![stock(&app, "BAD", json!({"quantity": 1}))];
+    bad.extend([adjust(&app, "BAD", 1), adjust(&app, "BAD", 1)]);
+    await_delivery(&app, &path, |now| now["deadLetters"] == 3);
+    let mut body = asking(&receiver.url(), &["*"]);
+    body["disabled"] = true.into();
+    app.put(&path, body.clone()).expect(200);
+    let good = [adjust(&app, "GOOD", 1), adjust(&app, "GOOD", 1)];
+    // What it did not ask for takes no turn.
+    app.post("/api/stores", json!({"storeId": "new", "name": "New"}))
+        .expect(201);
+    let last = adjust(&app, "GOOD", 1);
+    let before = receiver.came().len();
+    is_failing.store(false, Ordering::Relaxed);
+    app.send("POST", &format!("{path}/dead-letters/redeliver"), &[], None)
+        .expect(202);
+    body["disabled"] = false.into();
+    app.put(&path, body).expect(200);
+    receiver.await_count(before + 6);
+    await_delivery(&app, &path, |now| now["lag"] == 0 && now["deadLetters"] == 0);
+    assert_eq!(
+        receiver.seqs()[before..],
+        [bad[0], good[0], bad[1], good[1], bad[2], last]
+    );
+}
+
+#[test]
+fn after_a_dead_letter_fails_again_the_others_wait_and_what_is_new_does_not() {
+    let app = TestApp::start_with(&["--webhook-first-wait-ms", "1000", "--webhook-attempts", "1"]);
+    let (receiver, is_failing) = fails_for(&["BAD"]);
+    let path = subscribe(&app, asking(&receiver.url(), &["*"]));
+    let mut bad = vec![stock(&app, "BAD", json!({"quantity": 1}))];
+    bad.extend([adjust(&app, "BAD", 1), adjust(&app, "BAD", 1), adjust(&app, "BAD", 1)]);
+    await_delivery(&app, &path, |now| now["deadLetters"] == 4);
+    let redeliver = format!("{path}/dead-letters/redeliver");
+    assert_eq!(app.send("POST", &redeliver, &[], None).expect(202)["redelivering"], 4);
+    receiver.await_count(5);
+    let good = stock(&app, "GOOD", json!({"quantity": 1}));
+    let came = receiver.await_count(8);
+    assert_eq!(receiver.seqs()[4..], [bad[0], good, bad[1], bad[2]]);
+    let waits = [came[6].came - came[4].came, came[7].came - came[6].came];
+    // A fifth less than asked for at most; the second is twice as long.
+    assert!(
+        waits[0] >= Duration::from_millis(750) && waits[1] >= Duration::from_millis(1550),
+        "{waits:?}"
+    );
+    let stands = await_delivery(&app, &path, |now| is_time(&now["nextRedeliveryAt"]));
+    assert_eq!((&stands["status"], &stands["lag"]), (&json!("delivering"), &json!(0)));
+    let letters = || app.get(&format!("{path}/dead-letters")).expect(200);
+    let asked = column(letters()["items"].as_array().unwrap(), "redelivering");
+    assert_eq!(asked, ["false", "false", "false", "true"]);
+    // Who asks again does not wait.
+    is_failing.store(false, Ordering::Relaxed);
+    app.send("POST", &redeliver, &[], None).expect(202);
+    assert!(comes_true(PATIENCE, || letters()["items"] == json!([])));
+    assert_eq!(receiver.seqs()[8..], bad);
+    let waited = receiver.came()[8].came - came[7].came;
+    assert!(waited < Duration::from_millis(3000), "{waited:?}");
+    assert!(delivery(&app, &path)["nextRedeliveryAt"].is_null());
+}
+
+#[test]
 fn dead_letters_and_places_outlive_a_stop() {
     let folder = tempfile::tempdir().unwrap();
     let (receiver, is_failing) = fails_for(&["BAD"]);
@@ -782,6 +848,26 @@ fn a_webhook_that_does_not_fit_is_refused_by_its_field() {
 }
 
 #[test]
+fn there_are_no_more_webhooks_than_there_may_be() {
+    let app = TestApp::start_with(&["--max-webhooks", "2"]);
+    let body = asking("https://example.com/hooks", &["*"]);
+    let key = [("idempotency-key", "k-1")];
+    let first = app.post_with(WEBHOOKS, &key, body.clone()).expect(201);
+    subscribe(&app, body.clone());
+    let refused = app.post(WEBHOOKS, body.clone()).refused(409, "quota_exceeded");
+    assert_eq!(refused["limit"], 2);
+    assert!(refused["detail"].as_str().unwrap().contains("--max-webhooks"));
+    assert_eq!(all_pages(&app, WEBHOOKS, 5).len(), 2);
+    assert_eq!(app.get("/api/metrics/limits").expect(200)["settings"]["maxWebhooks"], 2);
+    // A repeat is no further one.
+    let again = app.post_with(WEBHOOKS, &key, body.clone()).expect(201);
+    assert_eq!(again["id"], first["id"]);
+    app.send("DELETE", first.header("location").unwrap(), &[], None)
+        .expect(204);
+    subscribe(&app, body);
+}
+
+#[test]
 fn a_webhook_is_changed_at_the_version_that_was_expected() {
     let app = TestApp::start();
     let body = asking("https://example.com/hooks", &["*", "level.adjusted", "*"]);
@@ -826,6 +912,8 @@ fn no_delivery_goes_to_an_address_that_is_not_allowed() {
         (&anywhere, "http://169.254.169.254/latest/meta-data/", false),
         (&anywhere, "http://[::ffff:169.254.169.254]/", false),
         (&anywhere, "http://[fe80::1]/", false),
+        (&anywhere, "http://[fd00:ec2::254]/latest/meta-data/", false),
+        (&anywhere, "http://100.100.100.200/latest/meta-data/", false),
         (&anywhere, "http://0.0.0.0:1/", false),
         (&anywhere, &*local, true),
         (&elsewhere, &*local, false),

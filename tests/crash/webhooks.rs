@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::expiry::copy_all;
 use super::support::TestApp;
 use super::support::receiver::{Receiver, Reply};
 use super::{assert_verifies, fixed_port, within};
@@ -124,6 +125,41 @@ fn where_its_place_is_damaged_a_webhook_delivers_again_all_since_it_was_made() {
     );
     assert!(app.terminate().success());
     assert_verifies(folder.path());
+}
+
+#[test]
+fn a_backup_that_is_older_than_what_was_delivered_is_noticed_and_what_comes_then_is_delivered() {
+    let (folder, backup) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let receiver = Receiver::content();
+    let mut app = TestApp::start_in(folder.path(), fixed_port(), QUICK);
+    let client = Client::new(app.port);
+    let path = subscribe(&client, &receiver);
+    client.put("A", 1);
+    settled(&client, &path);
+    assert!(app.terminate().success());
+    copy_all(folder.path(), backup.path());
+    let mut app = TestApp::start_in(folder.path(), app.port, QUICK);
+    for i in 1..=20 {
+        client.put("LOST", i);
+    }
+    settled(&client, &path);
+    assert!(app.terminate().success());
+    // All of the backup, but for how far deliveries had come.
+    let place = folder.path().join("deliveries.json");
+    std::fs::copy(&place, backup.path().join("deliveries.json")).unwrap();
+    let mut app = TestApp::start_in(backup.path(), app.port, QUICK);
+    let before = receiver.came().len();
+    client.put("B", 1);
+    client.put("C", 1);
+    settled(&client, &path);
+    assert_eq!(receiver.seqs()[before..], [3, 4]);
+    assert!(
+        app.log().contains("the log ends before what was delivered"),
+        "{}",
+        app.log()
+    );
+    assert!(app.terminate().success());
+    assert_verifies(backup.path());
 }
 
 fn flip(path: &Path) {

@@ -151,6 +151,7 @@ pub fn write(reading: &Reading) -> String {
     persistence(&mut page, reading);
     system(&mut page, reading);
     limits(&mut page, reading);
+    webhooks(&mut page, reading);
     page.0
 }
 
@@ -415,6 +416,26 @@ fn limits(page: &mut Page, reading: &Reading) {
     ] {
         family.sample(&[("reason", reason)], count);
     }
+}
+
+fn webhooks(page: &mut Page, reading: &Reading) {
+    let webhooks = &reading.webhooks;
+    let mut family = page.family(
+        "holdfast_webhooks",
+        Kind::Gauge,
+        "Webhooks, by how their deliveries stand.",
+    );
+    for (status, count) in [
+        ("delivering", webhooks.delivering),
+        ("retrying", webhooks.retrying),
+        ("disabled", webhooks.disabled),
+    ] {
+        family.sample(&[("status", status)], count);
+    }
+    let help = "Events that the webhook which is furthest behind has not looked at, the disabled ones apart.";
+    page.gauge("holdfast_webhook_events_behind", help, webhooks.events_behind);
+    let help = "Events that could not be delivered, of all webhooks.";
+    page.gauge("holdfast_webhook_dead_letters", help, webhooks.dead_letters);
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub struct MetricsForm {
     pub persistence: PersistenceForm,
     pub system: SystemForm,
     pub limits: LimitsForm,
+    pub webhooks: WebhooksForm,
     pub health: HealthForm,
 }
 
@@ -342,6 +343,23 @@ struct LimitRefusalsForm {
     malformed: u64,
 }
 
+/// How deliveries to webhooks get on, as it is now.
+#[derive(Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "WebhookMetrics")]
+pub struct WebhooksForm {
+    total: u64,
+    delivering: u64,
+    /// Those whose last attempt has failed, and which try again.
+    retrying: u64,
+    /// Those that an admin has disabled, or whose receiver is gone.
+    disabled: u64,
+    /// Of the one that is furthest behind, the disabled ones apart: how many events of the log it has not looked at yet.
+    events_behind: u64,
+    /// Events that could not be delivered, of all webhooks together.
+    dead_letters: u64,
+}
+
 /// Counts begin anew.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -365,6 +383,7 @@ impl MetricsForm {
             persistence: PersistenceForm::of(reading),
             system: SystemForm::of(reading),
             limits: LimitsForm::of(reading),
+            webhooks: WebhooksForm::of(reading),
             health: HealthForm::of(reading),
         }
     }
@@ -604,6 +623,20 @@ impl LimitsForm {
                 overloaded: refused(Code::Overloaded),
                 malformed: connections.malformed,
             },
+        }
+    }
+}
+
+impl WebhooksForm {
+    pub fn of(reading: &Reading) -> Self {
+        let webhooks = &reading.webhooks;
+        Self {
+            total: webhooks.delivering + webhooks.retrying + webhooks.disabled,
+            delivering: webhooks.delivering,
+            retrying: webhooks.retrying,
+            disabled: webhooks.disabled,
+            events_behind: webhooks.events_behind,
+            dead_letters: webhooks.dead_letters,
         }
     }
 }

@@ -21,6 +21,7 @@ use serde::Serialize;
 use self::drift::Drift;
 use self::forms::{
     ConcurrencyForm, InventoryForm, LimitsForm, MetricsForm, PersistenceForm, RequestsForm, ResetForm, SystemForm,
+    WebhooksForm,
 };
 use self::health::HealthForm;
 use self::reading::{Counts, Reading};
@@ -116,6 +117,11 @@ pub async fn system(state: Data<State>, request: HttpRequest) -> Answer {
 /// `GET /api/metrics/limits`
 pub async fn limits(state: Data<State>, request: HttpRequest) -> Answer {
     show(&LimitsForm::of(&read(&state, &request).await?))
+}
+
+/// `GET /api/metrics/webhooks`
+pub async fn webhooks(state: Data<State>, request: HttpRequest) -> Answer {
+    show(&WebhooksForm::of(&read(&state, &request).await?))
 }
 
 /// `GET /api/metrics/health`

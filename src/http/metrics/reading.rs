@@ -13,7 +13,7 @@ use crate::config::Limits;
 use crate::domain::Timestamp;
 use crate::http::State;
 use crate::http::problem::Problem;
-use crate::http::{connection, traffic};
+use crate::http::{connection, traffic, webhooks};
 use crate::journal::figures::{self, Figures, Standing, StockFigures};
 use crate::metrics::process::Process;
 
@@ -58,6 +58,7 @@ pub struct Reading {
     pub refusing: Option<String>,
     pub lately: Lately,
     pub drift: Vec<Found>,
+    pub webhooks: webhooks::Figures,
 }
 
 impl Reading {
@@ -94,6 +95,7 @@ pub async fn take(state: &Data<State>) -> Result<Reading, Problem> {
         refusing,
         lately,
         drift: watch.drift.found(),
+        webhooks: state.couriers()?.figures().await?,
     })
 }
 

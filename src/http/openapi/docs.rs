@@ -24,6 +24,7 @@ use crate::http::log_level::{LogLevelBody, LogLevelForm};
 use crate::http::metrics::MetricsHealthForm;
 use crate::http::metrics::forms::{
     ConcurrencyForm, InventoryForm, LimitsForm, MetricsForm, PersistenceForm, RequestsForm, ResetForm, SystemForm,
+    WebhooksForm,
 };
 use crate::http::operations::OperationForm;
 use crate::http::pages::problems::AdviceForm;
@@ -1078,12 +1079,14 @@ pub fn create_webhook() -> Doc {
         "Subscribes a receiver to events from now on. Where no `secret` is given the service makes one, which is in this \
          answer and nowhere else: neither a repeat under the same `Idempotency-Key` nor `GET /api/operations/{key}` shows it \
          again. An event is delivered once, whether it was asked for by its type or by `*`; with `stock.low` alone it comes \
-         as `stock.low`, and its `changes` say by `lowStock` which levels it is about.",
+         as `stock.low`, and its `changes` say by `lowStock` which levels it is about. How many webhooks there may be is \
+         at `/api/metrics/limits`; one more is refused with `quota_exceeded`.",
     )
     .takes::<NewWebhookBody>(json!({
         "url": "https://shop.example/hooks/stock", "events": ["level.adjusted", "stock.low"], "storeId": "london",
     }))
     .answers::<NewWebhookForm>(201, "The webhook.", CREATED, example::new_webhook())
+    .refuses(&[QuotaExceeded])
 }
 
 pub fn webhook() -> Doc {
@@ -1163,8 +1166,9 @@ pub fn redeliver_dead_letters() -> Doc {
     Doc::unrecorded(
         "redeliverDeadLetters",
         WEBHOOKS,
-        "Has dead letters sent once more, before what comes next: those with these `seqs`, or all of them. One that is \
-         delivered leaves the list; one that fails stays there until it is asked for again. A disabled webhook sends them \
+        "Has dead letters sent once more, in turns with what is new: those with these `seqs`, or all of them. One that is \
+         delivered leaves the list; one that fails stays there until it is asked for again, and the others wait, twice as \
+         long after each one more that fails, until one is delivered or somebody asks again. A disabled webhook sends them \
          when it is enabled. To repeat it does no harm: what waits to be sent is not sent twice, and what has been delivered has \
          left the list (with `seqs`, it is then 404). A receiver knows a delivery that comes again by its `webhook-id`.",
     )
@@ -1299,6 +1303,16 @@ pub fn limit_metrics() -> Doc {
         "getLimits",
         "What anybody may take of the service, as the operator has set it, and how often each limit was met.",
         example::limits(),
+    )
+}
+
+pub fn webhook_metrics() -> Doc {
+    let example = json!(WebhooksForm::default());
+    metrics_of::<WebhooksForm>(
+        "getWebhookMetrics",
+        "How deliveries to webhooks get on: how many webhooks there are, how far the last of them is behind, and how many \
+         events could not be delivered. Of each, `/api/webhooks` tells.",
+        example,
     )
 }
 

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::common::WEBHOOK_ID;
 use crate::http::metrics::MetricsHealthForm;
-use crate::http::metrics::forms::{ConcurrencyForm, InventoryForm, PersistenceForm, RequestsForm, SystemForm};
+use crate::http::metrics::forms::{
+    ConcurrencyForm, InventoryForm, PersistenceForm, RequestsForm, SystemForm, WebhooksForm,
+};
 
 const AT: &str = "2025-11-27T08:26:00.123Z";
 const CREATED: &str = "2025-11-27T08:00:00.000Z";
@@ -423,6 +425,7 @@ pub fn metrics() -> Value {
         "persistence": PersistenceForm::default(),
         "system": SystemForm::default(),
         "limits": limits(),
+        "webhooks": WebhooksForm::default(),
         "health": MetricsHealthForm::default(),
     })
 }
@@ -432,8 +435,8 @@ pub fn limits() -> Value {
         "since": "2025-11-27T08:26:00.123Z",
         "settings": {
             "maxConnections": 10_000, "maxConnectionsPerAddress": 0, "headSeconds": 10, "bodySeconds": 30, "answerSeconds": 30,
-            "keepAliveSeconds": 75, "maxBodyBytes": 4_194_304, "maxImportBytes": 4_294_967_296_u64, "maxOpenHolds": 100_000, "ratePerPrincipal": 0,
-            "ratePerAddress": 0, "loginRate": 10, "trustedProxies": [],
+            "keepAliveSeconds": 75, "maxBodyBytes": 4_194_304, "maxImportBytes": 4_294_967_296_u64, "maxOpenHolds": 100_000, "maxWebhooks": 1000,
+            "ratePerPrincipal": 0, "ratePerAddress": 0, "loginRate": 10, "trustedProxies": [],
         },
         "fixed": {"jsonDepth": 32, "headBytes": 131_072, "headFields": 96, "batchOperations": 10_000},
         "openConnections": 1,

@@ -88,6 +88,7 @@ impl Listed for ShownWebhookForm<'_> {
         "delivery.lastError.message as lastError",
         "delivery.deadLetters",
         "delivery.droppedDeadLetters",
+        "delivery.nextRedeliveryAt",
     ];
 }
 
@@ -117,16 +118,29 @@ pub struct DeliveryForm {
     dead_letters: usize,
     /// How many had to make room for newer ones: no more than 1000 are kept.
     dropped_dead_letters: u64,
+    /// When the next of the dead letters that are to be sent once more is sent, where one of them has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_redelivery_at: Option<Timestamp>,
 }
 
-#[derive(Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "DeliveryStatus")]
-enum Status {
+pub enum Status {
     Delivering,
     /// The last attempt has failed, and another one follows.
     Retrying,
     Disabled,
+}
+
+impl Status {
+    pub fn of(webhook: &Webhook, standing: &Standing) -> Self {
+        match (webhook.terms.disabled, standing.failures) {
+            (true, _) => Self::Disabled,
+            (false, 0) => Self::Delivering,
+            (false, _) => Self::Retrying,
+        }
+    }
 }
 
 /// An attempt that failed.
@@ -208,25 +222,24 @@ pub fn form(webhook: &Webhook, version: u64) -> WebhookForm<'_> {
 }
 
 pub fn shown<'a>(webhook: &'a Webhook, version: u64, standing: Standing, end: u64) -> ShownWebhookForm<'a> {
-    let status = match (webhook.terms.disabled, standing.failures) {
-        (true, _) => Status::Disabled,
-        (false, 0) => Status::Delivering,
-        (false, _) => Status::Retrying,
-    };
+    let is_enabled = !webhook.terms.disabled;
     ShownWebhookForm {
         about: form(webhook, version),
         delivery: DeliveryForm {
-            status,
+            status: Status::of(webhook, &standing),
             seq: standing.seq,
             lag: end.saturating_sub(standing.seq),
             delivered: standing.delivered,
             failed_attempts: standing.failed_attempts,
             consecutive_failures: standing.failures,
-            next_attempt_at: standing.next_attempt_at.filter(|_| !webhook.terms.disabled),
+            next_attempt_at: standing.next_attempt_at.filter(|_| is_enabled),
             last_success_at: standing.last_success_at,
-            last_error: standing.last_failure.map(failure),
+            last_error: standing.last_failure.clone().map(failure),
             dead_letters: standing.dead_letters.len(),
             dropped_dead_letters: standing.dropped,
+            next_redelivery_at: standing
+                .next_redelivery_at
+                .filter(|_| is_enabled && standing.asked().is_some()),
         },
     }
 }

@@ -19,7 +19,7 @@ use super::entries::{self, DeleteBody};
 use super::format::FORMAT;
 use super::lists::{AFTER, LIMIT, Page};
 use super::precondition::etag;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::query::{Parameter, Query};
 use super::routes::Right;
 use super::write::{self, Answer};
@@ -90,7 +90,9 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
     let key = EntryKey::Webhook(id.as_str().into());
     let write = entries::write(&request, &bytes, asked.idempotency_key.as_deref(), caller, key)?;
     may?;
-    let journal = state.inventory()?.journal().clone();
+    let (journal, couriers) = (state.inventory()?.journal().clone(), state.couriers()?);
+    let _making = couriers.making.lock().await;
+    let (is_full, most) = (couriers.is_full().await?, couriers.most);
     let (secret, made) = match given {
         Some(given) => (given, None),
         None => {
@@ -99,6 +101,9 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
         }
     };
     let decide = move |_: Option<&EntryView>, now| {
+        if is_full {
+            return Err(too_many(most));
+        }
         let webhook = Webhook {
             id: id.as_str().into(),
             terms: terms.clone(),
@@ -182,9 +187,11 @@ pub async fn dead_letters(state: Data<State>, request: HttpRequest, caller: Call
     let after = query.get(AFTER.name).map(|after| place(&name, after)).transpose()?;
     caller.may(Right::Administer)?;
     let (webhook, _) = find(&state, &id).await?;
-    let letters = standing(state.couriers()?, &webhook).dead_letters.into_iter();
-    let behind = letters.filter(|letter| after.is_none_or(|after| letter.seq > after));
-    let page = Page::of(behind.take(limit + 1).collect(), limit, &name, |letter| {
+    let letters = standing(state.couriers()?, &webhook).dead_letters;
+    let behind = letters
+        .iter()
+        .filter(|letter| after.is_none_or(|after| letter.seq > after));
+    let page = Page::of(behind.take(limit + 1).cloned().collect(), limit, &name, |letter| {
         letter.seq.to_string()
     });
     page.answer(&request, &query, forms::dead_letter)
@@ -262,6 +269,11 @@ fn standing(couriers: &Couriers, webhook: &Webhook) -> Standing {
 
 fn new_secret() -> Result<SigningSecret, Problem> {
     signature::new_secret().map_err(|error| Problem::internal(&error))
+}
+
+fn too_many(most: usize) -> Problem {
+    let detail = format!("There are {most} webhooks, and more there may not be (--max-webhooks): delete one first.");
+    Problem::new(Code::QuotaExceeded, detail).with("limit", most as u64)
 }
 
 fn given_up(took: Duration) -> Attempt {

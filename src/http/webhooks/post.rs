@@ -2,7 +2,7 @@
 //! elsewhere, or is read beyond a few kilobytes.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::rt;
@@ -15,8 +15,8 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::sync::{OnceCell, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -123,7 +123,8 @@ impl Drop for Line {
 
 pub struct Post {
     reach: Reach,
-    tls: OnceLock<Result<TlsConnector, String>>,
+    /// From the first receiver on that wants it.
+    tls: OnceCell<TlsConnector>,
 }
 
 /// What is read of an answer's body, so that its connection can be used again.
@@ -133,7 +134,7 @@ const READ_TIME: Duration = Duration::from_secs(1);
 
 impl Post {
     pub fn new(reach: Reach) -> Self {
-        let tls = OnceLock::new();
+        let tls = OnceCell::new();
         Self { reach, tls }
     }
 
@@ -184,7 +185,9 @@ impl Post {
     }
 
     async fn connect(&self, target: &Target) -> Result<Line, String> {
-        let stream = self.reach_any(addresses(&target.host, target.port).await?).await?;
+        let until = Instant::now() + self.reach.connect_timeout;
+        let addresses = addresses(&target.host, target.port).await?;
+        let stream = self.reach_any(&addresses, until).await?;
         // It costs nothing but a little speed.
         drop(stream.set_nodelay(true));
         if !target.is_tls {
@@ -192,21 +195,26 @@ impl Post {
         }
         let name =
             ServerName::try_from(target.host.clone()).map_err(|_| "its name can have no certificate".to_owned())?;
-        let tls = self.tls.get_or_init(connector).clone()?;
+        let tls = self.tls.get_or_try_init(trust).await?;
         let stream = tls.connect(name, stream).await;
         line(stream.map_err(|error| format!("TLS failed: {error}"))?).await
     }
 
-    async fn reach_any(&self, addresses: Vec<SocketAddr>) -> Result<TcpStream, String> {
-        let mut fault = "its name has no address".to_owned();
-        for address in addresses {
-            if !is_allowed(address.ip(), &self.reach.networks) {
-                fault = format!("deliveries may not go to {}", address.ip());
-                continue;
-            }
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => fault = format!("cannot connect to {address}: {error}"),
+    /// Tries one after the other. Each has an equal share of the time that is left, so that one which does not answer leaves
+    /// theirs to the others.
+    async fn reach_any(&self, addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, String> {
+        let is_allowed = |address: &&SocketAddr| is_allowed(address.ip(), &self.reach.networks);
+        let (allowed, barred): (Vec<&SocketAddr>, Vec<_>) = addresses.iter().partition(is_allowed);
+        let mut fault = match barred.first() {
+            Some(address) => format!("deliveries may not go to {}", address.ip()),
+            None => "its name has no address".to_owned(),
+        };
+        for (address, left) in allowed.iter().zip((1..=allowed.len() as u32).rev()) {
+            let share = until.saturating_duration_since(Instant::now()) / left;
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => fault = format!("cannot connect to {address}: {error}"),
+                Err(_) => fault = format!("cannot connect to {address} within {share:?}"),
             }
         }
         Err(fault)
@@ -294,6 +302,12 @@ fn told(error: hyper::Error) -> String {
     }
 }
 
+/// Certificates are read from files, which is not for the threads that serve.
+async fn trust() -> Result<TlsConnector, String> {
+    let read = spawn_blocking(connector).await;
+    read.unwrap_or_else(|error| Err(format!("cannot read whom the system trusts: {error}")))
+}
+
 /// Trusts whom the system trusts, or the file or folder that `SSL_CERT_FILE` or `SSL_CERT_DIR` names.
 fn connector() -> Result<TlsConnector, String> {
     let found = rustls_native_certs::load_native_certs();
@@ -315,6 +329,8 @@ fn connector() -> Result<TlsConnector, String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpSocket;
+
     use super::*;
 
     fn judged(status: u16, asked: Option<&'static str>) -> Verdict {
@@ -338,6 +354,49 @@ mod tests {
                 "{status}"
             );
         }
+    }
+
+    /// Listeners whose queues are full: the system does not answer who comes now. Of a plain one, too.
+    async fn listeners(silent: usize) -> (Vec<SocketAddr>, Vec<Box<dyn std::any::Any>>) {
+        let (mut addresses, mut held): (Vec<SocketAddr>, Vec<Box<dyn std::any::Any>>) = Default::default();
+        for number in 0..=silent {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = socket.listen(if number < silent { 1 } else { 100 }).unwrap();
+            let address = listener.local_addr().unwrap();
+            let knocks = if number < silent { 8 } else { 0 };
+            for _ in 0..knocks {
+                let knock = rt::spawn(TcpStream::connect(address));
+                rt::time::sleep(Duration::from_millis(5)).await;
+                held.push(Box::new(knock));
+            }
+            addresses.push(address);
+            held.push(Box::new(listener));
+        }
+        (addresses, held)
+    }
+
+    #[test]
+    fn an_address_that_does_not_answer_leaves_time_to_the_others_and_all_have_no_more_than_there_is() {
+        let post = Post::new(Reach {
+            connect_timeout: Duration::from_millis(900),
+            timeout: Duration::from_secs(9),
+            networks: Vec::new(),
+        });
+        rt::System::new().block_on(async {
+            let (addresses, _held) = listeners(2).await;
+            let until = || Instant::now() + post.reach.connect_timeout;
+            let reached = post.reach_any(&addresses, until()).await.unwrap();
+            assert_eq!(reached.peer_addr().unwrap(), addresses[2]);
+            let began = Instant::now();
+            let fault = post.reach_any(&addresses[..2], until()).await.unwrap_err();
+            let took = began.elapsed();
+            assert!(
+                fault.starts_with(&format!("cannot connect to {} within", addresses[1])),
+                "{fault}"
+            );
+            assert!((850..1500).contains(&took.as_millis()), "{took:?}");
+        });
     }
 
     #[test]

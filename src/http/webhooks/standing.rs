@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 
-use crate::domain::Timestamp;
 use crate::domain::webhook::Topic;
+use crate::domain::{Event, LastEvent, Timestamp};
 use crate::journal::Kept;
 
 /// The most dead letters that a webhook keeps: the newest.
@@ -23,6 +23,9 @@ pub const MAX_DEAD_LETTERS: usize = 1000;
 pub struct Standing {
     /// Each event up to here was delivered, was not asked for, or is a dead letter.
     pub seq: u64,
+    /// Which event that is, if it has looked at any: in another log it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastEvent>,
     /// How often in a row the next one has failed.
     pub failures: u32,
     pub next_attempt_at: Option<Timestamp>,
@@ -30,10 +33,19 @@ pub struct Standing {
     pub last_failure: Option<LastFailure>,
     pub delivered: u64,
     pub failed_attempts: u64,
-    /// In order of sequence.
-    pub dead_letters: VecDeque<DeadLetter>,
+    /// In order of sequence. Shared, as whoever looks at a standing takes a copy of it.
+    pub dead_letters: Arc<VecDeque<DeadLetter>>,
     /// Dead letters that had to make room for newer ones.
     pub dropped: u64,
+    /// How many of those that are there are to be sent once more.
+    #[serde(skip)]
+    asked: usize,
+    /// How often in a row such a one has failed.
+    #[serde(default)]
+    pub redelivery_failures: u32,
+    /// Before that no other one is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_redelivery_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,12 +75,12 @@ impl Standing {
     }
 
     /// The event at `seq` was not asked for.
-    pub fn passed(&mut self, seq: u64) {
-        self.seq = seq;
+    pub fn passed(&mut self, seq: u64, event: &Event) {
+        (self.seq, self.last) = (seq, Some(LastEvent::of(event)));
     }
 
-    pub fn delivered(&mut self, seq: u64, now: Timestamp) {
-        self.seq = seq;
+    pub fn delivered(&mut self, seq: u64, event: &Event, now: Timestamp) {
+        self.passed(seq, event);
         self.succeeded(now);
         (self.failures, self.next_attempt_at) = (0, None);
     }
@@ -81,7 +93,7 @@ impl Standing {
     }
 
     /// The last attempt has failed: it goes on with the next event.
-    pub fn buried(&mut self, seq: u64, topic: Topic, message: &str, now: Timestamp) {
+    pub fn buried(&mut self, seq: u64, event: &Event, topic: Topic, message: &str, now: Timestamp) {
         let failure = self.note(message, now);
         let letter = DeadLetter {
             seq,
@@ -90,49 +102,79 @@ impl Standing {
             failure,
             is_asked: false,
         };
-        self.dead_letters.push_back(letter);
-        while self.dead_letters.len() > MAX_DEAD_LETTERS {
-            self.dead_letters.pop_front();
-            self.dropped += 1;
-        }
-        self.seq = seq;
+        let too_many = self.change_letters(|letters| {
+            letters.push_back(letter);
+            letters.drain(..letters.len().saturating_sub(MAX_DEAD_LETTERS)).count()
+        });
+        self.dropped += too_many as u64;
+        self.passed(seq, event);
         (self.failures, self.next_attempt_at) = (0, None);
     }
 
-    /// The next attempt need not wait any longer.
+    /// The next attempts need not wait any longer.
     pub fn hurry(&mut self) {
-        self.next_attempt_at = None;
+        (self.next_attempt_at, self.next_redelivery_at) = (None, None);
     }
 
-    /// Marks dead letters as to be sent once more: these, or all of them. Says how many; an error is one that is not there.
+    /// The log ends here, and once went further: it was restored from a backup.
+    pub fn cut(&mut self, end: u64, last: Option<LastEvent>) {
+        (self.seq, self.last) = (end, last);
+        (self.failures, self.next_attempt_at) = (0, None);
+        self.change_letters(|letters| letters.retain(|letter| letter.seq <= end));
+    }
+
+    /// Marks dead letters as to be sent once more, the first of them at once: these, or all of them. Says how many; an error
+    /// is one that is not there.
     pub fn ask(&mut self, seqs: Option<&[u64]>) -> Result<usize, u64> {
         let is_there = |seq: &u64| self.dead_letters.iter().any(|letter| letter.seq == *seq);
         if let Some(missing) = seqs.unwrap_or_default().iter().find(|seq| !is_there(seq)) {
             return Err(*missing);
         }
+        self.next_redelivery_at = None;
         let is_asked = |seq: u64| seqs.is_none_or(|seqs| seqs.contains(&seq));
-        let asked = self.dead_letters.iter_mut().filter(|letter| is_asked(letter.seq));
-        Ok(asked.map(|letter| letter.is_asked = true).count())
+        Ok(self.change_letters(|letters| {
+            let asked = letters.iter_mut().filter(|letter| is_asked(letter.seq));
+            asked.map(|letter| letter.is_asked = true).count()
+        }))
     }
 
     /// The first dead letter that is to be sent once more.
     pub fn asked(&self) -> Option<&DeadLetter> {
+        // Couriers look with each event, and there may be a thousand letters.
+        if self.asked == 0 {
+            return None;
+        }
         self.dead_letters.iter().find(|letter| letter.is_asked)
     }
 
     pub fn redelivered(&mut self, seq: u64, now: Timestamp) {
-        self.dead_letters.retain(|letter| letter.seq != seq);
+        self.change_letters(|letters| letters.retain(|letter| letter.seq != seq));
         self.succeeded(now);
+        (self.redelivery_failures, self.next_redelivery_at) = (0, None);
     }
 
-    pub fn stayed_dead(&mut self, seq: u64, message: &str, now: Timestamp) {
+    /// It is not sent again unless it is asked for again; the others that are asked for wait until `next`.
+    pub fn stayed_dead(&mut self, seq: u64, message: &str, next: Timestamp, now: Timestamp) {
         let failure = self.note(message, now);
-        let mut letters = self.dead_letters.iter_mut();
-        if let Some(letter) = letters.find(|letter| letter.seq == seq) {
-            letter.attempts = letter.attempts.saturating_add(1);
-            letter.failure = failure;
-            letter.is_asked = false;
-        }
+        self.change_letters(|letters| {
+            if let Some(letter) = letters.iter_mut().find(|letter| letter.seq == seq) {
+                letter.attempts = letter.attempts.saturating_add(1);
+                letter.failure = failure;
+                letter.is_asked = false;
+            }
+        });
+        self.redelivery_failures = self.redelivery_failures.saturating_add(1);
+        self.next_redelivery_at = Some(next);
+    }
+
+    fn change_letters<T>(&mut self, change: impl FnOnce(&mut VecDeque<DeadLetter>) -> T) -> T {
+        let changed = change(Arc::make_mut(&mut self.dead_letters));
+        self.count_asked();
+        changed
+    }
+
+    fn count_asked(&mut self) {
+        self.asked = self.dead_letters.iter().filter(|letter| letter.is_asked).count();
     }
 
     fn succeeded(&mut self, now: Timestamp) {
@@ -149,35 +191,44 @@ impl Standing {
     }
 }
 
+/// By the id of the webhook.
+pub type Standings = BTreeMap<Arc<str>, Standing>;
+
+/// As they were kept.
+pub fn read(kept: &Kept) -> serde_json::Result<Standings> {
+    let mut standings: Standings = serde_json::from_str(kept.body.get())?;
+    standings.values_mut().for_each(Standing::count_asked);
+    Ok(standings)
+}
+
+/// As they are kept.
+pub fn written(standings: &Standings) -> serde_json::Result<Kept> {
+    let seq = standings.values().map(|standing| standing.seq).max().unwrap_or(0);
+    to_raw_value(standings).map(|body| Kept { seq, body })
+}
+
 /// The standings of all webhooks.
 #[derive(Default)]
 pub struct Ledger {
-    standings: Mutex<BTreeMap<Arc<str>, Standing>>,
+    standings: Mutex<Standings>,
     /// Since it was kept.
     is_changed: AtomicBool,
 }
 
 impl Ledger {
-    /// As it was kept. No standing is believed that is ahead of the log's end.
-    pub fn of(kept: &Kept, end: u64) -> serde_json::Result<Self> {
-        let mut standings: BTreeMap<Arc<str>, Standing> = serde_json::from_str(kept.body.get())?;
-        for standing in standings.values_mut() {
-            standing.seq = standing.seq.min(end);
-            standing.dead_letters.retain(|letter| letter.seq <= end);
-        }
-        Ok(Self {
+    pub fn of(standings: Standings) -> Self {
+        Self {
             standings: Mutex::new(standings),
             is_changed: AtomicBool::default(),
-        })
+        }
     }
 
-    /// What is to be kept, where something has changed since it was last asked for.
-    pub fn changed(&self) -> Option<serde_json::Result<Kept>> {
-        self.is_changed.swap(false, Ordering::AcqRel).then(|| {
-            let standings = self.standings();
-            let seq = standings.values().map(|standing| standing.seq).max().unwrap_or(0);
-            to_raw_value(&*standings).map(|body| Kept { seq, body })
-        })
+    /// What is to be kept, where something has changed since it was last asked for. Couriers wait no longer than it takes
+    /// to copy it, which is little, as dead letters are shared.
+    pub fn changed(&self) -> Option<Standings> {
+        self.is_changed
+            .swap(false, Ordering::AcqRel)
+            .then(|| self.standings().clone())
     }
 
     /// It could not be kept: it is to be tried again.
@@ -217,14 +268,6 @@ impl Ledger {
         }
     }
 
-    pub fn sum(&self, of: impl Fn(&Standing) -> u64) -> u64 {
-        self.standings().values().map(of).sum()
-    }
-
-    pub fn each<T>(&self, of: impl Fn(&Arc<str>, &Standing) -> T) -> Vec<T> {
-        self.standings().iter().map(|(id, standing)| of(id, standing)).collect()
-    }
-
     fn standings(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Standing>> {
         self.standings.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -233,14 +276,31 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{EventKind, Principal, RequestId};
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millis(millis)
     }
 
+    fn event() -> Event {
+        Event {
+            kind: EventKind::LevelAdjusted,
+            at: at(0),
+            by: Principal::system(),
+            request_id: RequestId::parse("r").unwrap(),
+            reservation_id: None,
+            reference: None,
+            note: None,
+            changes: Vec::new(),
+            holds: Vec::new(),
+            items: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
     fn buried(seqs: impl Iterator<Item = u64>) -> Standing {
         let mut standing = Standing::beginning(0);
-        seqs.for_each(|seq| standing.buried(seq, Topic::LowStock, "answered 500", at(seq as i64)));
+        seqs.for_each(|seq| standing.buried(seq, &event(), Topic::LowStock, "answered 500", at(seq as i64)));
         standing
     }
 
@@ -254,7 +314,7 @@ mod tests {
             (7, 2, Some(at(20)))
         );
         let mut dead = standing.clone();
-        standing.delivered(8, at(20));
+        standing.delivered(8, &event(), at(20));
         assert_eq!(
             (standing.seq, standing.failures, standing.next_attempt_at),
             (8, 0, None)
@@ -263,7 +323,7 @@ mod tests {
             (standing.delivered, standing.failed_attempts, standing.last_success_at),
             (1, 2, Some(at(20)))
         );
-        dead.buried(8, Topic::All, "answered 400", at(20));
+        dead.buried(8, &event(), Topic::All, "answered 400", at(20));
         assert_eq!(
             (dead.seq, dead.failures, dead.delivered, dead.failed_attempts),
             (8, 0, 0, 3)
@@ -291,7 +351,7 @@ mod tests {
         assert_eq!(standing.ask(Some(&[8, 5])), Ok(2));
         assert_eq!(standing.asked().unwrap().seq, 5);
         standing.redelivered(5, at(100));
-        standing.stayed_dead(8, "answered 500", at(101));
+        standing.stayed_dead(8, "answered 500", at(200), at(101));
         assert_eq!(standing.asked(), None);
         let left: Vec<(u64, u32)> = standing
             .dead_letters
@@ -303,17 +363,62 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_read_back_but_never_ahead_of_the_log() {
+    fn a_redelivery_that_failed_has_the_others_wait_until_one_succeeds_or_somebody_asks_again() {
+        let mut standing = buried([3, 5, 8].into_iter());
+        standing.ask(None).unwrap();
+        standing.stayed_dead(3, "answered 500", at(200), at(100));
+        let waits = |standing: &Standing| (standing.redelivery_failures, standing.next_redelivery_at);
+        assert_eq!(
+            (standing.asked().unwrap().seq, waits(&standing)),
+            (5, (1, Some(at(200))))
+        );
+        standing.stayed_dead(5, "answered 500", at(400), at(200));
+        assert_eq!(
+            (standing.asked().unwrap().seq, waits(&standing)),
+            (8, (2, Some(at(400))))
+        );
+        standing.ask(Some(&[3])).unwrap();
+        assert_eq!((standing.asked().unwrap().seq, waits(&standing)), (3, (2, None)));
+        standing.redelivered(3, at(300));
+        assert_eq!((standing.asked().unwrap().seq, waits(&standing)), (8, (0, None)));
+    }
+
+    #[test]
+    fn what_is_kept_is_read_back() {
         let ledger = Ledger::default();
         ledger.begin(&"w".into(), 3);
         ledger.change("w", |standing| {
-            standing.buried(4, Topic::LowStock, "answered 500", at(1))
+            standing.buried(4, &event(), Topic::LowStock, "answered 500", at(1));
+            standing.ask(None)
         });
-        let kept = ledger.changed().unwrap().unwrap();
+        let kept = written(&ledger.changed().unwrap()).unwrap();
         assert_eq!(kept.seq, 4);
         assert!(ledger.changed().is_none(), "nothing has changed since");
-        let read = Ledger::of(&kept, 9).unwrap();
-        assert_eq!(read.get("w"), ledger.get("w"));
-        assert_eq!(Ledger::of(&kept, 2).unwrap().get("w").unwrap().seq, 2);
+        let again = Ledger::of(read(&kept).unwrap());
+        assert_eq!(again.get("w"), ledger.get("w"));
+        assert_eq!(again.get("w").unwrap().asked().unwrap().seq, 4);
+    }
+
+    /// As the first version wrote it.
+    #[test]
+    fn a_document_without_what_was_added_later_is_read() {
+        let body = r#"{"w":{"seq":4,"failures":0,"nextAttemptAt":null,"lastSuccessAt":null,"lastFailure":null,"delivered":0,
+            "failedAttempts":1,"deadLetters":[{"seq":4,"topic":"stock.low","attempts":1,
+            "failure":{"at":"2026-01-01T00:00:00.000Z","message":"answered 500"},"isAsked":true}],"dropped":0}}"#;
+        let body = serde_json::from_str(body).unwrap();
+        let standing = &read(&Kept { seq: 4, body }).unwrap()["w"];
+        assert_eq!(
+            (standing.seq, &standing.last, standing.asked().unwrap().seq),
+            (4, &None, 4)
+        );
+    }
+
+    #[test]
+    fn what_lies_beyond_the_end_of_the_log_is_forgotten() {
+        let mut standing = buried([3, 5, 8].into_iter());
+        standing.ask(None).unwrap();
+        standing.cut(4, Some(LastEvent::of(&event())));
+        let left: Vec<u64> = standing.dead_letters.iter().map(|letter| letter.seq).collect();
+        assert_eq!((standing.seq, left, standing.asked().unwrap().seq), (4, vec![3], 3));
     }
 }

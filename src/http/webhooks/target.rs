@@ -1,6 +1,6 @@
 //! Where a webhook's deliveries go: its URL taken apart, and which addresses are never reached.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hyper::Uri;
 use hyper::header::HeaderValue;
@@ -68,6 +68,16 @@ impl Target {
     }
 }
 
+/// Where machines in a cloud find what they may not give away, but for link-local addresses: at Alibaba, Azure, Oracle.
+const METADATA: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+/// The same at Amazon, by what its addresses begin with, and at Google.
+const METADATA_OF_AMAZON: [u16; 2] = [0xfd00, 0x0ec2];
+const METADATA_OF_GOOGLE: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
+
 /// Whether deliveries may go to this address: to one of the networks that the operator names, or else to any but those at
 /// which no receiver is, and where machines in a cloud find what they may not give away.
 pub fn is_allowed(address: IpAddr, networks: &[Network]) -> bool {
@@ -75,11 +85,14 @@ pub fn is_allowed(address: IpAddr, networks: &[Network]) -> bool {
     if !networks.is_empty() {
         return networks.iter().any(|network| network.contains(address));
     }
-    let is_local = match address {
-        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
+    let is_barred = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast() || METADATA.contains(&address),
+        IpAddr::V6(address) => {
+            let is_of_amazon = address.segments().starts_with(&METADATA_OF_AMAZON);
+            address.is_unicast_link_local() || is_of_amazon || address == METADATA_OF_GOOGLE
+        }
     };
-    !is_local && !address.is_unspecified() && !address.is_multicast()
+    !is_barred && !address.is_unspecified() && !address.is_multicast()
 }
 
 #[cfg(test)]
@@ -159,7 +172,9 @@ mod tests {
             "::1",
             "10.0.0.7",
             "192.168.1.1",
+            "100.100.100.201",
             "fd00::1",
+            "fd00:ec3::254",
             "203.0.113.9",
             "2001:db8::1",
         ] {
@@ -168,6 +183,13 @@ mod tests {
         for address in [
             "169.254.169.254",
             "::ffff:169.254.169.254",
+            "100.100.100.200",
+            "::ffff:100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
             "fe80::1",
             "febf::1",
             "0.0.0.0",
@@ -178,11 +200,12 @@ mod tests {
         ] {
             assert!(!allowed(address, &[]), "{address}");
         }
-        let networks = ["10.0.0.0/8", "169.254.1.1"].map(|network| network.parse().unwrap());
+        let networks = ["10.0.0.0/8", "169.254.1.1", "fd00:ec2::254"].map(|network| network.parse().unwrap());
         for (address, is_one) in [
             ("10.1.2.3", true),
             ("::ffff:10.1.2.3", true),
             ("169.254.1.1", true),
+            ("fd00:ec2::254", true),
             ("127.0.0.1", false),
         ] {
             assert_eq!(allowed(address, &networks), is_one, "{address}");

@@ -72,6 +72,7 @@ const RULES: &[(&str, Rule)] = &[
     ("getPersistenceMetrics", Rule::Whole),
     ("getSystemMetrics", Rule::Whole),
     ("getLimits", Rule::Whole),
+    ("getWebhookMetrics", Rule::Whole),
     ("getHealthMetrics", Rule::Whole),
     ("getPrometheusMetrics", Rule::Whole),
     ("runBatch", Rule::Batch),
