@@ -12,6 +12,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::job::Job;
 use crate::import::row::LineError;
@@ -22,6 +24,8 @@ use crate::journal::file::line;
 #[derive(Clone)]
 pub struct Files {
     root: PathBuf,
+    /// Bodies that are coming in.
+    uploads: Arc<AtomicU64>,
 }
 
 /// What a start finds.
@@ -54,7 +58,13 @@ impl Files {
                 Err(fault) => found.faults.push(fault),
             }
         }
-        Ok((Self { root }, found))
+        let uploads = Arc::default();
+        Ok((Self { root, uploads }, found))
+    }
+
+    /// How many bodies are coming in.
+    pub fn uploads(&self) -> u64 {
+        self.uploads.load(Ordering::Relaxed)
     }
 
     fn folder(&self, id: &str) -> PathBuf {
@@ -73,10 +83,13 @@ impl Files {
         if file.is_err() {
             fs::remove_dir_all(&folder)?;
         }
+        let file = file?;
+        self.uploads.fetch_add(1, Ordering::Relaxed);
         Ok(Spool {
             folder,
             root: self.root.clone(),
-            file: file?,
+            uploads: self.uploads.clone(),
+            file,
             hasher: blake3::Hasher::new(),
             head: Vec::new(),
             bytes: 0,
@@ -184,6 +197,7 @@ fn read_state(folder: &Path) -> Result<Job, String> {
 pub struct Spool {
     folder: PathBuf,
     root: PathBuf,
+    uploads: Arc<AtomicU64>,
     file: File,
     hasher: blake3::Hasher,
     head: Vec<u8>,
@@ -230,6 +244,7 @@ impl Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
+        self.uploads.fetch_sub(1, Ordering::Relaxed);
         if !self.is_kept
             && let Err(error) = fs::remove_dir_all(&self.folder)
         {

@@ -73,6 +73,15 @@ pub struct View {
     pub waiting: Option<Arc<str>>,
 }
 
+/// How many are not over.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Bodies that are coming in.
+    pub uploading: u64,
+    pub queued: u64,
+    pub running: u64,
+}
+
 /// What became of a body that has come whole.
 pub enum Submitted {
     New(View),
@@ -187,6 +196,16 @@ impl Jobs {
             .filter(|(id, _)| before.is_none_or(|before| &***id < before));
         let shown = older.filter(|(_, entry)| !entry.job.is_removed);
         shown.map(|(_, entry)| entry.view()).take(limit).collect()
+    }
+
+    pub fn tally(&self) -> Tally {
+        let table = self.table();
+        let count = |status| table.values().filter(|entry| entry.job.status == status).count() as u64;
+        Tally {
+            uploading: self.files.uploads(),
+            queued: count(Status::Queued),
+            running: count(Status::Running),
+        }
     }
 
     /// The job that was asked for under this key.
