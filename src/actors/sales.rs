@@ -97,6 +97,11 @@ impl SalesBook {
         Ok(apart(move || look(&book.sales())).await?)
     }
 
+    /// The last event in the sums.
+    pub fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Acquire)
+    }
+
     /// Keeps the sums for the next start, before the journal is closed.
     pub async fn close(self: &Arc<Self>) {
         // What is not read by then, the next start reads.
@@ -207,10 +212,6 @@ impl SalesBook {
         is_of_log
             .then_some(Some(sales))
             .ok_or_else(|| format!("they end with an event {seq} that is not in the log"))
-    }
-
-    fn seq(&self) -> u64 {
-        self.seq.load(Ordering::Acquire)
     }
 
     fn sales(&self) -> RwLockReadGuard<'_, Sales> {

@@ -550,6 +550,11 @@ pub fn table() -> Vec<Resource> {
             docs::concurrency_metrics,
         ),
         at("/api/metrics/persistence").get("how the log gets on", metrics::persistence, docs::persistence_metrics),
+        at("/api/metrics/background").get(
+            "streams, imports, sums of sales, and the service's own log",
+            metrics::background,
+            docs::background_metrics,
+        ),
         at("/api/metrics/system").get("the process and its machine", metrics::system, docs::system_metrics),
         at("/api/metrics/limits").get(
             "limits, and what was refused for them",

@@ -67,7 +67,8 @@ pub struct StatusForm<'a> {
     last_run_at: Option<Timestamp>,
     /// How long it took; null where it was a run of an earlier process, or there was none.
     last_duration_ms: Option<u64>,
-    /// Why the last run failed; left out where it did not.
+    /// Why the last run failed, for those who run it (operators and admins); for others only that it did. Left out where it
+    /// did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<&'a str>,
     /// Runs since the service was started, failed ones included.
@@ -163,13 +164,13 @@ pub async fn run(state: Data<State>, request: HttpRequest, caller: Caller, paylo
     write::read_bare(&request, payload).await?;
     caller.may(Right::Operate)?;
     state.inventory()?.sync().await?;
-    answer(&state, caller.rights.seen()).await
+    answer(&state, &caller).await
 }
 
 /// `GET /api/sync/status`
-pub async fn status(state: Data<State>, request: HttpRequest, sight: Sight) -> Answer {
+pub async fn status(state: Data<State>, request: HttpRequest, caller: Caller) -> Answer {
     Query::none(&request)?;
-    answer(&state, sight.scope()).await
+    answer(&state, &caller).await
 }
 
 /// `POST /api/sync/start`
@@ -297,10 +298,18 @@ fn sums_form(sums: &Sums) -> SumsForm {
     }
 }
 
-async fn answer(state: &State, scope: &Scope) -> Answer {
-    let status = state.inventory()?.sync_status(scope).await?;
-    Ok(HttpResponse::Ok().json(status_form(&status)))
+async fn answer(state: &State, caller: &Caller) -> Answer {
+    let status = state.inventory()?.sync_status(caller.rights.seen()).await?;
+    let mut form = status_form(&status);
+    // Why may name what only those who run the service need to know, such as a folder.
+    if caller.may(Right::Operate).is_err() {
+        form.last_error = form.last_error.and(Some(FAILED));
+    }
+    Ok(HttpResponse::Ok().json(form))
 }
+
+/// What those are told of a failure who cannot do anything about it.
+const FAILED: &str = "its cause is told to operators only";
 
 async fn schedule(
     state: &State,

@@ -1,7 +1,8 @@
 //! How the service does, as JSON and for Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::io::Write;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -10,16 +11,18 @@ use crate::staff::{House, OWN};
 use crate::support::TestApp;
 use crate::support::receiver::{Receiver, Reply};
 
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "requests",
     "inventory",
     "concurrency",
     "persistence",
+    "background",
     "system",
     "limits",
     "webhooks",
     "health",
 ];
+const SOON: Duration = Duration::from_secs(15);
 
 fn part(app: &impl Client, name: &str) -> Answer {
     app.get(&format!("/api/metrics/{name}")).expect(200)
@@ -413,7 +416,14 @@ fn a_reset_is_of_the_json_view_alone() {
     let reset = app.post("/api/metrics/reset", json!({})).expect(200);
     assert!(is_time(&reset["since"]));
     let metrics = app.get("/api/metrics").expect(200);
-    for part in ["requests", "inventory", "concurrency", "persistence", "limits"] {
+    for part in [
+        "requests",
+        "inventory",
+        "concurrency",
+        "persistence",
+        "background",
+        "limits",
+    ] {
         assert_eq!(metrics[part]["since"], reset["since"], "{part}");
     }
     assert_eq!(metrics["inventory"]["refusals"], json!({}));
@@ -479,29 +489,156 @@ fn health_says_in_sentences_that_all_is_well() {
             .expect(201);
     }
     app.send("POST", "/api/sync", &[], None).expect(200);
+    let compared = |health: &Answer, place: usize| health["business"]["comparisons"][place]["compared"].as_u64();
+    let is_compared = || {
+        let health = part(&app, "health");
+        compared(&health, 0) >= Some(3) && compared(&health, 1) >= Some(1)
+    };
+    assert!(comes_true(SOON, is_compared), "{}", part(&app, "health").text());
     let health = part(&app, "health");
     for part in ["basic", "detailed", "business"] {
         assert_eq!(health[part]["status"], "ok", "{}", health.text());
         assert!(health[part]["sentence"].as_str().unwrap().ends_with('.'), "{part}");
     }
     assert_eq!(health["status"], "ok");
-    let compared = &health["business"]["comparisons"][0];
+    let levels = &health["business"]["comparisons"][0];
     assert_eq!(
-        (&compared["differing"], &health["business"]["drift"]),
+        (&levels["differing"], &health["business"]["drift"]),
         (&json!(0), &json!(0))
     );
     assert!(
-        compared["compared"].as_u64().unwrap() >= 3 && is_time(&compared["at"]),
-        "{compared}"
+        is_time(&levels["at"]) && is_time(&health["business"]["checkedAt"]),
+        "{levels}"
     );
     let totals = &health["business"]["comparisons"][1];
     assert_eq!(
         (&totals["between"], &totals["differing"]),
         (&json!("totals and levels"), &json!(0))
     );
-    assert!(totals["compared"].as_u64().unwrap() >= 1, "{totals}");
     assert_eq!(part(&app, "persistence")["totalsSeq"], 6);
     assert!(health["detailed"]["residentBytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn drift_is_looked_for_no_more_often_however_many_ask() {
+    let app = TestApp::start();
+    app.stock("A", 5);
+    let looks = || {
+        let asked = ["/api/metrics", "/api/metrics/health"].map(|path| app.get(path).expect(200).json);
+        let business = [&asked[0]["health"]["business"], &asked[1]["business"]];
+        business.map(|business| business["comparisons"][0]["compared"].as_u64().unwrap())
+    };
+    // Each look compares the one level that there is, and comes every 10 s.
+    let (before, begun) = (looks()[0], Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..10).map(|_| looks()[0]).max());
+        }
+    });
+    let looked = looks()[1] - before;
+    assert!(
+        looked <= 1 + begun.elapsed().as_secs() / 10,
+        "{looked} times for 160 answers"
+    );
+}
+
+/// What goes on beside the requests.
+fn background(app: &impl Client, members: &str) -> Value {
+    let found = part(app, "background").json;
+    found
+        .pointer(members)
+        .unwrap_or_else(|| panic!("no {members} in {found}"))
+        .clone()
+}
+
+#[test]
+fn streams_that_are_open_are_counted_until_they_are_left() {
+    let app = TestApp::start();
+    app.stock("A", 5);
+    let open = || background(&app, "/streams/open");
+    assert_eq!(open(), 0);
+    let mut streams = [app.connect(), app.connect()];
+    for stream in &mut streams {
+        let asked = "GET /api/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.get_mut().write_all(asked.as_bytes()).unwrap();
+    }
+    assert!(comes_true(SOON, || open() == 2), "{}", open());
+    assert_eq!(samples(&exposition(&app))["holdfast_stream_followers"], 2.0);
+    drop(streams);
+    let is_left = || {
+        app.post(&format!("{}/adjust", at("A")), json!({"delta": 1}))
+            .expect(200);
+        open() == 0
+    };
+    assert!(comes_true(SOON, is_left), "{}", open());
+    assert_eq!(background(&app, "/streams/dropped"), 0, "they have gone by themselves");
+}
+
+#[test]
+fn imports_are_counted_while_they_come_wait_and_run() {
+    let app = TestApp::start();
+    let head = "POST /api/imports HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\n";
+    let imports = || background(&app, "/imports");
+    let counted = |uploading, queued, running| json!({"uploading": uploading, "queued": queued, "running": running});
+    assert_eq!(imports(), counted(0, 0, 0));
+    let mut coming = app.connect();
+    write!(
+        coming.get_mut(),
+        "{head}Content-Length: 1000\r\n\r\nsku,quantity\nA,1\n"
+    )
+    .unwrap();
+    assert!(comes_true(SOON, || imports() == counted(1, 0, 0)), "{}", imports());
+    drop(coming);
+    assert!(comes_true(SOON, || imports() == counted(0, 0, 0)), "{}", imports());
+
+    let lines: String = (0..100_000).map(|i| format!("sku-{i},1\n")).collect();
+    let mut jobs = Vec::new();
+    for text in [format!("sku,quantity\n{lines}"), "sku,quantity\nB,1\n".to_owned()] {
+        let csv = ("content-type", "text/csv");
+        let job = app
+            .send("POST", "/api/imports", &[csv], Some(text.as_bytes()))
+            .expect(202);
+        jobs.push(job.header("location").unwrap().to_owned());
+    }
+    assert!(comes_true(SOON, || imports() == counted(0, 1, 1)), "{}", imports());
+    let samples = samples(&exposition(&app));
+    assert_eq!(samples["holdfast_imports{state=\"queued\"}"], 1.0);
+    for job in jobs.iter().rev() {
+        app.send("POST", &format!("{job}/cancel"), &[], None).expect(200);
+    }
+    assert!(comes_true(SOON, || imports() == counted(0, 0, 0)), "{}", imports());
+}
+
+#[test]
+fn how_far_the_sums_of_sales_are_behind_is_told_and_comes_to_nothing() {
+    let app = TestApp::start();
+    let adjust = || {
+        app.post(&format!("{}/adjust", at("A")), json!({"delta": -1, "type": "SALE"}))
+            .expect(200)
+    };
+    app.stock("A", 1000);
+    let lag = || background(&app, "/sales/lagEvents").as_u64().unwrap();
+    // They are read together with what comes shortly after.
+    let is_behind = || {
+        adjust();
+        lag() > 0
+    };
+    assert!(comes_true(SOON, is_behind), "whatever comes is in them at once");
+    assert!(comes_true(SOON, || lag() == 0), "{}", lag());
+    let seq = background(&app, "/sales/seq");
+    assert_eq!(seq, part(&app, "persistence")["visibleSeq"]);
+    assert_eq!(samples(&exposition(&app))["holdfast_sales_seq"], seq.as_f64().unwrap());
+}
+
+#[test]
+fn lines_that_the_log_has_lost_are_counted_and_a_reset_counts_anew() {
+    let app = TestApp::start_with(&["--log-to", "/dev/full"]);
+    let lost = || background(&app, "/lostLogLines").as_u64().unwrap();
+    assert!(comes_true(SOON, || lost() > 0), "{}", lost());
+    assert!(samples(&exposition(&app))["holdfast_log_lines_lost_total"] > 0.0);
+    let before = lost();
+    app.post("/api/metrics/reset", json!({})).expect(200);
+    assert!(lost() < before, "{} of {before}", lost());
 }
 
 #[test]

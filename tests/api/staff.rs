@@ -1,5 +1,7 @@
 //! A service whose callers must say who they are, and those who call it.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::client::{Answer, Client};
@@ -13,7 +15,7 @@ pub const FOREIGN: [&str; 2] = ["ZFOREIGN", "ZFOREIGN too"];
 
 /// A service with authentication on, and its first admin.
 pub struct House {
-    _app: TestApp,
+    app: TestApp,
     pub admin: Employee,
 }
 
@@ -54,7 +56,11 @@ impl House {
             authorization: None,
         };
         let admin = nobody.with_token(&first_admin(&app));
-        Self { _app: app, admin }
+        Self { app, admin }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.app.folder()
     }
 
     pub fn nobody(&self) -> Employee {

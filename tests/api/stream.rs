@@ -589,6 +589,8 @@ fn a_reader_who_does_not_read_is_dropped_and_goes_on_from_its_last_id() {
         (seen.len() as u64, reader.join().unwrap())
     });
     assert!(lost < end, "nobody dropped it: it was told of all {end}");
+    let streams = app.get("/api/metrics/background").expect(200)["streams"].clone();
+    assert_eq!(streams["dropped"], 1, "{streams}");
     let mut again = Stream::begun(port, "", &[("Last-Event-ID", &lost.to_string())]);
     let rest = again.seqs((end - lost) as usize);
     assert!(rest.into_iter().eq(lost + 1..=end));

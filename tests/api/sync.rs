@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, all_pages, at, at_in, comes_true, from_now, is_time, millis, operation};
-use crate::staff::{FOREIGN, House, OWN};
+use crate::staff::{Employee, FOREIGN, House, OWN};
 use crate::support::{HOLDFAST, TestApp};
 
 const SYNC: &str = "/api/sync";
@@ -736,4 +736,21 @@ fn those_who_ask_at_the_same_time_are_all_answered_with_what_they_had_written() 
     assert!((1..=16).contains(&runs), "{runs}");
     assert_eq!(sums(&app.get(TOTALS).expect(200)["central"]), (16, 16, 0));
     assert!(millis(&app.get(STATUS).expect(200)["lastRunAt"]).is_some());
+}
+
+#[test]
+fn why_a_run_has_failed_is_for_those_who_run_it() {
+    let house = House::open_with(&BY_HAND);
+    let [viewer, operator] = ["viewer", "operator"].map(|role| house.hire(role, role, &[]));
+    // Nothing can be put in the place of a folder.
+    std::fs::create_dir(house.folder().join("central.json")).unwrap();
+    let failed = operator.post(SYNC, json!({})).expect(200);
+    let why = failed["lastError"].as_str().unwrap();
+    assert!(why.contains("directory"), "{why}");
+    let told = |caller: &Employee| caller.get(STATUS).expect(200)["lastError"].clone();
+    assert_eq!([told(&operator), told(&house.admin)], [json!(why), json!(why)]);
+    assert_eq!(told(&viewer), "its cause is told to operators only");
+    std::fs::remove_dir(house.folder().join("central.json")).unwrap();
+    operator.post(SYNC, json!({})).expect(200);
+    assert_eq!(told(&viewer), Value::Null);
 }

@@ -242,13 +242,7 @@ fn a_hidden_page_asks_nothing_and_goes_on_when_it_is_shown() {
     let browser = Browser::open(1440, 1000);
     browser.go(&url(&app));
     browser.shows("#verdict", "Healthy.");
-    let hide = |is_hidden: bool| {
-        browser.run(&format!(
-            "Object.defineProperty(document, 'hidden', {{configurable: true, value: {is_hidden}}});
-             document.dispatchEvent(new Event('visibilitychange'))"
-        ));
-    };
-    hide(true);
+    hide(&browser, true);
     std::thread::sleep(Duration::from_secs(2));
     browser.requests();
     std::thread::sleep(Duration::from_secs(6));
@@ -259,6 +253,65 @@ fn a_hidden_page_asks_nothing_and_goes_on_when_it_is_shown() {
         json!([{"sku": "22423", "storeId": "paris", "quantity": 3}]),
         600,
     );
-    hide(false);
+    hide(&browser, false);
     browser.shows("#held tbody", "meanwhile");
+}
+
+fn hide(browser: &Browser, is_hidden: bool) {
+    browser.run(&format!(
+        "Object.defineProperty(document, 'hidden', {{configurable: true, value: {is_hidden}}});
+         document.dispatchEvent(new Event('visibilitychange'))"
+    ));
+}
+
+#[test]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
+fn however_much_is_sold_a_page_asks_seldom_and_at_once_when_it_is_shown() {
+    let app = TestApp::start();
+    stock(&app);
+    let browser = Browser::open(1440, 1000);
+    browser.go(&url(&app));
+    browser.shows("#pulse", "live");
+    browser.shows("#movements tbody", "AB/12");
+    let level = at_in("paris", "22423");
+    let asked_while_selling = |time: Duration| {
+        browser.requests();
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            app.post(&format!("{level}/adjust"), json!({"delta": -1, "type": "SALE"}))
+                .expect(200);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let asked = browser.requests();
+        move |path: &str| asked.iter().filter(|url| url.contains(path)).count()
+    };
+    let asked = asked_while_selling(Duration::from_secs(9));
+    assert!(
+        (1..=2).contains(&asked("/api/analytics/sales")),
+        "{}",
+        asked("/api/analytics/sales")
+    );
+    assert!((2..=4).contains(&asked("lowStock")), "{}", asked("lowStock"));
+    assert!(
+        (5..=10).contains(&asked("/api/movements")),
+        "{}",
+        asked("/api/movements")
+    );
+    browser.shows("#sells tbody", "22423");
+
+    browser.go(&format!("{}#/item/22423", url(&app)));
+    browser.shows("#item-history .key", "On hand");
+    let asked = asked_while_selling(Duration::from_secs(6));
+    assert!((1..=2).contains(&asked("limit=1000")), "{}", asked("limit=1000"));
+    assert!((3..=7).contains(&asked("limit=50")), "{}", asked("limit=50"));
+
+    hide(&browser, true);
+    browser.requests();
+    hide(&browser, false);
+    std::thread::sleep(Duration::from_secs(1));
+    let asked = browser.requests();
+    assert!(
+        asked.iter().any(|url| url.contains("/api/analytics/sales")),
+        "{asked:?}"
+    );
 }

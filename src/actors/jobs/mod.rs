@@ -80,6 +80,15 @@ pub struct View {
 /// A place among the bodies that come.
 pub type Admission = OwnedSemaphorePermit;
 
+/// How many are not over.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Bodies that are coming in.
+    pub uploading: u64,
+    pub queued: u64,
+    pub running: u64,
+}
+
 /// What became of a body that has come whole.
 pub enum Submitted {
     New(View),
@@ -199,6 +208,21 @@ impl Jobs {
         shown.map(|(_, entry)| entry.view()).take(limit).collect()
     }
 
+    pub fn tally(&self) -> Tally {
+        let table = self.table();
+        let count = |status| table.values().filter(|entry| entry.job.status == status).count() as u64;
+        Tally {
+            uploading: self.coming() as u64,
+            queued: count(Status::Queued),
+            running: count(Status::Running),
+        }
+    }
+
+    /// How many bodies are coming in.
+    fn coming(&self) -> usize {
+        MAX_COMING - self.coming.available_permits()
+    }
+
     /// The job that was asked for under this key.
     pub fn of_key(&self, key: KeyHash) -> Option<View> {
         let (table, now) = (self.table(), self.inventory.now());
@@ -216,7 +240,7 @@ impl Jobs {
         let is_repeat = key.is_some_and(|key| self.of_key(key).is_some());
         let table = self.table();
         let queued = table.values().filter(|entry| entry.job.status == Status::Queued);
-        let coming = MAX_COMING - self.coming.available_permits();
+        let coming = self.coming();
         if !is_repeat && queued.count() + coming >= MAX_WAITING {
             return None;
         }

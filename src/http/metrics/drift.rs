@@ -30,6 +30,7 @@ pub struct Drift {
 struct Seen {
     levels: Found,
     totals: Found,
+    checked_at: Option<Timestamp>,
     /// The last SKU, and the last store, that were looked at.
     sku: Option<Sku>,
     store: Option<StoreId>,
@@ -44,6 +45,7 @@ impl Default for Drift {
         let seen = Seen {
             levels: found(LEVELS),
             totals: found(TOTALS),
+            checked_at: None,
             sku: None,
             store: None,
         };
@@ -68,6 +70,11 @@ impl Drift {
         vec![seen.levels.clone(), seen.totals.clone()]
     }
 
+    /// When it was last looked, whatever there was to be compared.
+    pub fn checked_at(&self) -> Option<Timestamp> {
+        self.seen().checked_at
+    }
+
     /// Compares the next few.
     pub async fn look(&self, inventory: &Inventory) {
         let journal = &**inventory.journal();
@@ -75,6 +82,7 @@ impl Drift {
         if let Some(totals) = inventory.totals() {
             self.look_at_totals(journal, &totals).await;
         }
+        self.seen().checked_at = Some(chrono::Utc::now().into());
     }
 
     async fn look_at_levels(&self, journal: &dyn Journal) {

@@ -4,9 +4,10 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::forms::name_of;
+use super::forms::{name_of, name_of_status};
 use super::reading::Reading;
 use crate::domain::EventKind;
+use crate::journal::figures::{RecoveryFigures, Standing, StockFigures};
 use crate::metrics::Distribution;
 
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -146,9 +147,18 @@ impl Display for Escaped<'_> {
 pub fn write(reading: &Reading) -> String {
     let mut page = Page(String::with_capacity(16 << 10));
     requests(&mut page, reading);
-    inventory(&mut page, reading);
-    concurrency(&mut page, reading);
-    persistence(&mut page, reading);
+    refusals(&mut page, reading);
+    operations(&mut page, reading);
+    stock(&mut page, &reading.stock);
+    drift(&mut page, reading);
+    actors(&mut page, reading);
+    queues(&mut page, reading);
+    groups(&mut page, reading);
+    appends(&mut page, reading);
+    files(&mut page, &reading.standing);
+    checkpoint(&mut page, reading);
+    recovery(&mut page, &reading.standing.recovery);
+    background(&mut page, reading);
     system(&mut page, reading);
     limits(&mut page, reading);
     webhooks(&mut page, reading);
@@ -156,22 +166,13 @@ pub fn write(reading: &Reading) -> String {
 }
 
 fn requests(page: &mut Page, reading: &Reading) {
-    let traffic = &reading.counts.traffic;
-    let asked = || traffic.routes.iter().filter(|route| route.count() > 0);
+    let asked = || reading.counts.traffic.routes.iter().filter(|route| route.count() > 0);
     let help = "Requests that were answered, by route and status; other: of no route.";
     let mut family = page.family("holdfast_http_requests_total", Kind::Counter, help);
     for route in asked() {
         for (status, count) in route.statuses() {
-            let status = if status == 0 {
-                "other".to_owned()
-            } else {
-                status.to_string()
-            };
-            let labels = [
-                ("method", route.label.method.as_str()),
-                ("route", route.label.path),
-                ("status", &status),
-            ];
+            let (method, status) = (route.label.method.as_str(), name_of_status(status));
+            let labels = [("method", method), ("route", route.label.path), ("status", &status)];
             family.sample(&labels, count);
         }
     }
@@ -181,22 +182,23 @@ fn requests(page: &mut Page, reading: &Reading) {
         let labels = [("method", route.label.method.as_str()), ("route", route.label.path)];
         family.times(&labels, &route.micros);
     }
+}
+
+fn refusals(page: &mut Page, reading: &Reading) {
+    let traffic = &reading.counts.traffic;
     let help = "Refusals by code.";
     let mut family = page.family("holdfast_refusals_total", Kind::Counter, help);
     for (code, count) in traffic.refusals() {
         family.sample(&[("code", code.as_str())], count);
     }
-    page.gauge(
-        "holdfast_http_requests_in_flight",
-        "Requests that are being answered.",
-        reading.in_flight,
-    );
+    let help = "Requests that are being answered.";
+    page.gauge("holdfast_http_requests_in_flight", help, reading.in_flight);
     let help = "Requests whose clients did not wait for the answer.";
     page.counter("holdfast_http_requests_abandoned_total", help, traffic.abandoned);
 }
 
-fn inventory(page: &mut Page, reading: &Reading) {
-    let (stock, events) = (&reading.stock, &reading.counts.journal.events);
+fn operations(page: &mut Page, reading: &Reading) {
+    let events = &reading.counts.journal.events;
     let help = "What was recorded, by the kind of its event.";
     let mut family = page.family("holdfast_operations_total", Kind::Counter, help);
     for kind in EventKind::SHOWN {
@@ -210,20 +212,20 @@ fn inventory(page: &mut Page, reading: &Reading) {
     }
     let help = "Writes that were answered again under their idempotency key.";
     page.counter("holdfast_idempotent_replays_total", help, reading.counts.actors.replays);
+}
+
+fn stock(page: &mut Page, stock: &StockFigures) {
     page.gauge("holdfast_items", "Items.", stock.items);
     page.gauge("holdfast_levels", "Levels: SKUs in stores.", stock.levels);
     page.gauge("holdfast_stores", "Stores with a level.", stock.stores);
-    page.gauge(
-        "holdfast_low_stock_items",
-        "Items with a level that runs low.",
-        stock.low_items,
-    );
-    page.gauge(
-        "holdfast_open_reservations",
-        "Reservations that hold something.",
-        stock.open_reservations,
-    );
+    let help = "Items with a level that runs low.";
+    page.gauge("holdfast_low_stock_items", help, stock.low_items);
+    let help = "Reservations that hold something.";
+    page.gauge("holdfast_open_reservations", help, stock.open_reservations);
     page.gauge("holdfast_held_lines", "Their lines that do.", stock.held_lines);
+}
+
+fn drift(page: &mut Page, reading: &Reading) {
     let help = "Differences between two that must say the same; it must be 0.";
     let mut family = page.family("holdfast_drift", Kind::Gauge, help);
     for found in &reading.drift {
@@ -236,158 +238,138 @@ fn inventory(page: &mut Page, reading: &Reading) {
     }
 }
 
-fn concurrency(page: &mut Page, reading: &Reading) {
-    let (workload, counted) = (&reading.workload, &reading.counts.actors);
-    page.gauge("holdfast_actors", "SKUs in use.", workload.actors_live);
-    page.counter(
-        "holdfast_actors_started_total",
-        "SKUs that came into use.",
-        counted.actors_started,
-    );
-    page.counter(
-        "holdfast_actors_stopped_total",
-        "SKUs that went out of use.",
-        counted.actors_stopped,
-    );
-    page.gauge(
-        "holdfast_commands_waiting",
-        "Commands not answered yet.",
-        workload.commands_waiting,
-    );
-    page.gauge(
-        "holdfast_longest_queue",
-        "The same of the SKU with most.",
-        workload.longest_queue,
-    );
-    page.gauge(
-        "holdfast_queue_limit",
-        "Commands that may wait for a SKU.",
-        workload.queue_limit,
-    );
-    page.gauge(
-        "holdfast_claims_in_flight",
-        "Keys of writes under way.",
-        workload.claims_in_flight,
-    );
-    let help = "Appends decided once more, as something had moved on.";
-    page.counter(
-        "holdfast_journal_conflicts_total",
-        help,
-        reading.counts.journal.conflicts,
-    );
-    page.family(
-        "holdfast_group_commands",
-        Kind::Histogram,
-        "Commands of a SKU decided together.",
-    )
-    .sizes(&[], &counted.commands_per_group);
-    page.family("holdfast_joint_step_skus", Kind::Histogram, "SKUs of a joint step.")
-        .sizes(&[], &counted.skus_per_joint_step);
-    page.family(
-        "holdfast_joint_step_duration_seconds",
-        Kind::Histogram,
-        "How long joint steps took.",
-    )
-    .times(&[], &counted.joint_step_micros);
+fn actors(page: &mut Page, reading: &Reading) {
+    let counted = &reading.counts.actors;
+    page.gauge("holdfast_actors", "SKUs in use.", reading.workload.actors_live);
+    let help = "SKUs that came into use.";
+    page.counter("holdfast_actors_started_total", help, counted.actors_started);
+    let help = "SKUs that went out of use.";
+    page.counter("holdfast_actors_stopped_total", help, counted.actors_stopped);
 }
 
-fn persistence(page: &mut Page, reading: &Reading) {
-    let (standing, counted) = (&reading.standing, &reading.counts.journal);
+fn queues(page: &mut Page, reading: &Reading) {
+    let workload = &reading.workload;
+    let help = "Commands not answered yet.";
+    page.gauge("holdfast_commands_waiting", help, workload.commands_waiting);
+    let help = "The same of the SKU with most.";
+    page.gauge("holdfast_longest_queue", help, workload.longest_queue);
+    let help = "Commands that may wait for a SKU.";
+    page.gauge("holdfast_queue_limit", help, workload.queue_limit);
+    let help = "Keys of writes under way.";
+    page.gauge("holdfast_claims_in_flight", help, workload.claims_in_flight);
+    let help = "Appends decided once more, as something had moved on.";
+    let conflicts = reading.counts.journal.conflicts;
+    page.counter("holdfast_journal_conflicts_total", help, conflicts);
+}
+
+fn groups(page: &mut Page, reading: &Reading) {
+    let counted = &reading.counts.actors;
+    let help = "Commands of a SKU decided together.";
+    let mut family = page.family("holdfast_group_commands", Kind::Histogram, help);
+    family.sizes(&[], &counted.commands_per_group);
+    let help = "SKUs of a joint step.";
+    let mut family = page.family("holdfast_joint_step_skus", Kind::Histogram, help);
+    family.sizes(&[], &counted.skus_per_joint_step);
+    let help = "How long joint steps took.";
+    let mut family = page.family("holdfast_joint_step_duration_seconds", Kind::Histogram, help);
+    family.times(&[], &counted.joint_step_micros);
+}
+
+fn appends(page: &mut Page, reading: &Reading) {
+    let counted = &reading.counts.journal;
     let help = "1 while writes are taken, 0 while they are refused.";
     page.gauge("holdfast_writes_accepted", help, u8::from(reading.refusing.is_none()));
-    page.gauge("holdfast_log_seq", "The last event that readers see.", standing.visible);
+    let help = "The last event that readers see.";
+    page.gauge("holdfast_log_seq", help, reading.standing.visible);
     page.counter("holdfast_appends_total", "Appends to the log.", counted.appends);
-    page.family(
-        "holdfast_log_group_records",
-        Kind::Histogram,
-        "Records synced together.",
-    )
-    .sizes(&[], &counted.records_per_group);
-    page.family(
-        "holdfast_log_sync_duration_seconds",
-        Kind::Histogram,
-        "How long syncs of the log took.",
-    )
-    .times(&[], &counted.sync_micros);
-    page.counter(
-        "holdfast_log_written_bytes_total",
-        "Bytes written to the log.",
-        counted.bytes,
-    );
-    page.gauge(
-        "holdfast_log_bytes",
-        "What the log takes of the disk.",
-        standing.log_bytes,
-    );
-    page.gauge("holdfast_log_segments", "Files of the log.", standing.segments);
-    page.gauge_if(
-        "holdfast_disk_free_bytes",
-        "What is left of the disk.",
-        standing.disk_free_bytes,
-    );
+    let help = "Records synced together.";
+    let mut family = page.family("holdfast_log_group_records", Kind::Histogram, help);
+    family.sizes(&[], &counted.records_per_group);
+    let help = "How long syncs of the log took.";
+    let mut family = page.family("holdfast_log_sync_duration_seconds", Kind::Histogram, help);
+    family.times(&[], &counted.sync_micros);
+    let help = "Bytes written to the log.";
+    page.counter("holdfast_log_written_bytes_total", help, counted.bytes);
     page.counter("holdfast_snapshots_total", "Snapshots written.", counted.snapshots);
-    page.counter(
-        "holdfast_checkpoints_total",
-        "Checkpoints written.",
-        counted.checkpoints,
-    );
-    let checkpoint = standing.checkpoint.as_ref();
+    let help = "Checkpoints written.";
+    page.counter("holdfast_checkpoints_total", help, counted.checkpoints);
+}
+
+fn files(page: &mut Page, standing: &Standing) {
+    let help = "What the log takes of the disk.";
+    page.gauge("holdfast_log_bytes", help, standing.log_bytes);
+    page.gauge("holdfast_log_segments", "Files of the log.", standing.segments);
+    let help = "What is left of the disk.";
+    page.gauge_if("holdfast_disk_free_bytes", help, standing.disk_free_bytes);
+}
+
+fn checkpoint(page: &mut Page, reading: &Reading) {
+    let checkpoint = reading.standing.checkpoint.as_ref();
     let help = "When the last checkpoint was written.";
     let at = checkpoint.map(|checkpoint| checkpoint.at.as_millis() as f64 / 1000.0);
     page.gauge_if("holdfast_checkpoint_timestamp_seconds", help, at);
     let help = "The last event in the last checkpoint.";
-    page.gauge_if(
-        "holdfast_checkpoint_seq",
-        help,
-        checkpoint.map(|checkpoint| checkpoint.seq),
-    );
+    let seq = checkpoint.map(|checkpoint| checkpoint.seq);
+    page.gauge_if("holdfast_checkpoint_seq", help, seq);
     let help = "The size of the last checkpoint.";
-    page.gauge_if(
-        "holdfast_checkpoint_bytes",
-        help,
-        checkpoint.map(|checkpoint| checkpoint.bytes),
-    );
+    let bytes = checkpoint.map(|checkpoint| checkpoint.bytes);
+    page.gauge_if("holdfast_checkpoint_bytes", help, bytes);
+}
+
+fn recovery(page: &mut Page, recovery: &RecoveryFigures) {
+    let (help, seconds) = ("How long the start read.", recovery.duration_ms as f64 / 1000.0);
+    page.gauge("holdfast_recovery_duration_seconds", help, seconds);
+    let help = "Events that the start read.";
+    page.gauge("holdfast_recovery_replayed_events", help, recovery.replayed);
+    let help = "Bytes of a write that a crash cut short.";
+    page.gauge("holdfast_recovery_torn_bytes", help, recovery.torn_bytes);
+}
+
+fn background(page: &mut Page, reading: &Reading) {
+    let (counted, standing) = (&reading.counts.background, &reading.background);
     let help = "The last event in the totals of all stores; NaN before the first sync.";
-    let totals = standing.totals_seq.map_or(f64::NAN, |seq| seq as f64);
+    let totals = reading.standing.totals_seq.map_or(f64::NAN, |seq| seq as f64);
     page.gauge("holdfast_totals_seq", help, totals);
-    let recovery = &standing.recovery;
-    let seconds = recovery.duration_ms as f64 / 1000.0;
-    page.gauge(
-        "holdfast_recovery_duration_seconds",
-        "How long the start read.",
-        seconds,
+    let help = "The last event in the sums of sales.";
+    page.gauge("holdfast_sales_seq", help, standing.sales_seq);
+    let help = "Open streams of events.";
+    page.gauge("holdfast_stream_followers", help, standing.followers);
+    let help = "Streams that were ended, as what they were sent was not read.";
+    page.counter(
+        "holdfast_stream_followers_dropped_total",
+        help,
+        counted.followers_dropped,
     );
-    page.gauge(
-        "holdfast_recovery_replayed_events",
-        "Events that the start read.",
-        recovery.replayed,
-    );
-    page.gauge(
-        "holdfast_recovery_torn_bytes",
-        "Bytes of a write that a crash cut short.",
-        recovery.torn_bytes,
-    );
+    let imports = &standing.imports;
+    let help = "Imports that are not over; uploading: their bodies are coming in.";
+    let mut family = page.family("holdfast_imports", Kind::Gauge, help);
+    for (state, count) in [
+        ("uploading", imports.uploading),
+        ("queued", imports.queued),
+        ("running", imports.running),
+    ] {
+        family.sample(&[("state", state)], count);
+    }
+    let help = "Lines of the service's own log that could not be written.";
+    page.counter("holdfast_log_lines_lost_total", help, counted.lost_lines);
 }
 
 fn system(page: &mut Page, reading: &Reading) {
     let process = &reading.process;
-    let engine = reading.standing.engine;
-    page.family("holdfast_build_info", Kind::Gauge, "Which service this is.")
-        .sample(&[("version", env!("CARGO_PKG_VERSION")), ("engine", engine)], 1);
+    let labels = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("engine", reading.standing.engine),
+    ];
+    let mut family = page.family("holdfast_build_info", Kind::Gauge, "Which service this is.");
+    family.sample(&labels, 1);
     let began = reading.began.as_millis() as f64 / 1000.0;
     page.gauge("holdfast_start_time_seconds", "When the service was started.", began);
-    page.gauge_if(
-        "holdfast_resident_memory_bytes",
-        "Memory in use.",
-        process.resident_bytes,
-    );
+    let help = "Memory in use.";
+    page.gauge_if("holdfast_resident_memory_bytes", help, process.resident_bytes);
     page.gauge_if("holdfast_threads", "Threads.", process.threads);
     page.gauge_if("holdfast_open_files", "Open file handles.", process.open_files);
-    page.gauge_if(
-        "holdfast_max_open_files",
-        "File handles that may be open.",
-        process.max_open_files,
-    );
+    let help = "File handles that may be open.";
+    page.gauge_if("holdfast_max_open_files", help, process.max_open_files);
     if let Some(seconds) = process.cpu_seconds {
         page.counter("holdfast_cpu_seconds_total", "Processor time of all threads.", seconds);
     }
@@ -396,16 +378,10 @@ fn system(page: &mut Page, reading: &Reading) {
 fn limits(page: &mut Page, reading: &Reading) {
     let connections = &reading.counts.connections;
     page.gauge("holdfast_connections", "Open connections.", reading.open_connections);
-    page.gauge(
-        "holdfast_max_connections",
-        "Connections that may be open.",
-        reading.limits.max_connections,
-    );
-    page.counter(
-        "holdfast_connections_opened_total",
-        "Connections taken.",
-        connections.opened,
-    );
+    let help = "Connections that may be open.";
+    page.gauge("holdfast_max_connections", help, reading.limits.max_connections);
+    let help = "Connections taken.";
+    page.counter("holdfast_connections_opened_total", help, connections.opened);
     let help = "Connections refused, or ended in disorder, by reason.";
     let mut family = page.family("holdfast_connections_failed_total", Kind::Counter, help);
     for (reason, count) in [

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::background::BackgroundForm;
 use super::health::HealthForm;
 use super::reading::Reading;
 use crate::actors::batch::MAX_OPERATIONS;
@@ -25,6 +26,7 @@ pub struct MetricsForm {
     pub inventory: InventoryForm,
     pub concurrency: ConcurrencyForm,
     pub persistence: PersistenceForm,
+    pub background: BackgroundForm,
     pub system: SystemForm,
     pub limits: LimitsForm,
     pub webhooks: WebhooksForm,
@@ -381,6 +383,7 @@ impl MetricsForm {
             inventory: InventoryForm::of(reading),
             concurrency: ConcurrencyForm::of(reading),
             persistence: PersistenceForm::of(reading),
+            background: BackgroundForm::of(reading),
             system: SystemForm::of(reading),
             limits: LimitsForm::of(reading),
             webhooks: WebhooksForm::of(reading),
@@ -431,6 +434,14 @@ pub fn name_of(kind: EventKind) -> String {
     name.as_str().unwrap_or_default().to_owned()
 }
 
+/// Of an answer; those that are counted together have none of their own.
+pub fn name_of_status(status: u16) -> String {
+    match status {
+        0 => "other".to_owned(),
+        status => status.to_string(),
+    }
+}
+
 /// How often a code was met.
 fn count_of(code: Code, refusals: impl Iterator<Item = (Code, u64)>) -> u64 {
     let own = refusals.filter(|(met, _)| *met == code);
@@ -444,18 +455,13 @@ pub fn rounded(value: f64) -> f64 {
 impl RouteForm {
     fn of(route: &RouteCounted) -> Self {
         let statuses = route.statuses().into_iter();
-        let named = |status: u16| {
-            if status == 0 {
-                "other".to_owned()
-            } else {
-                status.to_string()
-            }
-        };
         Self {
             method: route.label.method.clone(),
             route: route.label.path.to_owned(),
             count: route.count(),
-            statuses: statuses.map(|(status, count)| (named(status), count)).collect(),
+            statuses: statuses
+                .map(|(status, count)| (name_of_status(status), count))
+                .collect(),
             latency: LatencyForm::of(&route.micros),
         }
     }

@@ -89,6 +89,9 @@ struct BusinessForm {
     refused: u64,
     /// Differences between two that must say the same: it must be 0.
     drift: u64,
+    /// When it was looked for them last, which is done every 10 s; left out before the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checked_at: Option<Timestamp>,
     /// What was compared, a few SKUs at a time, in turn.
     comparisons: Vec<ComparisonForm>,
 }
@@ -247,6 +250,7 @@ impl BusinessForm {
             succeeded: five.tally.succeeded,
             refused: five.tally.refused,
             drift,
+            checked_at: reading.drift_checked_at,
             comparisons: reading
                 .drift
                 .iter()

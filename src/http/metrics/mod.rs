@@ -4,6 +4,7 @@
 //! read, and shown as JSON ([`forms`]) or to Prometheus ([`exposition`]). They span all stores, so only who sees all
 //! stores is shown them.
 
+mod background;
 mod drift;
 mod exposition;
 pub mod forms;
@@ -18,6 +19,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
+use self::background::BackgroundForm;
 use self::drift::Drift;
 use self::forms::{
     ConcurrencyForm, InventoryForm, LimitsForm, MetricsForm, PersistenceForm, RequestsForm, ResetForm, SystemForm,
@@ -38,6 +40,7 @@ use super::write::{self, Answer};
 use crate::config::Limits;
 use crate::domain::Timestamp;
 
+pub use background::BackgroundForm as BackgroundMetricsForm;
 pub use health::HealthForm as MetricsHealthForm;
 
 /// What the service knows of itself, beside the stock.
@@ -85,8 +88,7 @@ impl Watch {
 
 /// `GET /api/metrics`
 pub async fn all(state: Data<State>, request: HttpRequest) -> Answer {
-    let reading = read_anew(&state, &request).await?;
-    show(&MetricsForm::of(&reading))
+    show(&MetricsForm::of(&read(&state, &request).await?))
 }
 
 /// `GET /api/metrics/requests`
@@ -109,6 +111,11 @@ pub async fn persistence(state: Data<State>, request: HttpRequest) -> Answer {
     show(&PersistenceForm::of(&read(&state, &request).await?))
 }
 
+/// `GET /api/metrics/background`
+pub async fn background(state: Data<State>, request: HttpRequest) -> Answer {
+    show(&BackgroundForm::of(&read(&state, &request).await?))
+}
+
 /// `GET /api/metrics/system`
 pub async fn system(state: Data<State>, request: HttpRequest) -> Answer {
     show(&SystemForm::of(&read(&state, &request).await?))
@@ -126,7 +133,7 @@ pub async fn webhooks(state: Data<State>, request: HttpRequest) -> Answer {
 
 /// `GET /api/metrics/health`
 pub async fn health(state: Data<State>, request: HttpRequest) -> Answer {
-    show(&HealthForm::of(&read_anew(&state, &request).await?))
+    show(&HealthForm::of(&read(&state, &request).await?))
 }
 
 /// `POST /api/metrics/reset`
@@ -153,13 +160,6 @@ async fn read(state: &Data<State>, request: &HttpRequest) -> Result<Reading, Pro
     Ok(reading::take(state).await?.since(state.watch.baseline().clone()))
 }
 
-/// The same, where drift is looked for at once.
-async fn read_anew(state: &Data<State>, request: &HttpRequest) -> Result<Reading, Problem> {
-    check(request)?;
-    state.watch.drift.look(state.inventory()?).await;
-    Ok(reading::take(state).await?.since(state.watch.baseline().clone()))
-}
-
 /// Figures of all stores together are for those who see all stores.
 fn check(request: &HttpRequest) -> Result<(), Problem> {
     Query::none(request)?;
@@ -174,7 +174,8 @@ fn show(form: &impl Serialize) -> Answer {
     Ok(HttpResponse::Ok().json(form))
 }
 
-/// So often it is noted how the service does, and a part of the stock looked at for drift.
+/// So often it is noted how the service does, and a part of the stock looked at for drift: however many ask, and nobody
+/// who does waits for it.
 const PACE: Duration = Duration::from_secs(10);
 
 /// Notes how the service does, for as long as it is there.
@@ -188,9 +189,9 @@ pub async fn run(state: Weak<State>) {
 
 async fn note(state: &Data<State>) {
     let Ok(inventory) = state.inventory() else { return };
-    state.watch.drift.look(inventory).await;
     match reading::counts(state).await {
         Ok(counts) => state.watch.recent().note(&counts),
         Err(problem) => tracing::warn!(%problem, "could not note how the service does; trying again"),
     }
+    state.watch.drift.look(inventory).await;
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use actix_web::web::{self, Data};
 
-use super::Baseline;
 use super::drift::Found;
 use super::recent::Lately;
+use super::{Baseline, background};
 use crate::actors::ExecuteError;
 use crate::actors::activity::{self, Workload};
 use crate::config::Limits;
@@ -24,6 +24,7 @@ pub struct Counts {
     pub actors: activity::Counted,
     pub journal: figures::Counted,
     pub connections: connection::Counted,
+    pub background: background::Counted,
     pub cpu_seconds: f64,
 }
 
@@ -34,6 +35,7 @@ impl Counts {
             actors: self.actors.since(&before.actors),
             journal: self.journal.since(&before.journal),
             connections: self.connections.since(&before.connections),
+            background: self.background.since(&before.background),
             cpu_seconds: self.cpu_seconds - before.cpu_seconds,
         }
     }
@@ -52,6 +54,7 @@ pub struct Reading {
     pub workload: Workload,
     pub standing: Standing,
     pub stock: StockFigures,
+    pub background: background::Standing,
     pub process: Process,
     pub limits: Limits,
     /// Why writes are refused, if they are.
@@ -59,6 +62,7 @@ pub struct Reading {
     pub lately: Lately,
     pub drift: Vec<Found>,
     pub webhooks: webhooks::Figures,
+    pub drift_checked_at: Option<Timestamp>,
 }
 
 impl Reading {
@@ -90,12 +94,14 @@ pub async fn take(state: &Data<State>) -> Result<Reading, Problem> {
         workload: parts.workload,
         standing: parts.standing,
         stock: parts.stock,
+        background: background::Standing::read(state)?,
         process: parts.process,
         limits: watch.limits.clone(),
         refusing,
         lately,
         drift: watch.drift.found(),
         webhooks: state.couriers()?.figures().await?,
+        drift_checked_at: watch.drift.checked_at(),
     })
 }
 
@@ -135,6 +141,7 @@ async fn read(state: &Data<State>) -> Result<(Counts, Parts), Problem> {
         actors: workload.counted.clone(),
         journal: counted,
         connections,
+        background: background::Counted::read(state),
         cpu_seconds: process.cpu_seconds.unwrap_or(0.0),
     };
     let parts = Parts {

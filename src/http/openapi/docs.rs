@@ -21,11 +21,11 @@ use crate::http::health::{HealthForm, UnavailableForm};
 use crate::http::imports::IMPORT;
 use crate::http::jobs::{self, JobForm};
 use crate::http::log_level::{LogLevelBody, LogLevelForm};
-use crate::http::metrics::MetricsHealthForm;
 use crate::http::metrics::forms::{
     ConcurrencyForm, InventoryForm, LimitsForm, MetricsForm, PersistenceForm, RequestsForm, ResetForm, SystemForm,
     WebhooksForm,
 };
+use crate::http::metrics::{BackgroundMetricsForm, MetricsHealthForm};
 use crate::http::operations::OperationForm;
 use crate::http::pages::problems::AdviceForm;
 use crate::http::problem::Code::{
@@ -1246,8 +1246,7 @@ pub fn metrics() -> Doc {
     metrics_of::<MetricsForm>(
         "getMetrics",
         "Everything that is measured, in parts that can be asked for by themselves. Counts begin at `since`: the start of \
-         the service, or the last reset. It is for callers who see all stores. Each answer also looks for drift in a part of the \
-         stock.",
+         the service, or the last reset. It is for callers who see all stores.",
         example::metrics(),
     )
 }
@@ -1289,6 +1288,16 @@ pub fn persistence_metrics() -> Doc {
     )
 }
 
+pub fn background_metrics() -> Doc {
+    let example = json!(BackgroundMetricsForm::default());
+    metrics_of::<BackgroundMetricsForm>(
+        "getBackgroundMetrics",
+        "What goes on beside the requests: streams that follow the log, imports, how far the sums of sales are behind, and \
+         lines that the service could not log.",
+        example,
+    )
+}
+
 pub fn system_metrics() -> Doc {
     let example = json!(SystemForm::default());
     metrics_of::<SystemForm>(
@@ -1322,7 +1331,7 @@ pub fn health_metrics() -> Doc {
         "getHealthMetrics",
         "Judges what is measured, each part with a sentence: `basic` (it takes reads and writes), `detailed` (it has what it \
          needs), `business` (what is shown is what the log says). It is always 200; what a load balancer needs is \
-         `/api/health/ready`. Each answer also looks for drift in a part of the stock.",
+         `/api/health/ready`. The stock is held against the log every 10 s, a few SKUs in turn, however many ask.",
         example,
     )
 }

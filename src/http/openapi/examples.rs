@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::common::WEBHOOK_ID;
-use crate::http::metrics::MetricsHealthForm;
 use crate::http::metrics::forms::{
     ConcurrencyForm, InventoryForm, PersistenceForm, RequestsForm, SystemForm, WebhooksForm,
 };
+use crate::http::metrics::{BackgroundMetricsForm, MetricsHealthForm};
 
 const AT: &str = "2025-11-27T08:26:00.123Z";
 const CREATED: &str = "2025-11-27T08:00:00.000Z";
@@ -423,6 +423,7 @@ pub fn metrics() -> Value {
         "inventory": InventoryForm::default(),
         "concurrency": ConcurrencyForm::default(),
         "persistence": PersistenceForm::default(),
+        "background": BackgroundMetricsForm::default(),
         "system": SystemForm::default(),
         "limits": limits(),
         "webhooks": WebhooksForm::default(),

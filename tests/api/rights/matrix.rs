@@ -70,6 +70,7 @@ const RULES: &[(&str, Rule)] = &[
     ("getInventoryMetrics", Rule::Whole),
     ("getConcurrencyMetrics", Rule::Whole),
     ("getPersistenceMetrics", Rule::Whole),
+    ("getBackgroundMetrics", Rule::Whole),
     ("getSystemMetrics", Rule::Whole),
     ("getLimits", Rule::Whole),
     ("getWebhookMetrics", Rule::Whole),

@@ -54,7 +54,7 @@ function stop() {
 
 function polled(panel) {
     const report = freshness.reporting(panel.card, 2 * panel.everyMs);
-    const poller = new Poller(panel.everyMs, () => panel.look(poller), report);
+    const poller = new Poller(panel.everyMs, () => panel.look(poller), { ...report, settleMs: panel.settleMs });
     return poller;
 }
 
@@ -76,10 +76,14 @@ function metricsPoller() {
 /** @param events what has come by the stream; null: it may have been anything */
 function tell(events) {
     if (!running) return;
+    if (!$("board").hidden) tellPanels(events);
+    item.tell(events);
+}
+
+function tellPanels(events) {
     running.pollers.forEach((poller, panel) => {
         if (events === null || events.some(panel.concerns)) poller.nudge();
     });
-    item.tell(events);
 }
 
 const PULSES = { live: "live", lost: "reconnecting", absent: "polling", waiting: "connecting" };
@@ -116,6 +120,7 @@ function show({ andFocus = false } = {}) {
     $("item").hidden = !isIn || sku === undefined;
     item.close();
     if (isIn && sku !== undefined) item.open(sku);
+    else running?.pollers.forEach((poller) => poller.hurry());
     if (andFocus) (sku === undefined ? $("main") : $("item-title")).focus();
     showUser();
 }

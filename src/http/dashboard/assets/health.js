@@ -54,7 +54,12 @@ function verdict() {
     const { uptimeSeconds, version } = known.ready;
     const age = uptimeSeconds < 60 ? "for less than a minute" : `for ${span(uptimeSeconds * 1000)}`;
     const promise = "Writes are taken, and on disk before they are answered.";
-    return { level: "ok", why: [promise, `Up ${age}, version ${version}.`] };
+    return { level: "ok", why: [promise, ...proof(known.metrics), `Up ${age}, version ${version}.`] };
+}
+
+/** What the service has found of itself, where it was asked. */
+function proof(metrics) {
+    return metrics?.compared ? ["What is shown is what the log says (drift 0)."] : [];
 }
 
 /** How far totals may be behind that are brought up to date so often. */
@@ -77,5 +82,9 @@ function doubtsOfSync(sync) {
 function sumsOf(totals) {
     if (!totals) return [];
     const { quantity, reserved, available } = totals.central;
-    return [["On hand", compact(quantity)], ["Held", compact(reserved)], ["Available", compact(available)]];
+    return [
+        ["Pieces on hand", compact(quantity)],
+        ["Pieces held", compact(reserved)],
+        ["Pieces available", compact(available)],
+    ];
 }

@@ -10,9 +10,10 @@ import { cells as movementCells, keyOf } from "./movements.js";
 import { Poller } from "./poll.js";
 
 const EVERY_MS = 5_000;
-/** How far back the history goes, at most. */
-const MOVEMENTS = 1_000;
 const LISTED = 50;
+/** How far back the history goes, at most; so many movements are asked for less often. */
+const MOVEMENTS = 1_000;
+const HISTORY = { everyMs: 30_000, settleMs: 5_000 };
 
 let chart = null;
 let shown = null;
@@ -22,19 +23,22 @@ export function open(sku) {
     close();
     setText($("item-title"), sku);
     setText($("item-note"), "");
-    $("item-body").hidden = true;
+    $("item-body").hidden = $("item-history").hidden = true;
     const report = reporting($("item"));
     const onFailure = (error) => {
         if (error.status !== 404) return report.onFailure(error);
         $("item-body").hidden = true;
         setText($("item-note"), "There is no item of this SKU, or none that you may see.");
     };
-    const poller = new Poller(EVERY_MS, () => look(sku), { ...report, onFailure });
-    shown = { sku, poller };
+    const pollers = [
+        new Poller(EVERY_MS, () => look(sku), { ...report, onFailure }),
+        new Poller(HISTORY.everyMs, () => lookBack(sku), { settleMs: HISTORY.settleMs }),
+    ];
+    shown = { sku, pollers };
 }
 
 export function close() {
-    shown?.poller.stop();
+    shown?.pollers.forEach((poller) => poller.stop());
     forget($("item"));
     shown = null;
     for (const body of $("item").querySelectorAll("tbody")) {
@@ -46,14 +50,14 @@ export function close() {
 /** @param events what has come by the stream; null: it may have been anything */
 export function tell(events) {
     const isAbout = (event) => event.changes.some((change) => change.sku === shown.sku);
-    if (shown && (events === null || events.some(isAbout))) shown.poller.nudge();
+    if (shown && (events === null || events.some(isAbout))) shown.pollers.forEach((poller) => poller.nudge());
 }
 
 async function look(sku) {
     const query = `sku=${encodeURIComponent(sku)}`;
     const [item, { items: movements }, holds] = await Promise.all([
         get(path`/api/inventory/items/${sku}`),
-        get(`/api/movements?${query}&limit=${MOVEMENTS}`),
+        get(`/api/movements?${query}&limit=${LISTED}`),
         openHolds(`/api/reservations?status=active&${query}&limit=200`),
     ]);
     // Meanwhile another one may be shown.
@@ -70,7 +74,16 @@ async function look(sku) {
     fill($("item-levels"), item.levels, (level) => level.storeId, levelCells);
     const lines = holds.rows.flatMap((hold) => linesOf(hold, sku));
     fill($("item-holds"), lines, ({ hold, line }) => `${hold.reservationId} ${line.storeId}`, lineCells);
-    fill($("item-movements"), movements.slice(0, LISTED), keyOf, movementCells);
+    fill($("item-movements"), movements, keyOf, movementCells);
+}
+
+async function lookBack(sku) {
+    const [item, { items: movements }] = await Promise.all([
+        get(path`/api/inventory/items/${sku}`),
+        get(`/api/movements?sku=${encodeURIComponent(sku)}&limit=${MOVEMENTS}`),
+    ]);
+    if (shown?.sku !== sku) return;
+    $("item-history").hidden = false;
     chart ??= new Chart($("item-history"), ["On hand"], number, true);
     chart.show(history(item, movements));
 }

@@ -28,7 +28,8 @@ export async function read() {
         hottest: form.inventory.hottestSkus.map(({ sku, operations }) => ({ sku, count: operations })),
         machine: machineOf(form),
         figures: [
-            ["Items", number(form.inventory.items)],
+            ["Items (SKUs)", number(form.inventory.items)],
+            ["Items that run low", number(form.inventory.lowStockItems)],
             ["Open holds", number(form.inventory.openReservations)],
             ["Writes a second", rate(point.writes ?? NaN)],
             ["99 % answered within", form.requests.total ? millis(look.p99) : "–"],
@@ -67,14 +68,19 @@ function refusalsOf(now, before) {
     return rows.sort((a, b) => b.recent - a.recent || b.total - a.total);
 }
 
-function machineOf({ concurrency, persistence, system, limits }) {
+function machineOf({ concurrency, persistence, background, system, limits, health: { business } }) {
     const micros = (value) => millis(value / 1000);
+    const { streams, sales, lostLogLines } = background;
     return [
+        ["Drift", number(business.drift)],
         ["Commands waiting", number(concurrency.commandsWaiting)],
         ["Longest queue of a SKU", `${number(concurrency.longestQueue)} of ${number(concurrency.queueLimit)}`],
         ["Syncs to disk, half within", persistence.syncs.count ? micros(persistence.syncs.p50Micros) : "–"],
         ["99 % of them within", persistence.syncs.count ? micros(persistence.syncs.p99Micros) : "–"],
         ["Events in the log", number(persistence.visibleSeq)],
+        ["Of them not in “What sells” yet", number(sales.lagEvents)],
+        ["Live followers of the log", number(streams.open)],
+        ["Lines lost by the service's own log", number(lostLogLines)],
         ["Size of the log", bytes(persistence.logBytes)],
         ["Left on its disk", bytes(persistence.diskFreeBytes ?? NaN)],
         ["Memory", bytes(system.residentBytes ?? NaN)],
@@ -86,5 +92,9 @@ function machineOf({ concurrency, persistence, system, limits }) {
 /** The service judges itself; what it says of basics, the heartbeat has told already. */
 function doubtsOf({ health: { detailed, business } }) {
     const bad = [detailed, business].filter((part) => part.status !== "ok");
-    return { doubts: bad.map((part) => part.sentence), isFailing: bad.some((part) => part.status === "fail") };
+    return {
+        doubts: bad.map((part) => part.sentence),
+        isFailing: bad.some((part) => part.status === "fail"),
+        compared: business.comparisons.reduce((sum, { compared }) => sum + compared, 0),
+    };
 }

@@ -2,8 +2,11 @@
 
 import { Refused } from "./api.js";
 
-/** After a nudge so long until the next look, so that a busy service is not asked for every event. */
-const SETTLE_MS = 700;
+/**
+ * From one look to the next it is so long at least, however many events call for it: a busy service is asked as often by each
+ * page that is open. Panels that cost it more say so themselves.
+ */
+const SETTLE_MS = 1_000;
 /** What is not there, or not for this role, is looked for again after so long. */
 const ABSENT_MS = 60_000;
 
@@ -20,8 +23,8 @@ export class Poller {
      * @param everyMs between the end of one look and the next
      * @param look asks and shows; what it throws goes to `onFailure`
      */
-    constructor(everyMs, look, { onSuccess = () => {}, onFailure = () => {} } = {}) {
-        Object.assign(this, { everyMs, look, onSuccess, onFailure });
+    constructor(everyMs, look, { onSuccess = () => {}, onFailure = () => {}, settleMs = SETTLE_MS } = {}) {
+        Object.assign(this, { everyMs, look, onSuccess, onFailure, settleMs });
         pollers.add(this);
         this.#schedule(0);
     }
@@ -29,7 +32,13 @@ export class Poller {
     /** Something has changed: look soon. */
     nudge() {
         if (this.#isRunning) this.#wantsMore = true;
-        else this.#schedule(Math.max(0, this.#lastBegan + SETTLE_MS - Date.now()));
+        else this.#schedule(Math.max(0, this.#lastBegan + this.settleMs - Date.now()));
+    }
+
+    /** Somebody waits for it: look at once. */
+    hurry() {
+        if (this.#isRunning) this.#wantsMore = true;
+        else this.#schedule(0);
     }
 
     stop() {
@@ -56,12 +65,12 @@ export class Poller {
             if (!this.#isStopped) this.onFailure(error);
         }
         this.#isRunning = false;
-        this.#schedule(this.#wantsMore ? SETTLE_MS : next);
+        this.#schedule(this.#wantsMore ? this.settleMs : next);
         this.#wantsMore = false;
     }
 }
 
 // Shown again, or with the service gone or back, nobody waits for the next turn.
 for (const change of ["visibilitychange", "lost", "found"]) {
-    document.addEventListener(change, () => pollers.forEach((poller) => poller.nudge()));
+    document.addEventListener(change, () => pollers.forEach((poller) => poller.hurry()));
 }

@@ -9,6 +9,7 @@ const ITEMS = 100;
 export const panel = {
     card: $("runs-out"),
     everyMs: 10_000,
+    settleMs: 3_000,
     async look() {
         const { rows, hasMore } = await rowsOf(`/api/inventory/items?lowStock=true&limit=${ITEMS}`, ITEMS);
         const low = rows.flatMap(lowLevels).sort((a, b) => a.available - b.available || a.sku.localeCompare(b.sku));

@@ -10,7 +10,9 @@ const SHOWN = 25;
 
 export const panel = {
     card: $("sells"),
-    everyMs: 5_000,
+    // The service sums up a day for each look.
+    everyMs: 30_000,
+    settleMs: 5_000,
     async look() {
         const from = new Date(now() - HOURS * 3_600_000).toISOString();
         const { items, total } = await get(`/api/analytics/sales?group=sku&sort=sold&from=${from}&limit=${SHOWN}`);

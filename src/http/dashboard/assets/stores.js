@@ -78,7 +78,7 @@ async function order(poller, url, body, done) {
         tell(error.message, "bad");
     }
     isBusy = false;
-    poller().nudge();
+    poller().hurry();
 }
 
 /** @param poller answers the one that keeps this panel up to date */

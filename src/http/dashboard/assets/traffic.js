@@ -12,7 +12,7 @@ let charts = null;
 export function show({ past, refusals, hottest }) {
     charts ??= {
         throughput: new Chart($("throughput"), ["Writes", "Reads"], (value) => `${rate(value)}/s`),
-        latency: new Chart($("latency"), ["99 % within", "From here and back"], millis),
+        latency: new Chart($("latency"), ["99 % within", "This page waited"], millis),
     };
     const moments = past.map((point) => point.at / 1000);
     const line = (name) => past.map((point) => point[name]);
