@@ -373,7 +373,7 @@ fn a_restore_goes_only_where_no_data_is() {
     killed(&place);
     let backup = place.path("backup");
     done("backup", &backup, &place.data());
-    let before = files(&place.data());
+    let before = files(&backup);
     refused(
         "restore",
         &backup,
