@@ -308,6 +308,13 @@ fn deliveries_that_are_ahead_of_the_log_or_damaged_are_left_out_of_a_backup() {
     let mut app = traded(&place);
     assert!(app.terminate().success());
     let kept = place.data().join("deliveries.json");
+    let shorter = Place::new();
+    killed(&shorter);
+    std::fs::copy(&kept, shorter.data().join("deliveries.json")).unwrap();
+    let said = done("backup", &shorter.path("backup"), &shorter.data());
+    let note = said["notes"][0].as_str().unwrap();
+    assert!(note.contains("and the log ends at 5"), "{note}");
+    assert!(!shorter.path("backup").join("deliveries.json").exists());
     let mut bent = std::fs::read(&kept).unwrap();
     let middle = bent.len() / 2;
     bent[middle] ^= 1;
@@ -373,7 +380,7 @@ fn a_restore_goes_only_where_no_data_is() {
     killed(&place);
     let backup = place.path("backup");
     done("backup", &backup, &place.data());
-    let before = files(&place.data());
+    let before = files(&backup);
     refused(
         "restore",
         &backup,
