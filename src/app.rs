@@ -101,8 +101,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(config.shutdown_seconds.into());
     state.stop();
     couriers.stop();
-    stop_jobs(&jobs, deadline).await;
-    drain(&handle, &gauges, deadline).await;
+    drain(&handle, &gauges, &jobs, deadline).await;
     couriers.stopped().await;
     sales.close().await;
     let closing = tokio::task::spawn_blocking(move || journal.close());
@@ -120,7 +119,6 @@ fn start_jobs(config: &Config, inventory: &Arc<Inventory>, authenticates: bool) 
     jobs.with_context(|| format!("cannot read the jobs in {}", folder.join("jobs").display()))
 }
 
-/// Before the threads end that have the SKUs of the chunk under way.
 async fn stop_jobs(jobs: &Jobs, deadline: Instant) {
     if timeout_at(deadline, jobs.stop()).await.is_err() {
         tracing::warn!("an import did not come to rest; the next start goes on with it all the same");
@@ -269,14 +267,18 @@ fn report(recovered: &Recovered, started: Instant) {
 }
 
 /// Lets go of the network in order: no new connections; what runs is answered, and its connection
-/// closed; then the threads end. In this order, as a thread that ends takes its SKU actors with it.
-async fn drain(handle: &ServerHandle, gauges: &Gauges, deadline: Instant) {
+/// closed, and imports come to rest; then the threads end. In this order, as a thread that ends takes its SKU actors with it.
+async fn drain(handle: &ServerHandle, gauges: &Gauges, jobs: &Jobs, deadline: Instant) {
     handle.pause().await;
     gauges.drain();
+    tokio::join!(stop_jobs(jobs, deadline), answered(gauges, deadline));
+    handle.stop(gauges.running() == 0).await;
+}
+
+async fn answered(gauges: &Gauges, deadline: Instant) {
     while gauges.running() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    handle.stop(gauges.running() == 0).await;
 }
 
 /// The signals that end the service in order.

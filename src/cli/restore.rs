@@ -37,6 +37,7 @@ pub fn run(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
     let (data, progress) = (&args.data.data_dir, Progress::new(args.json)?);
     let contents = backup::read_contents(&args.folder)?;
     check_is_unused(data)?;
+    backup::take_back_unfinished(data)?;
     check_has_no_data(data)?;
     check(&args.folder, &contents, &progress).context("the backup is damaged, and nothing was restored")?;
     restore(&args.folder, &contents, data, &progress)?;

@@ -8,9 +8,9 @@ use super::Logged;
 use super::tables::Published;
 use crate::domain::Event;
 
-/// So many parts of events (changes, holds, items) are kept: some megabytes, and at fifty thousand writes a second those of
-/// the last third of a second.
-const MOST_PARTS: usize = 16_384;
+/// So many bytes are kept, by what the events take in the log: at fifty thousand writes a second those of the last third of
+/// a second. In memory they are about as many.
+const MOST_BYTES: usize = 6 << 20;
 
 #[derive(Default)]
 pub struct Tail(Mutex<Kept>);
@@ -19,15 +19,21 @@ pub struct Tail(Mutex<Kept>);
 #[derive(Default)]
 struct Kept {
     first_seq: u64,
-    events: VecDeque<Arc<Event>>,
-    parts: usize,
+    events: VecDeque<Entry>,
+    bytes: usize,
+}
+
+struct Entry {
+    event: Arc<Event>,
+    /// Its share of what its group takes.
+    bytes: usize,
 }
 
 impl Tail {
-    /// In log order, before it is shown.
-    pub fn add(&self, group: &[Published]) {
-        let mut kept = self.kept();
-        group.iter().for_each(|published| kept.push(published));
+    /// In log order, before it is shown; in the log the group takes so many bytes.
+    pub fn add(&self, group: &[Published], bytes: usize) {
+        let (mut kept, share) = (self.kept(), bytes / group.len().max(1));
+        group.iter().for_each(|published| kept.push(published, share));
     }
 
     /// The events behind `after` that are shown, up to `limit`. None, if the first of them is no longer here.
@@ -36,7 +42,8 @@ impl Tail {
         let skipped = usize::try_from((after + 1).checked_sub(kept.first_seq)?).ok()?;
         let shown = usize::try_from(visible.saturating_sub(after)).unwrap_or(usize::MAX);
         let is_here = shown == 0 || skipped < kept.events.len();
-        let events = kept.events.iter().skip(skipped).take(limit.min(shown)).cloned();
+        let kept = kept.events.iter().skip(skipped).take(limit.min(shown));
+        let events = kept.map(|entry| entry.event.clone());
         is_here.then(|| (after + 1..).zip(events).collect())
     }
 
@@ -46,23 +53,20 @@ impl Tail {
 }
 
 impl Kept {
-    fn push(&mut self, published: &Published) {
+    fn push(&mut self, published: &Published, bytes: usize) {
         if self.events.is_empty() {
             self.first_seq = published.seq;
         }
-        self.parts += parts(&published.event);
-        self.events.push_back(published.event.clone());
-        while self.parts > MOST_PARTS && self.events.len() > 1 {
+        let event = published.event.clone();
+        self.bytes += bytes;
+        self.events.push_back(Entry { event, bytes });
+        while self.bytes > MOST_BYTES && self.events.len() > 1 {
             if let Some(oldest) = self.events.pop_front() {
-                self.parts -= parts(&oldest);
+                self.bytes -= oldest.bytes;
                 self.first_seq += 1;
             }
         }
     }
-}
-
-fn parts(event: &Event) -> usize {
-    1 + event.changes.len() + event.holds.len() + event.items.len()
 }
 
 #[cfg(test)]
@@ -71,12 +75,10 @@ mod tests {
 
     use super::*;
 
-    fn published(seq: u64, entered: usize) -> Published {
-        let change = json!({"sku": "A", "itemVersion": seq});
-        let items: Vec<_> = (0..entered).map(|_| &change).collect();
+    fn published(seq: u64) -> Published {
         let event = json!({
             "type": "level.adjusted", "at": "2025-11-27T08:26:00.123Z", "by": "anonymous", "requestId": seq.to_string(),
-            "changes": [], "items": items,
+            "changes": [],
         });
         Published {
             seq,
@@ -99,8 +101,8 @@ mod tests {
     fn what_is_shown_is_found_behind_any_place_that_is_kept() {
         let tail = Tail::default();
         assert_eq!(seqs(&tail, 0, 10, 5), None);
-        let group: Vec<_> = (11..=20).map(|seq| published(seq, 1)).collect();
-        tail.add(&group);
+        let group: Vec<_> = (11..=20).map(published).collect();
+        tail.add(&group, 5000);
         assert_eq!(seqs(&tail, 9, 20, 5), None);
         assert_eq!(seqs(&tail, 10, 20, 3), Some(vec![11, 12, 13]));
         assert_eq!(seqs(&tail, 17, 20, 9), Some(vec![18, 19, 20]));
@@ -111,10 +113,10 @@ mod tests {
     #[test]
     fn what_is_kept_has_a_bound_whatever_the_size_of_events() {
         let tail = Tail::default();
-        (1..=10).for_each(|seq| tail.add(&[published(seq, MOST_PARTS / 4)]));
-        assert_eq!(seqs(&tail, 6, 10, 9), None);
-        assert_eq!(seqs(&tail, 7, 10, 9), Some(vec![8, 9, 10]));
-        tail.add(&[published(11, 2 * MOST_PARTS)]);
+        (1..=10).for_each(|seq| tail.add(&[published(seq)], MOST_BYTES / 4));
+        assert_eq!(seqs(&tail, 5, 10, 9), None);
+        assert_eq!(seqs(&tail, 6, 10, 9), Some(vec![7, 8, 9, 10]));
+        tail.add(&[published(11)], 2 * MOST_BYTES);
         assert_eq!((seqs(&tail, 9, 11, 9), seqs(&tail, 10, 11, 9)), (None, Some(vec![11])));
     }
 }

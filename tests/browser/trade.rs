@@ -31,7 +31,7 @@ fn what_others_reserve_and_sell_shows_within_two_seconds() {
     browser.shows("#held-sum", "1 open hold: 3 pieces.");
     let row = browser.text("#held tbody");
     assert!(
-        row.contains("22423 in paris") && (row.contains("9:5") || row.contains("10:00")),
+        row.contains("22423 in paris") && (row.contains("9 min 5") || row.contains("10 min 0 s")),
         "{row}"
     );
 

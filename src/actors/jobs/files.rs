@@ -14,6 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::job::Job;
+use super::spool::check_room;
 use crate::import::row::LineError;
 use crate::journal::file::disk::{TEMPORARY, sync_folder, write_atomically};
 use crate::journal::file::line;
@@ -86,6 +87,7 @@ impl Files {
         for error in errors {
             line::push_object(&mut bytes, error)?;
         }
+        check_room(self, bytes.len() as u64)?;
         let mut file = private_file(&errors_of(&self.folder(&job.id)))?;
         // What stands behind it was written before a crash, and will be written again.
         file.set_len(job.done.error_bytes)?;

@@ -117,6 +117,13 @@ impl Job {
         Self::new(&self.id, self.asked.clone(), self.total_bytes, self.created_at)
     }
 
+    /// As a start takes it up. In a folder that was restored from a backup, the log may have what the job does not know of:
+    /// a backup copies jobs first.
+    pub fn found(mut self) -> Self {
+        self.progress_at.get_or_insert(self.created_at);
+        self
+    }
+
     /// Starts, or goes on.
     pub fn begin(&mut self, now: Timestamp) {
         self.status = Status::Running;
@@ -139,7 +146,7 @@ impl Job {
     }
 
     /// Whether what it did last may be in without a key that still tells: to do that again could undo what came after it.
-    /// One that has not begun has nothing in, and is carried out however long it has waited.
+    /// One that this process took in and has not begun has nothing in.
     pub fn is_stale(&self, now: Timestamp, retention_ms: i64) -> bool {
         let age_ms = |at: Timestamp| now.as_millis().saturating_sub(at.as_millis());
         !self.asked.dry_run
@@ -182,6 +189,10 @@ mod tests {
     fn a_job_that_has_begun_is_not_resumed_once_its_keys_may_be_gone() {
         let mut job = job(false);
         assert!(!job.is_stale(at(1000), 24 * HOUR_MS), "nothing of it can be in");
+        assert!(
+            job.clone().found().is_stale(at(1000), 24 * HOUR_MS),
+            "of a restored one there may be"
+        );
         job.begin(at(1));
         job.advance(Done::default(), at(2));
         assert!(!job.is_stale(at(25), 24 * HOUR_MS));

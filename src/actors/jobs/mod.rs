@@ -162,7 +162,7 @@ impl Jobs {
         for (key, until) in jobs.iter().filter_map(|job| job.holds_key_until(settings.retention_ms)) {
             inventory.hold_key(key, until);
         }
-        let table = jobs.into_iter().map(|job| (job.id.clone(), Entry::new(job)));
+        let table = jobs.into_iter().map(|job| (job.id.clone(), Entry::new(job.found())));
         let jobs = Arc::new(Self {
             inventory,
             files,

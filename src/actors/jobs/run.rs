@@ -141,12 +141,12 @@ impl Jobs {
         if job.is_stale(self.inventory.now(), self.settings.retention_ms) {
             return Err(Ended::Failed(stale(job)));
         }
-        let is_resumed = job.status == Status::Running;
+        let may_be_in = job.progress_at.is_some() && !job.asked.dry_run;
         job.begin(self.inventory.now());
         self.keep(job, Vec::new()).await;
         let reader = Reader::start(&self.files.input(&job.id), job, read);
         let mut reader = reader.map_err(|error| Ended::Failed(format!("What was sent cannot be read: {error}.")))?;
-        match self.bring_in(job, &mut reader, is_resumed).await {
+        match self.bring_in(job, &mut reader, may_be_in).await {
             Ok(()) => reader.end().map_err(|unreadable| Ended::Failed(sentence(&unreadable))),
             Err(ended) => {
                 reader.halt();
@@ -155,8 +155,7 @@ impl Jobs {
         }
     }
 
-    async fn bring_in(self: &Arc<Self>, job: &mut Job, reader: &mut Reader, is_resumed: bool) -> Result<(), Ended> {
-        let mut may_be_in = is_resumed && !job.asked.dry_run;
+    async fn bring_in(self: &Arc<Self>, job: &mut Job, reader: &mut Reader, may_be_in: bool) -> Result<(), Ended> {
         loop {
             let chunk = tokio::select! {
                 chunk = reader.next() => chunk,
@@ -166,7 +165,6 @@ impl Jobs {
             self.check(&job.id)?;
             self.check_rights(job).await?;
             self.apply(job, chunk, may_be_in).await?;
-            may_be_in = false;
             // Whoever waits for this thread comes first.
             tokio::task::yield_now().await;
         }
@@ -234,8 +232,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// Of the chunk that was under way when the service ended, lines of a SKU are decided together: where one of them is
-    /// in, those that are not were refused. To try them again could put an earlier count over a later one.
+    /// Of a chunk that was under way when the service ended, or that a restored log has, lines of a SKU are decided together:
+    /// where one of them is in, those that are not were refused. To try them again could put an earlier count over a later one.
     async fn refuse_again(&self, job: &Job, number: u64, progress: &mut Progress) -> Result<(), Ended> {
         let mut pause = FIRST_PAUSE;
         let operation = loop {
@@ -500,9 +498,8 @@ fn key_of(job: &Job, number: u64) -> Keyed {
 fn stale(job: &Job) -> String {
     format!(
         "The service was away for longer than idempotency keys are kept. All lines up to {} are in, but for the refused ones; \
-         those up to {} behind it may be, and to count them again could undo what was sold since. Import what is missing \
-         anew.",
-        job.done.through, CHUNK_LINES
+         those behind it may be, and to count them again could undo what was sold since. Import what is missing anew.",
+        job.done.through
     )
 }
 

@@ -118,7 +118,7 @@ impl Spool {
     }
 }
 
-fn check_room(files: &Files, bytes: u64) -> io::Result<()> {
+pub fn check_room(files: &Files, bytes: u64) -> io::Result<()> {
     match leaves_room(room(files.root())?, bytes) {
         true => Ok(()),
         false => Err(io::Error::new(
@@ -130,7 +130,8 @@ fn check_room(files: &Files, bytes: u64) -> io::Result<()> {
 
 fn leaves_room(room: Room, bytes: u64) -> bool {
     let reserve = (room.size / RESERVED_PART).min(MAX_RESERVE);
-    room.free >= reserve.saturating_add(bytes)
+    // There are file systems that do not tell.
+    room.size == 0 || room.free >= reserve.saturating_add(bytes)
 }
 
 /// The folder of a body that is no job yet.

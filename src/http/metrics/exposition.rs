@@ -412,6 +412,12 @@ fn webhooks(page: &mut Page, reading: &Reading) {
     page.gauge("holdfast_webhook_events_behind", help, webhooks.events_behind);
     let help = "Events that could not be delivered, of all webhooks.";
     page.gauge("holdfast_webhook_dead_letters", help, webhooks.dead_letters);
+    let help = "Dead letters that had to make room for later ones, of the webhooks that there are.";
+    page.gauge(
+        "holdfast_webhook_dead_letters_dropped",
+        help,
+        webhooks.dropped_dead_letters,
+    );
 }
 
 #[cfg(test)]

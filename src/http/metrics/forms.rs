@@ -360,6 +360,8 @@ pub struct WebhooksForm {
     events_behind: u64,
     /// Events that could not be delivered, of all webhooks together.
     dead_letters: u64,
+    /// So many more were there, and had to make room for later ones.
+    dropped_dead_letters: u64,
 }
 
 /// Counts begin anew.
@@ -643,6 +645,7 @@ impl WebhooksForm {
             disabled: webhooks.disabled,
             events_behind: webhooks.events_behind,
             dead_letters: webhooks.dead_letters,
+            dropped_dead_letters: webhooks.dropped_dead_letters,
         }
     }
 }

@@ -39,7 +39,7 @@ pub struct Couriers {
     retries: Retries,
     pub most: usize,
     /// Held by whoever makes a webhook, so that no two together are one too many.
-    pub making: tokio::sync::Mutex<()>,
+    pub making: Arc<tokio::sync::Mutex<()>>,
     pub ledger: Ledger,
     /// Rung when a webhook was changed, or something is to be sent again.
     bell: watch::Sender<()>,
@@ -57,6 +57,8 @@ pub struct Figures {
     pub events_behind: u64,
     /// Those that are kept at present.
     pub dead_letters: u64,
+    /// Those that had to make room for later ones.
+    pub dropped_dead_letters: u64,
 }
 
 /// How often it is kept how far deliveries have come, at most; and rather less often than it would take a tenth of the time.
@@ -78,7 +80,7 @@ impl Couriers {
             post: Post::new(settings.reach),
             retries: settings.retries,
             most: settings.most,
-            making: tokio::sync::Mutex::default(),
+            making: Arc::default(),
             ledger,
             bell: watch::Sender::new(()),
             is_ending: watch::Sender::new(false),
@@ -122,6 +124,7 @@ impl Couriers {
             let standing = self.ledger.get(&id);
             let standing = standing.unwrap_or_else(|| Standing::beginning(webhook.begins_after));
             figures.dead_letters += standing.dead_letters.len() as u64;
+            figures.dropped_dead_letters += standing.dropped;
             match Status::of(&webhook, &standing) {
                 Status::Delivering => figures.delivering += 1,
                 Status::Retrying => figures.retrying += 1,
@@ -250,8 +253,14 @@ async fn take_up(journal: &dyn Journal) -> Result<Ledger, Fault> {
     let (mut of_this_log, mut is_changed) = (Standings::new(), false);
     for (id, mut standing) in standings {
         let (webhook, seq) = (&*id, standing.seq);
-        let record = journal.record(seq.min(end)).await?;
-        let last = record.map(|record| LastEvent::of(&record.event));
+        let last = match journal.record(seq.min(end)).await {
+            Ok(record) => record.map(|record| LastEvent::of(&record.event)),
+            Err(error) => {
+                tracing::warn!(webhook, seq, %error, "whether what was delivered is of this log cannot be told; it is taken for it");
+                of_this_log.insert(id, standing);
+                continue;
+            }
+        };
         if seq > end {
             tracing::warn!(
                 webhook,
@@ -748,6 +757,7 @@ mod tests {
                 disabled: 2,
                 events_behind: 0,
                 dead_letters: 1,
+                dropped_dead_letters: 0,
             };
             assert_eq!(figures().await, expected);
             couriers.stop();

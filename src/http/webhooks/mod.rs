@@ -91,7 +91,7 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
     let write = entries::write(&request, &bytes, asked.idempotency_key.as_deref(), caller, key)?;
     may?;
     let (journal, couriers) = (state.inventory()?.journal().clone(), state.couriers()?);
-    let _making = couriers.making.lock().await;
+    let making = couriers.making.clone().lock_owned().await;
     let (is_full, most) = (couriers.is_full().await?, couriers.most);
     let (secret, made) = match given {
         Some(given) => (given, None),
@@ -101,6 +101,8 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
         }
     };
     let decide = move |_: Option<&EntryView>, now| {
+        // Held until the write is over, also when the caller goes away.
+        let _ = &making;
         if is_full {
             return Err(too_many(most));
         }

@@ -81,7 +81,7 @@ const METADATA_OF_GOOGLE: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 
 /// Whether deliveries may go to this address: to one of the networks that the operator names, or else to any but those at
 /// which no receiver is, and where machines in a cloud find what they may not give away.
 pub fn is_allowed(address: IpAddr, networks: &[Network]) -> bool {
-    let address = address.to_canonical();
+    let address = embedded(address.to_canonical());
     if !networks.is_empty() {
         return networks.iter().any(|network| network.contains(address));
     }
@@ -93,6 +93,17 @@ pub fn is_allowed(address: IpAddr, networks: &[Network]) -> bool {
         }
     };
     !is_barred && !address.is_unspecified() && !address.is_multicast()
+}
+
+/// What an address of NAT64 (RFC 6052, `64:ff9b::/96`) stands for, or else the address itself.
+fn embedded(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(long) if long.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] => {
+            let [.., a, b, c, d] = long.octets();
+            Ipv4Addr::new(a, b, c, d).into()
+        }
+        _ => address,
+    }
 }
 
 #[cfg(test)]

@@ -147,19 +147,44 @@ pub fn data_in(folder: &Path) -> Option<PathBuf> {
     names.into_iter().chain(documents).find(|path| path.exists())
 }
 
+/// What a restore brings, in the order in which it comes into its place.
+const RESTORED: [&str; 3] = ["jobs", "deliveries.json", "events"];
+
+/// Takes away what a restore that was cut short has brought into its place: without the log it is nothing.
+pub fn take_back_unfinished(data: &Path) -> Result<(), OpenError> {
+    if unfinished(data).is_none() {
+        return Ok(());
+    }
+    for path in RESTORED.map(|name| data.join(name)) {
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot("remove", &path, &error)),
+            _ => {}
+        }
+    }
+    sync(data)
+}
+
 /// Brings what was gathered in a data folder into its place: at the end the log, without which the folder holds nothing. What
 /// fails takes it back.
 pub fn put_in_place(data: &Path) -> Result<(), OpenError> {
     let gathered = data.join(RESTORING);
-    let names = ["jobs", "deliveries.json", "events"];
-    let moved = names.iter().try_for_each(|name| {
+    let moved = RESTORED.iter().try_for_each(|name| {
         let (from, to) = (gathered.join(name), data.join(name));
+        if *name == "events" {
+            // Once the log is there, all is taken to be.
+            sync(data)?;
+        }
         let moved = if from.exists() { fs::rename(&from, &to) } else { Ok(()) };
         moved.map_err(|error| cannot("put into its place", &from, &error))
     });
     let placed = moved.and_then(|()| sync(data));
     if placed.is_err() {
-        for name in names {
+        for name in RESTORED {
             let _ = fs::rename(data.join(name), gathered.join(name));
         }
     }
@@ -171,8 +196,9 @@ pub fn unfinished(data: &Path) -> Option<OpenError> {
     let is_unfinished = data.join(RESTORING).exists() && !data.join("events").exists();
     is_unfinished.then(|| {
         OpenError(format!(
-            "a restore into {} was cut short: run it again, or remove {RESTORING} there to begin without data",
-            data.display()
+            "a restore into {} was cut short: run it again, or remove {} there to begin without data",
+            data.display(),
+            [RESTORING, RESTORED[0], RESTORED[1]].join(", ")
         ))
     })
 }

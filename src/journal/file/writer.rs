@@ -372,7 +372,7 @@ impl Writer {
     fn publish(&mut self, group: &Group, start: u64) {
         let Some(last) = group.published.last() else { return };
         self.segment.add(&group.postings, start);
-        self.shared.tail.add(&group.published);
+        self.shared.tail.add(&group.published, group.lines.len());
         self.shared.tables.publish(&group.published);
         self.count(group);
         self.head = Head {

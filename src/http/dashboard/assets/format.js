@@ -46,7 +46,8 @@ export const ago = (ms) => (ms < 1000 ? "just now" : `${span(ms)} ago`);
 export function left(ms) {
     if (ms <= 0) return "over";
     const seconds = Math.ceil(ms / 1000);
-    return seconds < 3600 ? `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}` : span(ms);
+    if (seconds < 60) return `${seconds} s`;
+    return seconds < 3600 ? `${Math.floor(seconds / 60)} min ${seconds % 60} s` : span(ms);
 }
 
 /** `MANUAL_REMOVE` as `manual remove`. */

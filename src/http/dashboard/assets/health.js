@@ -78,10 +78,10 @@ function doubtsOfSync(sync) {
     return doubts;
 }
 
-/** What there is, as of the last sync. */
+/** What there is, as of the last sync. Before the first one that is not known, rather than nothing. */
 function sumsOf(totals) {
     if (!totals) return [];
-    const { quantity, reserved, available } = totals.central;
+    const { quantity, reserved, available } = totals.seq || !known.sync?.lagEvents ? totals.central : {};
     return [
         ["Pieces on hand", compact(quantity)],
         ["Pieces held", compact(reserved)],

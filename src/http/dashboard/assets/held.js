@@ -4,7 +4,8 @@ import { rowsOf } from "./api.js";
 import { $, el, fill, itemUrl, say } from "./dom.js";
 import { number, plural } from "./format.js";
 
-const ASKED = 200;
+/** A list has no more in one page. Beyond it, those that end first may not be the ones that are shown, and that is said. */
+const ASKED = 1000;
 const SHOWN = 50;
 
 export const panel = {
@@ -13,8 +14,9 @@ export const panel = {
     async look() {
         const { rows, hasMore } = await openHolds(`/api/reservations?status=active&limit=${ASKED}`);
         const pieces = rows.reduce((sum, hold) => sum + piecesOf(hold.lines), 0);
-        const told = [[plural(rows.length, "open hold")], ": ", [plural(pieces, "piece")], "."];
-        say($("held-sum"), rows.length ? [hasMore ? "The latest " : "", ...told] : []);
+        const told = [[plural(rows.length, "open hold")], hasMore ? " made last: " : ": ", [plural(pieces, "piece")], "."];
+        const shown = rows.length > SHOWN ? [` Below: the ${SHOWN} that end first.`] : [];
+        say($("held-sum"), rows.length ? [hasMore ? "The " : "", ...told, ...shown] : []);
         fill(this.card, rows.slice(0, SHOWN), (hold) => hold.reservationId, cells);
     },
     concerns: (event) => event.reservationId !== undefined,
@@ -32,7 +34,8 @@ export const piecesOf = (lines) => lines.reduce((sum, line) => sum + line.held, 
 
 export function whose(hold) {
     const id = hold.reservationId;
-    return { text: hold.reference ?? (id.length > 13 ? `…${id.slice(-12)}` : id), title: id };
+    if (hold.reference) return { text: hold.reference, title: id };
+    return { text: id.length > 13 ? `…${id.slice(-12)}` : id, title: id, class: "id" };
 }
 
 export const ending = (hold) =>
