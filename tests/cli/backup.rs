@@ -422,6 +422,9 @@ fn no_service_starts_on_a_folder_in_which_a_restore_was_cut_short() {
     done("backup", &backup, &place.data());
     std::fs::create_dir_all(restored.join(".restoring/events")).unwrap();
     std::fs::write(restored.join(".restoring/events/0000000000000001.jsonl"), "{").unwrap();
+    // All but the log had come into its place.
+    std::fs::create_dir_all(restored.join("jobs/1")).unwrap();
+    std::fs::write(restored.join("deliveries.json"), "{").unwrap();
     let serve = Command::new(HOLDFAST)
         .args(["serve", "--port", "0", "--data-dir"])
         .arg(&restored)
