@@ -732,7 +732,7 @@ fn who_sees_some_stores_only_is_shown_no_figures_of_all() {
 #[test]
 fn how_webhooks_do_is_told_in_one_view_and_the_other() {
     let app = TestApp::start_with(&["--webhook-attempts", "2", "--webhook-first-wait-ms", "1"]);
-    let none = json!({"total": 0, "delivering": 0, "retrying": 0, "disabled": 0, "eventsBehind": 0, "deadLetters": 0});
+    let none = json!({"total": 0, "delivering": 0, "retrying": 0, "disabled": 0, "eventsBehind": 0, "deadLetters": 0, "droppedDeadLetters": 0});
     assert_eq!(part(&app, "webhooks").json, none);
     let patient = TestApp::start_with(&["--webhook-first-wait-ms", "600000"]);
     let (bad, good) = (Receiver::start(|_, _| Reply::Status(500)), Receiver::content());
@@ -751,9 +751,8 @@ fn how_webhooks_do_is_told_in_one_view_and_the_other() {
                 .expect(if i == 0 { 201 } else { 200 });
         }
     }
-    let dead = json!({"total": 1, "delivering": 1, "retrying": 0, "disabled": 0, "eventsBehind": 0, "deadLetters": 4});
-    let behind =
-        json!({"total": 3, "delivering": 1, "retrying": 1, "disabled": 1, "eventsBehind": 4, "deadLetters": 0});
+    let dead = json!({"total": 1, "delivering": 1, "retrying": 0, "disabled": 0, "eventsBehind": 0, "deadLetters": 4, "droppedDeadLetters": 0});
+    let behind = json!({"total": 3, "delivering": 1, "retrying": 1, "disabled": 1, "eventsBehind": 4, "deadLetters": 0, "droppedDeadLetters": 0});
     for (app, expected) in [(&app, dead), (&patient, behind)] {
         let came = comes_true(Duration::from_secs(20), || part(app, "webhooks").json == expected);
         assert!(came, "{}", part(app, "webhooks").text());
