@@ -58,7 +58,7 @@ async function look(sku) {
     const [item, { items: movements }, holds] = await Promise.all([
         get(path`/api/inventory/items/${sku}`),
         get(`/api/movements?${query}&limit=${LISTED}`),
-        openHolds(`/api/reservations?status=active&${query}&limit=1000`),
+        openHolds(`/api/reservations?status=active&${query}&limit=200`),
     ]);
     // Meanwhile another one may be shown.
     if (shown?.sku !== sku) return;
