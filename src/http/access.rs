@@ -64,7 +64,11 @@ impl Access {
         let is_right = expected
             .as_ref()
             .is_some_and(|expected| is_same(expected.expose(), given));
-        if is_right { Ok(expected) } else { Err(unauthenticated()) }
+        if is_right {
+            Ok(expected)
+        } else {
+            Err(unproved(NO_SETUP_TOKEN))
+        }
     }
 
     async fn identify(&self, token: &str, inventory: &Inventory) -> Result<Identity, Problem> {
@@ -155,9 +159,15 @@ fn of_service(token: &ServiceToken, version: u64, key: EntryKey) -> Option<Ident
 
 /// Says nothing of the reason: whoever guesses must not be told how near they are.
 pub fn unauthenticated() -> Problem {
-    let detail = "This needs a valid token: log in at /api/auth/login, and send Authorization: Bearer TOKEN.";
+    unproved("This needs a valid token: log in at /api/auth/login, and send Authorization: Bearer TOKEN.")
+}
+
+/// What was given instead of a token does not prove it either.
+pub fn unproved(detail: &str) -> Problem {
     Problem::new(Code::Unauthenticated, detail).with_header(WWW_AUTHENTICATE, "Bearer")
 }
+
+pub const NO_SETUP_TOKEN: &str = "This setup token is not good, or not any more.";
 
 pub fn is_given(headers: &HeaderMap) -> bool {
     headers.contains_key(AUTHORIZATION)

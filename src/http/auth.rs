@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
 use validator::Validate;
 
-use super::access::{self, Access, unauthenticated};
+use super::access::{self, Access, NO_SETUP_TOKEN, unauthenticated, unproved};
 use super::bodies::present;
 use super::caller::Caller;
 use super::entries::{self, Hidden};
@@ -126,7 +126,9 @@ pub async fn login(state: Data<State>, request: HttpRequest, payload: Payload) -
             .map(|agent| String::from_utf8_lossy(agent.as_bytes()));
         let agent = shorten(agent.as_deref().unwrap_or_default());
         tracing::info!(username = shorten(&asked.username), agent, "a login was refused");
-        return Err(unauthenticated());
+        return Err(unproved(
+            "There is no user with this name and this password who may log in.",
+        ));
     };
     state.limiter.note_login(&request, &asked.username);
     let signed = access.keys.sign(&user, state.inventory()?.now());
@@ -235,7 +237,7 @@ fn is_certain(refusal: &Problem) -> bool {
 async fn permit(state: &State, caller: Option<&Caller>, asked: &RegisterBody) -> Result<Option<Setup>, Problem> {
     match (&state.access, &asked.setup_token, caller) {
         (Some(access), Some(given), _) => Ok(Some(first(state, access, given).await?)),
-        (None, Some(_), _) => Err(unauthenticated()),
+        (None, Some(_), _) => Err(unproved(NO_SETUP_TOKEN)),
         (_, None, Some(caller)) => caller.may(Right::Administer).map(|()| None),
         (Some(access), None, None) if access.open_registration => {
             let is_plain = asked.role() == Role::Viewer && asked.stores.is_none();
@@ -252,7 +254,7 @@ async fn permit(state: &State, caller: Option<&Caller>, asked: &RegisterBody) ->
 async fn first(state: &State, access: &Access, given: &Hidden) -> Result<Setup, Problem> {
     let setup = access.setup(given.expose()).await?;
     match state.inventory()?.has_admin().await? {
-        true => Err(unauthenticated()),
+        true => Err(unproved(NO_SETUP_TOKEN)),
         false => Ok(setup),
     }
 }
