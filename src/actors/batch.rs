@@ -1,17 +1,21 @@
 //! Many writes in one request, each standing for itself: those on different SKUs run side by side, those
 //! on the same SKU in their order. Each has a receipt of its own, so that a repeat applies only what lacks one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use smallvec::smallvec;
 
 use super::gathering::Gathering;
 use super::order::{Moved, Order, Reply, Task, Write};
 use super::quota::{Full, Pledge};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, actor_is_gone};
 use crate::domain::command::Reserve;
-use crate::domain::{Action, Request, ReservationId, Sku};
+use crate::domain::{Action, Request, ReservationId};
 use crate::journal::{JournalError, KeyHash};
 
 /// The most operations that a batch may have.
@@ -48,14 +52,53 @@ pub fn reserves(operations: &mut [Operation]) -> Vec<&mut Reserve> {
     reserves.collect()
 }
 
-type Shares = HashMap<Sku, Share, RandomState>;
+/// The operations on their way to the actors of their SKUs: an order for each SKU, as these come first.
+struct Shares {
+    orders: Vec<Box<Order>>,
+    /// Their places.
+    by_sku: HashTable<usize>,
+    hasher: RandomState,
+    gathering: Arc<Gathering>,
+    dry_run: bool,
+}
 
-/// The operations on one SKU, on their way to its actor.
-#[derive(Default)]
-struct Share {
-    writes: Vec<Write>,
-    id_claims: Vec<Claim>,
-    pledges: Vec<Pledge>,
+impl Shares {
+    /// Of about so many SKUs.
+    fn of(skus: usize, dry_run: bool) -> Self {
+        Self {
+            orders: Vec::with_capacity(skus),
+            by_sku: HashTable::with_capacity(skus),
+            hasher: RandomState::default(),
+            gathering: Gathering::of(skus),
+            dry_run,
+        }
+    }
+
+    fn add(&mut self, write: Write, id_claim: Option<Claim>, pledge: Option<Pledge>) {
+        let sku = &write.request.sku;
+        let (hasher, orders) = (&self.hasher, &mut self.orders);
+        let hash_of = |at: &usize| hasher.hash_one(orders[*at].sku());
+        let is_there = |at: &usize| orders[*at].sku() == Some(sku);
+        match self.by_sku.entry(hasher.hash_one(Some(sku)), is_there, hash_of) {
+            Entry::Occupied(at) => {
+                let order = &mut orders[*at.get()];
+                order.writes.push(write);
+                order.id_claims.extend(id_claim);
+                order.pledges.extend(pledge);
+            }
+            Entry::Vacant(place) => {
+                place.insert(orders.len());
+                orders.push(Box::new(Order {
+                    writes: smallvec![write],
+                    dry_run: self.dry_run,
+                    key_claim: None,
+                    id_claims: id_claim.into_iter().collect(),
+                    pledges: pledge.into_iter().collect(),
+                    reply: Reply::Batch(self.gathering.slot()),
+                }));
+            }
+        }
+    }
 }
 
 impl Inventory {
@@ -103,11 +146,13 @@ impl Inventory {
         let mut left = operations;
         let pledge = self.pledge_all(&mut left).await?;
         while !left.is_empty() {
-            let (shares, later) = self.share_out(left, pledge.is_some(), keyed, &mut outcomes).await;
-            for (place, answer) in self.run_shares(shares, dry_run).await {
+            let mut shares = Shares::of(left.len(), dry_run);
+            left = self
+                .share_out(left, pledge.is_some(), keyed, &mut shares, &mut outcomes)
+                .await;
+            for (place, answer) in self.run_shares(shares).await {
                 outcomes.push((place, self.explained(answer, &scope).await));
             }
-            left = later;
         }
         outcomes.sort_unstable_by_key(|(place, _)| *place);
         if outcomes.len() < asked.len() {
@@ -175,7 +220,7 @@ impl Inventory {
         }))
     }
 
-    /// The operations by SKU, and those that must wait for others: what makes a reservation of the same id as an
+    /// Puts the operations into orders by SKU, and returns those that must wait for others: what makes a reservation of the same id as an
     /// earlier one, or may not be left a line by those before it, is to see what came of them, and what follows it on
     /// its SKU keeps behind it.
     async fn share_out(
@@ -183,9 +228,9 @@ impl Inventory {
         operations: Vec<Operation>,
         are_pledged: bool,
         keyed: Option<Keyed>,
+        shares: &mut Shares,
         outcomes: &mut Outcomes,
-    ) -> (Shares, Vec<Operation>) {
-        let mut shares = Shares::with_capacity_and_hasher(operations.len(), RandomState::default());
+    ) -> Vec<Operation> {
         let mut later = Vec::new();
         let (mut chosen, mut held_back) = (HashSet::new(), HashSet::new());
         let mut has_pledged = false;
@@ -237,38 +282,24 @@ impl Inventory {
                     continue;
                 }
             };
-            let share = shares.entry(request.sku.clone()).or_default();
-            share.id_claims.extend(id_claim);
-            share.pledges.extend(pledge);
-            if share.writes.is_empty() {
-                // Mostly it stays the only one, and a list that grows by itself has room for four.
-                share.writes.reserve_exact(1);
-            }
-            share.writes.push(Write {
+            let write = Write {
                 request,
                 keyed,
                 operation: Some(index),
                 moved,
-            });
+            };
+            shares.add(write, id_claim, pledge);
         }
-        (shares, later)
+        later
     }
 
-    async fn run_shares(self: &Arc<Self>, shares: Shares, dry_run: bool) -> Outcomes {
-        if shares.is_empty() {
+    async fn run_shares(self: &Arc<Self>, Shares { orders, gathering, .. }: Shares) -> Outcomes {
+        if orders.is_empty() {
             return Outcomes::new();
         }
-        let gathering = Gathering::of(shares.len());
-        for (sku, share) in shares {
-            let order = Order {
-                writes: share.writes,
-                dry_run,
-                key_claim: None,
-                id_claims: share.id_claims,
-                pledges: share.pledges,
-                reply: Reply::Batch(gathering.slot()),
-            };
-            let sent = self.registry.send(self, &sku, Task::Write(Box::new(order)));
+        for order in orders {
+            let Some(sku) = order.sku().cloned() else { continue };
+            let sent = self.registry.send(self, &sku, Task::Write(order));
             if let Err((error, Task::Write(order))) = sent {
                 order.answer_all(&error);
             }

@@ -10,7 +10,7 @@ use crate::telemetry::context;
 /// A change of a user, a token, a store, a schedule or a webhook.
 pub struct EntryWrite {
     pub key: EntryKey,
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
     pub keyed: Option<Keyed>,
 }
 
@@ -99,7 +99,7 @@ impl Inventory {
                 entry_grounds: other.into_iter().chain([(write.key.clone(), version)]).collect(),
                 records: vec![Record {
                     event: event.clone(),
-                    receipt,
+                    receipt: receipt.map(Box::new),
                 }],
                 ..Append::default()
             };

@@ -4,13 +4,14 @@
 //! Nobody waits here for anybody: the batch appends whatever has come as soon as no more is coming, and does so
 //! again when actors that were busy come later. So two batches over the same SKUs never wait for one another.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::batch::Outcomes;
 use super::debt::Debt;
-use super::order::Decided;
+use super::order::{Decided, Few};
 use super::sku::is_recorded;
 use super::{ExecuteError, Outcome};
 use crate::domain::{EntryKey, Sku};
@@ -21,6 +22,8 @@ const ENOUGH: usize = 256;
 
 pub struct Gathering {
     state: Mutex<State>,
+    /// Orders that have not been answered.
+    left: AtomicUsize,
     /// Something has come, or everything is answered.
     news: Notify,
 }
@@ -30,8 +33,6 @@ struct State {
     is_over: bool,
     parts: Vec<Part>,
     answers: Outcomes,
-    /// Orders that have not been answered.
-    left: usize,
 }
 
 /// What one actor has decided, for this batch and perhaps for others; it decides nothing more until that is in the
@@ -42,27 +43,30 @@ pub struct Part {
     pub ground: (Sku, u64),
     /// The versions of stores that it rests on.
     pub entry_grounds: Vec<(EntryKey, u64)>,
-    pub records: Vec<Record>,
-    pub decided: Vec<Decided>,
+    pub records: Few<Record>,
+    pub decided: Few<Decided>,
 }
 
 /// The right, and the duty, to answer one order of the batch. Dropped, it counts as answered.
 pub struct Slot(Arc<Gathering>);
 
 impl Gathering {
+    /// Of about so many orders.
     pub fn of(orders: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 is_over: false,
                 parts: Vec::with_capacity(orders),
                 answers: Outcomes::with_capacity(orders),
-                left: orders,
             }),
+            left: AtomicUsize::new(0),
             news: Notify::new(),
         })
     }
 
+    /// For one order more, before any is on its way.
     pub fn slot(self: &Arc<Self>) -> Slot {
+        self.left.fetch_add(1, Ordering::Relaxed);
         Slot(self.clone())
     }
 
@@ -84,10 +88,9 @@ impl Gathering {
         loop {
             self.news.notified().await;
             self.calm().await;
-            let (parts, left) = {
-                let mut state = self.state();
-                (std::mem::take(&mut state.parts), state.left)
-            };
+            // Looked at first: who has answered the last order, has put nothing in after it.
+            let left = self.left();
+            let parts = std::mem::take(&mut self.state().parts);
             if left == 0 && parts.is_empty() {
                 return std::mem::take(&mut self.state().answers);
             }
@@ -99,10 +102,7 @@ impl Gathering {
 
     /// Waits as long as actors of this thread come to decide, until there is enough for the log to begin with.
     async fn calm(&self) {
-        let heard = || {
-            let state = self.state();
-            (state.parts.len(), state.left)
-        };
+        let heard = || (self.state().parts.len(), self.left());
         let (mut before, mut quiet) = (heard(), 0);
         while quiet < 2 && before.0 < ENOUGH && before.1 > 0 {
             tokio::task::yield_now().await;
@@ -110,6 +110,10 @@ impl Gathering {
             quiet = if now == before { quiet + 1 } else { 0 };
             before = now;
         }
+    }
+
+    fn left(&self) -> usize {
+        self.left.load(Ordering::Acquire)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -161,7 +165,7 @@ async fn append(journal: Arc<dyn Journal>, parts: Vec<Part>) {
 
 /// One of the SKUs has moved on, or a store is about to be deleted: then all of them decide once more. Or a key has been
 /// used: then its caller is to ask again, and finds the receipt.
-async fn decide_again(journal: &dyn Journal, parts: impl Iterator<Item = (Debt, Vec<Decided>)>) {
+async fn decide_again(journal: &dyn Journal, parts: impl Iterator<Item = (Debt, Few<Decided>)>) {
     let now = journal.last_time();
     for (debt, decided) in parts {
         let mut again = Vec::with_capacity(decided.len());
@@ -187,12 +191,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let left = {
-            let mut state = self.0.state();
-            state.left = state.left.saturating_sub(1);
-            state.left
-        };
-        if left == 0 {
+        if self.0.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.news.notify_one();
         }
     }

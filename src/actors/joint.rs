@@ -304,7 +304,7 @@ impl Inventory {
     pub async fn execute_joint(
         self: &Arc<Self>,
         ask: Ask,
-        origin: Origin,
+        origin: Arc<Origin>,
         keyed: Option<Keyed>,
         dry_run: bool,
     ) -> Result<Outcome, ExecuteError> {
@@ -322,7 +322,7 @@ impl Inventory {
     async fn run_joint(
         self: &Arc<Self>,
         mut ask: Ask,
-        origin: Origin,
+        origin: Arc<Origin>,
         keyed: Option<Keyed>,
         dry_run: bool,
     ) -> Result<Outcome, ExecuteError> {
@@ -364,7 +364,7 @@ impl Inventory {
         ask: &Ask,
         looked_back: &[Moved],
         pledged: &Pledged,
-        origin: &Origin,
+        origin: &Arc<Origin>,
         keyed: Option<Keyed>,
         dry_run: bool,
     ) -> Result<Attempt, ExecuteError> {
@@ -445,7 +445,7 @@ impl Inventory {
                     borrowed.evolve(&event);
                     records.push(Record {
                         event: event.clone(),
-                        receipt: keyed.map(|keyed| receipt(keyed, &event, &told)),
+                        receipt: keyed.map(|keyed| Box::new(receipt(keyed, &event, &told))),
                     });
                 }
                 Ok((event, told))

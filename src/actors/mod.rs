@@ -31,6 +31,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use futures_util::future::join_all;
+use smallvec::smallvec;
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
@@ -224,17 +225,14 @@ pub struct LastDay {
 }
 
 impl LastDay {
-    /// With the count of the request, if it is one of the past. A repeat is let by: it is answered as its first time was,
-    /// however old its count is by now.
-    pub fn check(&self, request: &Request) -> Result<Option<Counted>, ExecuteError> {
-        let Some(counted) = request.counted() else {
-            return Ok(None);
-        };
-        let age_ms = self.now.as_millis().saturating_sub(counted.at.as_millis());
-        if !self.is_repeat && !(0..=OLDEST_COUNT_MS).contains(&age_ms) {
-            return Err(ExecuteError::CountedAt { now: self.now });
+    /// A repeat is let by: it is answered as its first time was, however old its count is by now.
+    pub fn check(&self, request: &Request) -> Result<(), ExecuteError> {
+        match request.counted() {
+            Some(counted) if !self.is_repeat && !counted.is_of_last_day(self.now) => {
+                Err(ExecuteError::CountedAt { now: self.now })
+            }
+            _ => Ok(()),
         }
-        Ok(Some(counted))
     }
 }
 
@@ -349,7 +347,7 @@ impl Inventory {
         let (reply, answer) = oneshot::channel();
         let (sku, scope) = (request.sku.clone(), request.origin.scope.clone());
         let order = Order {
-            writes: vec![Write {
+            writes: smallvec![Write {
                 request,
                 keyed,
                 operation: None,
@@ -633,7 +631,7 @@ impl Inventory {
         let record = self.journal.record(seq).await?;
         let record = record.ok_or_else(|| JournalError::Damaged(format!("record {seq} is missing from the log")))?;
         let told = match record.receipt {
-            Some(receipt) => self.told_then(receipt, seq).await?,
+            Some(receipt) => self.told_then(*receipt, seq).await?,
             None => Told::Event,
         };
         Ok(Outcome {
@@ -702,10 +700,16 @@ impl Inventory {
         Ok(Some(self.moved_since(request, Moved::NOTHING).await?))
     }
 
+    /// The count of the request, if it is one of the past.
     fn check_counted_at(&self, request: &Request) -> Result<Option<Counted>, ExecuteError> {
+        let Some(counted) = request.counted() else {
+            return Ok(None);
+        };
         let now = self.clock.now();
-        let is_repeat = false;
-        LastDay { now, is_repeat }.check(request)
+        match counted.is_of_last_day(now) {
+            true => Ok(Some(counted)),
+            false => Err(ExecuteError::CountedAt { now }),
+        }
     }
 
     /// Adds to `moved` what the log has behind it.
@@ -889,9 +893,6 @@ const HISTORY_PAGE: usize = 1000;
 
 /// Of an item's past, so many of its events are read at first.
 const LAST_EVENTS: usize = 16;
-
-/// How long ago a count may have been made, in milliseconds.
-const OLDEST_COUNT_MS: i64 = 24 * 3_600_000;
 
 /// An id of our own making: UUIDv7 (RFC 9562), without the counter that threads would contend for.
 pub fn new_id() -> Uuid {

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use actix::Message;
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
 use super::claims::Claim;
@@ -17,6 +18,10 @@ use super::{ExecuteError, Keyed, Outcome, Told};
 use crate::domain::command::Counted;
 use crate::domain::{Event, Movement, Refusal, Request, Resource, Sku, Stock, StoreId, Stores, Timestamp, decide};
 use crate::journal::{JournalError, KeyHash, Receipt, Record};
+
+/// Mostly it is one, and then it lies in no memory of its own: operations of batches come by the thousand, and each piece
+/// of memory that one of them has is far from the others.
+pub type Few<T> = SmallVec<[T; 1]>;
 
 /// A task, with its place in the queue of the actor.
 #[derive(Message)]
@@ -44,7 +49,7 @@ impl Task {
 
 /// Writes of one caller on the SKU, decided in their order and answered together.
 pub struct Order {
-    pub writes: Vec<Write>,
+    pub writes: Few<Write>,
     /// Each is decided as if those before it had taken effect, and nothing is changed.
     pub dry_run: bool,
     pub key_claim: Option<Claim>,
@@ -86,7 +91,7 @@ impl Moved {
 pub struct Decided {
     pub message: Execute,
     /// One for each of its writes.
-    decisions: Vec<Decision>,
+    decisions: Few<Decision>,
 }
 
 enum Decision {
@@ -105,11 +110,11 @@ impl Execute {
         stock: &mut Stock,
         stores: &dyn Stores,
         now: Timestamp,
-        records: &mut Vec<Record>,
+        records: &mut Few<Record>,
         moved: &mut MovedNow,
     ) -> Decided {
         let decisions = match &mut self.task {
-            Task::Touch(_) => Vec::new(),
+            Task::Touch(_) => Few::new(),
             Task::Write(order) if order.dry_run => order.rehearse(sku, stock, stores, now, moved),
             Task::Write(order) => {
                 let writes = order.writes.iter_mut();
@@ -162,6 +167,11 @@ impl Execute {
 }
 
 impl Order {
+    /// All of its writes are on the same one.
+    pub fn sku(&self) -> Option<&Sku> {
+        self.writes.first().map(|write| &write.request.sku)
+    }
+
     /// Decides on a copy, as one write may follow from another, or be answered with the whole item.
     fn rehearse(
         &mut self,
@@ -170,12 +180,12 @@ impl Order {
         stores: &dyn Stores,
         now: Timestamp,
         moved: &MovedNow,
-    ) -> Vec<Decision> {
+    ) -> Few<Decision> {
         if let [write] = self.writes.as_mut_slice()
             && write.request.resource == Resource::Level
         {
             moved.add_to(&mut write.request);
-            return vec![match decide(stock, &write.request, stores, now) {
+            return smallvec![match decide(stock, &write.request, stores, now) {
                 Err(refusal) => Decision::Refused(Box::new(refusal)),
                 Ok(event) => Decision::DryRun(Arc::new(event), Told::Event),
             }];
@@ -224,10 +234,11 @@ impl Write {
         stock: &mut Stock,
         stores: &dyn Stores,
         now: Timestamp,
-        records: &mut Vec<Record>,
+        records: &mut Few<Record>,
         moved: &mut MovedNow,
     ) -> Decision {
         moved.add_to(&mut self.request);
+        self.share_ids(sku, stock);
         let event = match decide(stock, &self.request, stores, now) {
             Err(refusal) => return Decision::Refused(Box::new(refusal)),
             Ok(event) => event,
@@ -239,9 +250,18 @@ impl Write {
         let event = Arc::new(event);
         records.push(Record {
             event: event.clone(),
-            receipt,
+            receipt: receipt.map(Box::new),
         });
         Decision::Recorded(records.len() - 1, event, told)
+    }
+
+    /// Takes the ids that are kept already in place of those that came with the request: so its event, which is kept for a
+    /// while, has no memory for ids of its own.
+    fn share_ids(&mut self, sku: &Sku, stock: &Stock) {
+        self.request.sku = sku.clone();
+        if let Some(store) = stock.kept_id(&self.request.store_id) {
+            self.request.store_id = store.clone();
+        }
     }
 
     /// What a write is answered with that the event alone does not tell.
@@ -315,8 +335,8 @@ impl Waiting {
     }
 
     /// The first so many.
-    pub fn take(&mut self, count: usize) -> Vec<Execute> {
-        let taken: Vec<Execute> = self.tasks.drain(..count.min(self.tasks.len())).collect();
+    pub fn take(&mut self, count: usize) -> Few<Execute> {
+        let taken: Few<Execute> = self.tasks.drain(..count.min(self.tasks.len())).collect();
         for task in &taken {
             self.counts -= usize::from(task.looks_back());
             self.batches -= usize::from(task.slot().is_some());
@@ -324,7 +344,7 @@ impl Waiting {
         taken
     }
 
-    pub fn take_all(&mut self) -> Vec<Execute> {
+    pub fn take_all(&mut self) -> Few<Execute> {
         self.take(self.tasks.len())
     }
 

@@ -18,7 +18,7 @@ use super::debt::{Debt, Outstanding};
 use super::expiry::RETRY_MS;
 use super::gathering::Part;
 use super::joint::Seat;
-use super::order::{Decided, Execute, MovedNow, Waiting};
+use super::order::{Decided, Execute, Few, MovedNow, Waiting};
 use super::{Inventory, new_id};
 use crate::domain::{Origin, Principal, RequestId, Scope, Sku, Stock, Timestamp, expire};
 use crate::journal::{Append, Appended, Journal, JournalError, Record};
@@ -289,13 +289,13 @@ impl SkuActor {
         let ground = stock.version();
         let now = self.inventory.clock.now();
         self.last_used = now;
-        let mut records = Vec::with_capacity(self.waiting.len());
+        let mut records = Few::with_capacity(self.waiting.len());
         expire_due(&self.sku, stock, now, &mut records);
         let mut moved = MovedNow::kept_if(self.waiting.looks_back());
         let stores = self.inventory.stores();
         let taken = self.waiting.take(count);
         self.inventory.activity.note_group(taken.len());
-        let decided: Vec<Decided> = taken
+        let decided: Few<Decided> = taken
             .into_iter()
             .map(|message| message.decide(&self.sku, stock, &stores, now, &mut records, &mut moved))
             .collect();
@@ -322,14 +322,14 @@ impl SkuActor {
         }
         let append = Append {
             entry_grounds,
-            ..Append::of_stock(vec![ground], records)
+            ..Append::of_stock(vec![ground], records.into_vec())
         };
         self.is_appending = true;
         let appended = self.inventory.journal.append(append).into_actor(self);
         context.spawn(appended.map(|result, actor, context| actor.settle(result, decided, context)));
     }
 
-    fn settle(&mut self, result: Result<Appended, JournalError>, decided: Vec<Decided>, context: &mut Context<Self>) {
+    fn settle(&mut self, result: Result<Appended, JournalError>, decided: Few<Decided>, context: &mut Context<Self>) {
         match result {
             Ok(Appended { first_seq }) => {
                 self.is_appending = false;
@@ -348,7 +348,7 @@ impl SkuActor {
 
     /// The SKU has moved on without this actor, or a store is about to be deleted. Or a key has been used: then its caller
     /// is to ask again, and finds the receipt.
-    fn decide_again(&mut self, decided: Vec<Decided>, context: &mut Context<Self>) {
+    fn decide_again(&mut self, decided: Few<Decided>, context: &mut Context<Self>) {
         let inventory = self.inventory.clone();
         let looked_up = async move {
             let now = inventory.clock.now();
@@ -465,17 +465,17 @@ impl Handler<Seat> for SkuActor {
 }
 
 /// Records what is over. It is so before anything else is decided.
-pub fn expire_due(sku: &Sku, stock: &mut Stock, now: Timestamp, records: &mut Vec<Record>) {
+pub fn expire_due(sku: &Sku, stock: &mut Stock, now: Timestamp, records: &mut impl Extend<Record>) {
     if stock.next_deadline().is_none_or(|at| at > now) {
         return;
     }
-    for event in expire(sku, stock, now, &system()) {
+    records.extend(expire(sku, stock, now, &system()).into_iter().map(|event| {
         stock.evolve(sku, &event);
-        records.push(Record {
+        Record {
             event: Arc::new(event),
             receipt: None,
-        });
-    }
+        }
+    }));
 }
 
 /// Snapshots rest so many times as long as the last one took.
@@ -497,10 +497,10 @@ async fn save_in_turn(inventory: Arc<Inventory>, sku: Sku, saving: Rc<Cell<bool>
 }
 
 /// Expiries are nobody's request; they get an id all the same, for the log lines that belong to them.
-pub fn system() -> Origin {
-    Origin {
+pub fn system() -> Arc<Origin> {
+    Arc::new(Origin {
         by: Principal::system(),
         request_id: RequestId::from(new_id()),
         scope: Scope::default(),
-    }
+    })
 }

@@ -29,7 +29,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// A deletion as it was asked for.
 pub struct StoreDeletion<C> {
     pub store_id: StoreId,
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
     pub keyed: Option<Keyed>,
     /// Whether there is such a store, at the version that the caller expects.
     pub check: C,
@@ -117,7 +117,7 @@ impl Inventory {
                 entry_grounds: vec![ground],
                 records: vec![Record {
                     event: event.clone(),
-                    receipt,
+                    receipt: receipt.map(Box::new),
                 }],
                 ..Append::default()
             };

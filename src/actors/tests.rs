@@ -49,11 +49,11 @@ fn request(action: Action) -> Request {
         action,
         resource: Resource::Level,
         expected: Expected::default(),
-        origin: Origin {
+        origin: Arc::new(Origin {
             by: Principal::anonymous(),
             request_id: RequestId::parse("r").unwrap(),
             scope: Scope::default(),
-        },
+        }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A data folder that a command works on by itself, while no service runs on it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use uuid::Uuid;
@@ -19,7 +20,7 @@ const NO_CHECKPOINT: u64 = u64::MAX;
 pub struct Folder {
     pub journal: FileJournal,
     /// Under which the command's events stand in the log: one request id for the whole run.
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
     last_time: Timestamp,
 }
 
@@ -37,11 +38,11 @@ impl Folder {
         Ok(Self {
             last_time: journal.last_time(),
             journal,
-            origin: Origin {
+            origin: Arc::new(Origin {
                 by: Principal::system(),
                 request_id: RequestId::from(Uuid::now_v7()),
                 scope: Scope::default(),
-            },
+            }),
         })
     }
 

@@ -1,5 +1,7 @@
 //! What a caller asks of one SKU in one store.
 
+use std::sync::Arc;
+
 use super::item::DetailsPatch;
 use super::product::ProductAction;
 use super::{Details, Movement, Principal, RequestId, ReservationId, Scope, Sku, StoreId, Timestamp};
@@ -11,7 +13,8 @@ pub struct Request {
     pub action: Action,
     pub resource: Resource,
     pub expected: Expected,
-    pub origin: Origin,
+    /// Shared, as the operations of a batch have it together.
+    pub origin: Arc<Origin>,
 }
 
 impl Request {
@@ -25,7 +28,7 @@ impl Request {
     }
 
     /// A request for a product, which is in no store: the one that stands here for form's sake is not looked at.
-    pub fn of_product(sku: Sku, action: ProductAction, expected: Expected, origin: Origin) -> Self {
+    pub fn of_product(sku: Sku, action: ProductAction, expected: Expected, origin: Arc<Origin>) -> Self {
         Self {
             sku,
             store_id: StoreId::default_store(),
@@ -144,6 +147,16 @@ pub struct Counted {
     pub moved: i64,
 }
 
+impl Counted {
+    /// Only such a count is taken: an older one, or one of a moment to come, is mostly a mistake in the clock of a till.
+    pub fn is_of_last_day(&self, now: Timestamp) -> bool {
+        let age_ms = now.as_millis().saturating_sub(self.at.as_millis());
+        (0..=DAY_MS).contains(&age_ms)
+    }
+}
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reserve {
     pub quantity: u64,
@@ -169,6 +182,13 @@ pub enum ReorderPoint {
 pub struct Expected {
     /// `expectedVersion` of the body; 0 means that there is none yet.
     pub version: Option<u64>,
+    /// Behind a pointer, as operations of a batch have none, and are moved about by the thousand.
+    pub preconditions: Option<Box<Preconditions>>,
+}
+
+/// What the headers of a request say that must be so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preconditions {
     pub if_match: Option<VersionSet>,
     pub if_none_match: Option<VersionSet>,
 }

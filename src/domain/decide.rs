@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{Counted, ReorderPoint, Reserve, Resource, Set, VersionSet};
+use super::command::{Counted, Preconditions, ReorderPoint, Reserve, Resource, Set, VersionSet};
 use super::product::ProductAction;
 use super::{
     Action, Change, Details, Event, EventKind, Expected, Fate, Hold, HoldChange, HoldStep, ItemChange, Level,
@@ -92,13 +92,17 @@ impl Expected {
         if let Some(expected) = self.version.filter(|expected| *expected != current) {
             return Err(Reason::VersionMismatch { expected, current });
         }
-        let fits = |versions: &VersionSet| versions.contains(current);
-        let is_expected = self.if_match.as_ref().is_none_or(fits);
-        if is_expected && !self.if_none_match.as_ref().is_some_and(fits) {
-            Ok(())
-        } else {
-            Err(Reason::PreconditionFailed { current })
+        match self.preconditions.as_ref().is_none_or(|these| these.hold(current)) {
+            true => Ok(()),
+            false => Err(Reason::PreconditionFailed { current }),
         }
+    }
+}
+
+impl Preconditions {
+    fn hold(&self, current: u64) -> bool {
+        let fits = |versions: &VersionSet| versions.contains(current);
+        self.if_match.as_ref().is_none_or(fits) && !self.if_none_match.as_ref().is_some_and(fits)
     }
 }
 
@@ -615,12 +619,12 @@ impl Decision<'_> {
 
     /// An event that changes nothing as yet.
     fn bare(&self, kind: EventKind, note: Option<String>) -> Event {
-        let Origin { by, request_id, .. } = self.request.origin.clone();
+        let Origin { by, request_id, .. } = &*self.request.origin;
         Event {
             kind,
             at: self.now,
-            by,
-            request_id,
+            by: by.clone(),
+            request_id: request_id.clone(),
             reservation_id: None,
             reference: None,
             note,

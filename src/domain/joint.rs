@@ -4,6 +4,7 @@
 //! Pure, as `decide` is, and on the same terms: holds that are over have been expired before.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::command::{Counted, Reserve};
 use super::decide::{change, decide_within};
@@ -42,7 +43,7 @@ impl Stocks {
 #[derive(Clone, Debug)]
 pub struct JointRequest {
     pub action: JointAction,
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
 }
 
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@
 //! The books know no indexes and no events. They hold a list of reservations, and add up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -220,12 +221,12 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
-fn origin(caller: usize) -> Origin {
-    Origin {
+fn origin(caller: usize) -> Arc<Origin> {
+    Arc::new(Origin {
         by: Principal::parse(CALLERS[caller]).unwrap(),
         request_id: RequestId::parse("r").unwrap(),
         scope: Scope::default(),
-    }
+    })
 }
 
 fn cart_lines(lines: &[(Place, u64)]) -> Vec<CartLine> {
@@ -304,7 +305,7 @@ impl Booked {
         });
         Reservation {
             reservation_id: reservation_id(&self.id),
-            by: origin(self.caller).by,
+            by: origin(self.caller).by.clone(),
             status,
             lines: lines.collect(),
             reference: reference(self.reference),
@@ -1189,7 +1190,7 @@ impl House {
             let row = booked.rows.get(&place).filter(|row| row.held > 0)?;
             Some((
                 booked.id.clone(),
-                origin(booked.caller).by,
+                origin(booked.caller).by.clone(),
                 row.held,
                 booked.over_at.map(at),
             ))

@@ -1,6 +1,7 @@
 //! Random commands against a plain model that keeps its books in the simplest way there is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -420,12 +421,12 @@ fn request(call: &Call, version: Option<u64>, is_taken: bool) -> Request {
     }
 }
 
-fn origin(caller: usize) -> Origin {
-    Origin {
+fn origin(caller: usize) -> Arc<Origin> {
+    Arc::new(Origin {
         by: Principal::parse(CALLERS[caller]).unwrap(),
         request_id: RequestId::parse("r").unwrap(),
         scope: Scope::default(),
-    }
+    })
 }
 
 fn named(name: Option<u8>) -> Details {

@@ -151,6 +151,11 @@ impl Stock {
         self.find(store).ok().map(|i| &self.levels[i].1)
     }
 
+    /// A store in which it has a level, as it is kept here.
+    pub fn kept_id(&self, store: &StoreId) -> Option<&StoreId> {
+        self.find(store).ok().map(|i| &self.levels[i].0)
+    }
+
     pub fn levels(&self) -> impl Iterator<Item = (&StoreId, &Level)> {
         self.levels.iter().map(|(store, level)| (store, level))
     }

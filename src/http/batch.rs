@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use actix_web::web::{self, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -21,7 +22,7 @@ use super::forms::{LevelForm, ReservationForm};
 use super::problem::{Code, Problem};
 use super::write::{self, Answer};
 use super::{State, body, forms, idempotency};
-use crate::actors::batch::{MAX_OPERATIONS, Operation};
+use crate::actors::batch::{MAX_OPERATIONS, Operation, Outcomes};
 use crate::actors::joint::Ask;
 use crate::actors::{ExecuteError, LastDay, Outcome, Told};
 use crate::domain::item::{DetailsPatch, check_description, check_name};
@@ -83,6 +84,18 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
         return answer(body, outcome.replayed.is_some(), is_minimal);
     }
     let outcomes = inventory.execute_each(operations, keyed, batch.dry_run).await?;
+    let dry_run = batch.dry_run.then_some(true);
+    answer_each(&state, outcomes, refused, dry_run, is_minimal).await
+}
+
+/// Answers what each of the operations came to, beside those that were `refused` at the door.
+async fn answer_each(
+    state: &State,
+    outcomes: Outcomes,
+    mut refused: Vec<(u32, Problem)>,
+    dry_run: Option<bool>,
+    is_minimal: bool,
+) -> Answer {
     let replayed = !outcomes.is_empty() && outcomes.iter().all(|(_, outcome)| is_replayed(outcome));
     let mut done = Vec::with_capacity(outcomes.len());
     for (index, outcome) in outcomes {
@@ -91,10 +104,9 @@ pub async fn run(state: Data<State>, request: HttpRequest, payload: Payload) -> 
             Err(error) => refused.push((index, error.into())),
         }
     }
-    let is_large = done.len() + refused.len() >= LARGE;
     let codes = refused.iter().map(|(_, problem)| problem.code());
     codes.for_each(|code| state.watch.traffic.refuse_operation(code));
-    let dry_run = batch.dry_run.then_some(true);
+    let is_large = done.len() + refused.len() >= LARGE;
     let write_down = move || {
         text(&BatchForm {
             dry_run,
@@ -332,7 +344,7 @@ impl TryFrom<String> for Op {
 }
 
 /// The operation as a command, and whether it chose the id of its reservation.
-fn read(operation: OperationBody, origin: &Origin) -> Result<(Request, bool), Problem> {
+fn read(operation: OperationBody, origin: &Arc<Origin>) -> Result<(Request, bool), Problem> {
     operation.check_members()?;
     let (sku, store_id, asked) = operation.asks()?;
     let request = Request {

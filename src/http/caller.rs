@@ -39,7 +39,7 @@ impl Standing {
 }
 
 pub struct Caller {
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
     pub rights: Rights,
 }
 
@@ -54,11 +54,11 @@ impl Caller {
             None => (Principal::anonymous(), Rights::all()),
         };
         Self {
-            origin: Origin {
+            origin: Arc::new(Origin {
                 by,
                 request_id,
                 scope: rights.seen().clone(),
-            },
+            }),
             rights,
         }
     }

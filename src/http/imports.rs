@@ -84,8 +84,8 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
         format,
         default_store: store.unwrap_or_else(StoreId::default_store),
         dry_run,
-        by: caller.origin.by,
-        request_id: caller.origin.request_id,
+        by: caller.origin.by.clone(),
+        request_id: caller.origin.request_id.clone(),
         key: keyed.map(|Keyed { key, fingerprint, .. }| JobKey { key, fingerprint }),
     };
     let jobs = jobs.clone();

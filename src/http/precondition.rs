@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::problem::Problem;
 use crate::domain::Expected;
-use crate::domain::command::VersionSet;
+use crate::domain::command::{Preconditions, VersionSet};
 
 pub fn etag(version: u64) -> HeaderValue {
     // Quotes and digits are a header value in any case.
@@ -16,11 +16,15 @@ pub fn etag(version: u64) -> HeaderValue {
 /// What the headers and `expectedVersion` say of the level that is to be changed.
 pub fn expected(request: &HttpRequest, version: Option<u64>) -> Result<Expected, Problem> {
     let headers = request.headers();
-    Ok(Expected {
-        version,
+    let preconditions = Preconditions {
         // Strong comparison: a weak tag matches nothing.
         if_match: versions(headers, IF_MATCH, false)?,
         if_none_match: versions(headers, IF_NONE_MATCH, true)?,
+    };
+    let are_there = preconditions != Preconditions::default();
+    Ok(Expected {
+        version,
+        preconditions: are_there.then(|| Box::new(preconditions)),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Pushes: a store reports what it has counted, all or nothing, in one step.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use actix_web::HttpRequest;
 
@@ -71,7 +72,7 @@ pub fn changed(outcome: &Outcome) -> impl Iterator<Item = &Change> {
 
 fn check_times(last_day: &LastDay, operations: &[Operation]) -> Result<(), Problem> {
     operations.iter().try_for_each(|Operation { index, request, .. }| {
-        let checked = last_day.check(request).map(drop);
+        let checked = last_day.check(request);
         checked.map_err(|error| named_by_place(ExecuteError::in_operation(*index, error)))
     })
 }
@@ -87,7 +88,7 @@ fn named_by_place(error: ExecuteError) -> Problem {
 }
 
 impl Count {
-    fn asks(self, origin: &Origin) -> Request {
+    fn asks(self, origin: &Arc<Origin>) -> Request {
         let set = Set {
             quantity: self.quantity,
             counted: self.counted_at.map(|at| Counted { at, moved: 0 }),

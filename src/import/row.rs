@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -121,7 +122,7 @@ fn fold(name: &str) -> String {
 
 impl Row {
     /// The count as a command.
-    pub fn request(self, origin: Origin, note: Option<String>) -> Request {
+    pub fn request(self, origin: Arc<Origin>, note: Option<String>) -> Request {
         let set = Set {
             quantity: self.quantity,
             reorder_point: self.reorder_point.map_or(ReorderPoint::Keep, ReorderPoint::At),

@@ -218,12 +218,12 @@ fn scope(names: &[&str]) -> Scope {
     Scope::of(&stores)
 }
 
-fn origin() -> Origin {
-    Origin {
+fn origin() -> Arc<Origin> {
+    Arc::new(Origin {
         by: Principal::anonymous(),
         request_id: RequestId::parse("r-1").unwrap(),
         scope: Scope::default(),
-    }
+    })
 }
 
 /// A SKU as its actor would drive it: decides on its own state and appends.
@@ -262,7 +262,7 @@ impl Owner {
         let grounds = vec![(self.sku.clone(), self.stock.version())];
         let record = Record {
             event: self.decide(action),
-            receipt,
+            receipt: receipt.map(Box::new),
         };
         Append::of_stock(grounds, vec![record])
     }
@@ -679,12 +679,12 @@ fn store_entry(name: &str) -> Entry {
 
 fn entry_append(name: &str, before: u64, entry: Option<Entry>) -> Append {
     let key = EntryKey::Store(store(name));
-    let Origin { by, request_id, .. } = origin();
+    let origin = origin();
     let event = Event {
         kind: EventKind::StoreUpdated,
         at: Timestamp::from_millis(1_000_000),
-        by,
-        request_id,
+        by: origin.by.clone(),
+        request_id: origin.request_id.clone(),
         reservation_id: None,
         reference: None,
         note: None,
@@ -1035,7 +1035,7 @@ async fn a_record_is_read_with_its_receipt(mut rig: Box<dyn Rig>) {
             event: owner.decide(sell(1)),
             receipt: (n % 2 == 0).then(|| {
                 let key = Fingerprint::of(&[&n.to_le_bytes()]);
-                Receipt::new(key, Fingerprint::of(&[b"body"]), 200)
+                Box::new(Receipt::new(key, Fingerprint::of(&[b"body"]), 200))
             }),
         })
         .collect();

@@ -65,7 +65,8 @@ impl Append {
 #[derive(Clone, Debug)]
 pub struct Record {
     pub event: Arc<Event>,
-    pub receipt: Option<Receipt>,
+    /// Behind a pointer, as many have none and all are moved about by the thousand.
+    pub receipt: Option<Box<Receipt>>,
 }
 
 /// Where an append stands in the log: its records follow one another from here.

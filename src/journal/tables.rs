@@ -36,7 +36,7 @@ use crate::metrics::Counter;
 pub struct Published {
     pub seq: u64,
     pub event: Arc<Event>,
-    pub receipt: Option<Receipt>,
+    pub receipt: Option<Box<Receipt>>,
 }
 
 pub struct Tables {
@@ -599,6 +599,7 @@ impl<'a> Admission<'a> {
         {
             return false;
         }
+        self.ahead.reserve(append.grounds.len());
         append.records.iter().for_each(|record| self.take(&record.event));
         true
     }

@@ -220,11 +220,11 @@ impl Shop {
             action => action,
         };
         let sku = Sku::parse(name).unwrap();
-        let origin = Origin {
+        let origin = Arc::new(Origin {
             by: Principal::anonymous(),
             request_id: RequestId::parse("r-1").unwrap(),
             scope: Scope::default(),
-        };
+        });
         let store_id = StoreId::parse(store).unwrap();
         let request = Request {
             sku: sku.clone(),
@@ -240,7 +240,7 @@ impl Shop {
         let receipt = Receipt::new(key(n), Digest::of(&[b"request"]), 200);
         Record {
             event,
-            receipt: Some(receipt),
+            receipt: Some(Box::new(receipt)),
         }
     }
 

@@ -468,12 +468,12 @@ fn may_pass(error: &ExecuteError) -> bool {
 }
 
 fn operation(job: &Job, line: u64, row: Row) -> Operation {
-    let origin = Origin {
+    let origin = Arc::new(Origin {
         by: job.asked.by.clone(),
         request_id: job.asked.request_id.clone(),
         // Whoever runs imports sees all stores.
         scope: Scope::default(),
-    };
+    });
     Operation {
         index: (line % CHUNK_LINES) as u32,
         request: row.request(origin, Some(format!("import {}", job.id))),

@@ -69,11 +69,11 @@ impl House {
             action,
             resource: Resource::Level,
             expected: Expected::default(),
-            origin: Origin {
+            origin: Arc::new(Origin {
                 by: Principal::anonymous(),
                 request_id: RequestId::parse("r").unwrap(),
                 scope: Scope::default(),
-            },
+            }),
         };
         self.inventory.execute(request, Options::default()).await.unwrap();
     }

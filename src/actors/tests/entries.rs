@@ -103,7 +103,7 @@ fn a_deletion_whose_key_was_used_meanwhile_ends() {
                     entry_grounds: vec![(other.clone(), 0)],
                     records: vec![Record {
                         event: event.clone(),
-                        receipt: receipt.clone(),
+                        receipt: receipt.clone().map(Box::new),
                     }],
                     ..Append::default()
                 };

@@ -19,9 +19,11 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(Arc<MemoryJournal>, Arc<Invento
 }
 
 fn by_ann(request: Request) -> Request {
-    let mut request = request;
-    request.origin.by = Principal::parse("ann").unwrap();
-    request
+    let origin = Arc::new(Origin {
+        by: Principal::parse("ann").unwrap(),
+        ..(*request.origin).clone()
+    });
+    Request { origin, ..request }
 }
 
 fn hold(quantity: u64) -> Request {

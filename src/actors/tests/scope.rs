@@ -4,7 +4,7 @@
 use super::*;
 use crate::actors::batch::Operation as InBatch;
 use crate::actors::joint::Ask;
-use crate::domain::command::VersionSet;
+use crate::domain::command::{Preconditions, VersionSet};
 use crate::domain::joint::{Cart, CartLine, JointRefusal};
 
 fn store(name: &str) -> StoreId {
@@ -17,10 +17,10 @@ fn id(name: &str) -> ReservationId {
 
 /// By somebody who sees store `s` only.
 fn narrow(request: Request) -> Request {
-    let origin = Origin {
+    let origin = Arc::new(Origin {
         scope: Scope::of(&[store("s")]),
-        ..request.origin
-    };
+        ..(*request.origin).clone()
+    });
     Request { origin, ..request }
 }
 
@@ -118,7 +118,10 @@ fn a_reservation_that_is_not_seen_is_released_as_little_as_one_that_is_not_there
 
 fn expecting_another_version() -> Expected {
     Expected {
-        if_match: Some(VersionSet::These(vec![999])),
+        preconditions: Some(Box::new(Preconditions {
+            if_match: Some(VersionSet::These(vec![999])),
+            if_none_match: None,
+        })),
         ..Expected::default()
     }
 }

@@ -259,11 +259,11 @@ mod tests {
             action: Action::Set(Box::new(set)),
             resource: Resource::Level,
             expected: Expected::default(),
-            origin: Origin {
+            origin: Arc::new(Origin {
                 by: Principal::anonymous(),
                 request_id: RequestId::parse("r").unwrap(),
                 scope: Scope::default(),
-            },
+            }),
         };
         let grounds = vec![(sku.clone(), stock.version())];
         let event = decide(stock, &request, &AllOpen, Timestamp::from_millis(1000)).unwrap();

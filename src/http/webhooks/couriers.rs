@@ -560,11 +560,11 @@ impl Courier {
     async fn disable(&self) -> bool {
         let write = EntryWrite {
             key: self.key.clone(),
-            origin: Origin {
+            origin: Arc::new(Origin {
                 by: Principal::system(),
                 request_id: new_id().into(),
                 scope: Scope::default(),
-            },
+            }),
             keyed: None,
         };
         let version = self.version;
@@ -699,11 +699,11 @@ mod tests {
     async fn put(inventory: &Arc<Inventory>, webhook: Webhook) {
         let write = EntryWrite {
             key: EntryKey::Webhook(webhook.id.clone()),
-            origin: Origin {
+            origin: Arc::new(Origin {
                 by: Principal::system(),
                 request_id: RequestId::parse("r").unwrap(),
                 scope: Scope::default(),
-            },
+            }),
             keyed: None,
         };
         let entry = Entry::Webhook(webhook.into());

@@ -14,12 +14,12 @@ use crate::domain::{
 };
 use crate::journal::{Answer, Append, Journal, JournalError, Record};
 
-fn origin() -> Origin {
-    Origin {
+fn origin() -> Arc<Origin> {
+    Arc::new(Origin {
         by: Principal::anonymous(),
         request_id: RequestId::parse("r").unwrap(),
         scope: Scope::default(),
-    }
+    })
 }
 
 fn id(name: &str) -> ReservationId {

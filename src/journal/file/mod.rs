@@ -225,6 +225,7 @@ impl FileJournal {
             offset,
             head: shared.position().head,
             since_checkpoint: recovered.replayed_bytes,
+            lines: Vec::new(),
             wanted: 0,
             shared: shared.clone(),
             #[cfg(test)]

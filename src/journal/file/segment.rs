@@ -162,8 +162,8 @@ impl Group {
     /// The records as an index takes them in.
     pub fn postings(&self) -> impl Iterator<Item = Posting> {
         self.records.iter().zip(&self.offsets).map(|(published, offset)| {
-            let keys = index::keys(&published.event, published.receipt.as_ref());
-            Posting::new(published, *offset as u64, keys)
+            let keys = index::keys(&published.event, published.receipt.as_deref());
+            Posting::of(published.seq, &published.event, *offset as u64, keys)
         })
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::active::{ActiveSegment, ROOM_STEP};
 use super::disk::{Disk, is_full, sync_folder};
-use super::index::{self, Posting};
+use super::index::{self, Keys, Posting};
 use super::segment::{self, Head, Segment};
 use super::{Position, Shared, line};
 use crate::journal::tables::{Admission, Published};
@@ -69,19 +69,33 @@ pub struct Queued {
 pub struct Fragment {
     text: Vec<u8>,
     /// What the index finds it by.
-    keys: Vec<u64>,
+    keys: Keys,
 }
 
 /// The records of an append but for their place in the log.
 pub fn encode(append: &Append) -> Result<Vec<Fragment>, JournalError> {
     let fragment = |record: &Record| {
+        let mut text = Vec::with_capacity(TYPICAL_RECORD);
+        line::encode_record(&mut text, record)?;
         Ok(Fragment {
-            text: line::encode_record(record)?,
-            keys: index::keys(&record.event, record.receipt.as_ref()),
+            text,
+            keys: keys_of(record),
         })
     };
-    let encoded: serde_json::Result<Vec<_>> = append.records.iter().map(fragment).collect();
-    encoded.map_err(|error| JournalError::Unavailable(format!("encoding an event: {error}")))
+    append
+        .records
+        .iter()
+        .map(fragment)
+        .collect::<serde_json::Result<_>>()
+        .map_err(not_encoded)
+}
+
+fn keys_of(record: &Record) -> Keys {
+    index::keys(&record.event, record.receipt.as_deref())
+}
+
+fn not_encoded(error: serde_json::Error) -> JournalError {
+    JournalError::Unavailable(format!("encoding an event: {error}"))
 }
 
 pub struct Writer {
@@ -101,6 +115,8 @@ pub struct Writer {
     pub offset: u64,
     pub head: Head,
     pub since_checkpoint: u64,
+    /// Room for the lines of a group, empty between groups.
+    pub lines: Vec<u8>,
     /// What the last group needed: so much room must be found before writes are taken again.
     pub wanted: u64,
     #[cfg(test)]
@@ -125,12 +141,35 @@ enum Failure {
 }
 
 struct Group {
+    number: u64,
     lines: Vec<u8>,
     published: Vec<Published>,
     /// The same records for the index; offsets count from the group's first line.
     postings: Vec<Posting>,
     dones: Vec<(u64, Done)>,
     hash: blake3::Hash,
+}
+
+impl Group {
+    /// Adds the lines of records that follow one another from `seq` on, with what has been made of them already.
+    fn encode(&mut self, records: &[Record], fragments: Vec<Fragment>, seq: u64) -> Result<(), JournalError> {
+        let mut fragments = fragments.into_iter();
+        for (seq, record) in (seq..).zip(records) {
+            let offset = self.lines.len() as u64;
+            let (out, fragment) = (&mut self.lines, fragments.next());
+            let encoded = line::push_record(out, self.number, seq, |out| match &fragment {
+                None => line::encode_record(out, record),
+                Some(fragment) => {
+                    out.extend_from_slice(&fragment.text);
+                    Ok(())
+                }
+            });
+            encoded.map_err(not_encoded)?;
+            let keys = fragment.map_or_else(|| keys_of(record), |fragment| fragment.keys);
+            self.postings.push(Posting::of(seq, &record.event, offset, keys));
+        }
+        Ok(())
+    }
 }
 
 impl Writer {
@@ -210,61 +249,67 @@ impl Writer {
         match self.write(&group.lines) {
             Ok(start) => {
                 self.publish(&group, start);
+                self.keep(group.lines);
                 acknowledge(group.dones);
             }
             Err(failure) => self.fail(group, failure),
         }
     }
 
+    /// Keeps the memory of a group's lines for the next, which else would grow into its own piece by piece.
+    fn keep(&mut self, mut lines: Vec<u8>) {
+        if lines.capacity() <= 2 * MAX_GROUP_BYTES {
+            lines.clear();
+            self.lines = lines;
+        }
+    }
+
     /// Gives records their places, refusing what was decided on a state that is no more.
-    fn assemble(&self, queued: Vec<Queued>) -> Group {
+    fn assemble(&mut self, queued: Vec<Queued>) -> Group {
         let mut admission = Admission::new(&self.shared.tables);
-        let (mut lines, mut published, mut dones) = (Vec::new(), Vec::new(), Vec::new());
-        let mut postings = Vec::with_capacity(queued.iter().map(|queued| queued.fragments.len()).sum());
-        let group = self.head.group + 1;
+        let records = queued.iter().map(|queued| queued.append.records.len()).sum();
+        let mut group = Group {
+            number: self.head.group + 1,
+            lines: std::mem::take(&mut self.lines),
+            published: Vec::with_capacity(records),
+            postings: Vec::with_capacity(records),
+            dones: Vec::with_capacity(queued.len()),
+            hash: self.head.hash,
+        };
         for Queued {
             append,
             fragments,
             done,
         } in queued
         {
-            let encoded = match fragments.as_slice() {
-                [] => encode(&append),
-                _ => Ok(fragments),
-            };
-            let fragments = match encoded {
-                Ok(fragments) if admission.admit(&append) => fragments,
-                refused => {
-                    let error = refused.err().unwrap_or(JournalError::Conflict);
-                    self.shared
-                        .meter
-                        .conflicts
-                        .add((error == JournalError::Conflict).into());
-                    let _ = done.send(Err(error));
-                    continue;
-                }
-            };
-            dones.push((self.head.seq + published.len() as u64 + 1, done));
-            for (record, fragment) in append.records.into_iter().zip(fragments) {
-                let record = Published {
-                    seq: self.head.seq + published.len() as u64 + 1,
-                    event: record.event,
-                    receipt: record.receipt,
-                };
-                postings.push(Posting::new(&record, lines.len() as u64, fragment.keys));
-                line::push_record(&mut lines, group, record.seq, &fragment.text);
-                published.push(record);
+            let first_seq = self.head.seq + group.published.len() as u64 + 1;
+            let (lines, postings) = (group.lines.len(), group.postings.len());
+            let encoded = group.encode(&append.records, fragments, first_seq);
+            let admitted = encoded.and_then(|()| match admission.admit(&append) {
+                true => Ok(()),
+                false => Err(JournalError::Conflict),
+            });
+            if let Err(error) = admitted {
+                group.lines.truncate(lines);
+                group.postings.truncate(postings);
+                self.shared
+                    .meter
+                    .conflicts
+                    .add((error == JournalError::Conflict).into());
+                let _ = done.send(Err(error));
+                continue;
             }
+            group.dones.push((first_seq, done));
+            let published = (first_seq..).zip(append.records).map(|(seq, record)| Published {
+                seq,
+                event: record.event,
+                receipt: record.receipt,
+            });
+            group.published.extend(published);
         }
-        let hash = self.head.chain(&lines);
-        line::push_seal(&mut lines, group, hash);
-        Group {
-            lines,
-            published,
-            postings,
-            dones,
-            hash,
-        }
+        group.hash = self.head.chain(&group.lines);
+        line::push_seal(&mut group.lines, group.number, group.hash);
+        group
     }
 
     /// Puts a group on stable storage; returns where it begins.
@@ -444,20 +489,21 @@ impl Writer {
                 Some(group)
             }
             Some(Bug::SkipReceipt) => {
-                group.lines.clear();
-                for (published, posting) in group.published.iter_mut().zip(&mut group.postings) {
+                let records = group.published.iter_mut().map(|published| {
                     published.receipt = None;
-                    let record = Record {
+                    Record {
                         event: published.event.clone(),
                         receipt: None,
-                    };
-                    let append = Append::of_stock(Vec::new(), vec![record]);
-                    let fragment = encode(&append).expect("an event can be encoded").remove(0);
-                    *posting = Posting::new(published, group.lines.len() as u64, fragment.keys);
-                    line::push_record(&mut group.lines, self.head.group + 1, published.seq, &fragment.text);
-                }
+                    }
+                });
+                let records: Vec<Record> = records.collect();
+                group.lines.clear();
+                group.postings.clear();
+                group
+                    .encode(&records, Vec::new(), self.head.seq + 1)
+                    .expect("an event can be encoded");
                 group.hash = self.head.chain(&group.lines);
-                line::push_seal(&mut group.lines, self.head.group + 1, group.hash);
+                line::push_seal(&mut group.lines, group.number, group.hash);
                 Some(group)
             }
             None => Some(group),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::IndexFault;
 use crate::domain::{Event, EventKind, HoldStep, Movement, ReservationId, Sku, StoreId, Timestamp};
-use crate::journal::tables::Published;
 use crate::journal::{HistoryFilter, KeyHash, Receipt};
 
 /// Entries are kept in pieces of about so many, which are shared with readers and not copied.
@@ -25,14 +26,17 @@ pub struct Posting {
     pub seq: u64,
     pub at: Timestamp,
     pub offset: u64,
-    pub keys: Vec<u64>,
+    pub keys: Keys,
 }
 
+/// What a record is found by. Mostly these are few, and then they lie in no memory of their own.
+pub type Keys = SmallVec<[u64; 4]>;
+
 impl Posting {
-    pub fn new(published: &Published, offset: u64, keys: Vec<u64>) -> Self {
+    pub fn of(seq: u64, event: &Event, offset: u64, keys: Keys) -> Self {
         Self {
-            seq: published.seq,
-            at: published.event.at,
+            seq,
+            at: event.at,
             offset,
             keys,
         }
@@ -40,8 +44,8 @@ impl Posting {
 }
 
 /// The hashes of all that a record is found by, each once.
-pub fn keys(event: &Event, receipt: Option<&Receipt>) -> Vec<u64> {
-    let mut keys = Vec::with_capacity(4 + 2 * event.holds.len());
+pub fn keys(event: &Event, receipt: Option<&Receipt>) -> Keys {
+    let mut keys = Keys::new();
     for change in &event.changes {
         keys.extend([of_sku(&change.sku), of_store(&change.store_id)]);
         keys.extend(change.moves().map(|one| of_movement(one.movement)));
@@ -358,7 +362,7 @@ mod tests {
                 seq,
                 at: Timestamp::from_millis(seq as i64),
                 offset: seq,
-                keys: vec![1, 2, 3],
+                keys: Keys::from_slice(&[1, 2, 3]),
             };
             gathered.add(&posting, 1, 10);
         }

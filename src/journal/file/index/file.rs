@@ -164,7 +164,7 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entries::Posting;
+    use super::super::entries::{Keys, Posting};
     use super::*;
 
     const FIRST_SEQ: u64 = 71;
@@ -176,7 +176,7 @@ mod tests {
                 seq: FIRST_SEQ + n,
                 at: Timestamp::from_millis(1_000_000 - n as i64),
                 offset: 400 * n,
-                keys: vec![n % 7, u64::MAX - n],
+                keys: Keys::from_slice(&[n % 7, u64::MAX - n]),
             };
             gathered.add(&posting, FIRST_SEQ, 0);
         }

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-pub use self::entries::{Gathered, Newest, Posting, Sorted, Span, keys, keys_of};
+pub use self::entries::{Gathered, Keys, Newest, Posting, Sorted, Span, keys, keys_of};
 use self::file::IndexFile;
 use super::segment::{self, Chain, End};
 
