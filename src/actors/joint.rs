@@ -23,7 +23,9 @@ use super::registry::Place;
 use super::sku::{State, expire_due};
 use super::{Claim, ExecuteError, Inventory, Keyed, Outcome, Told, actor_is_gone};
 use crate::domain::joint::{Cart, CartLine, Joint, JointAction, JointRefusal, JointRequest, Stocks, decide_joint};
-use crate::domain::{Action, EntryKey, Event, Origin, Reservation, ReservationId, Scope, Sku, Stock, Timestamp};
+use crate::domain::{
+    Action, EntryKey, Event, Origin, Request, Reservation, ReservationId, Scope, Sku, Stock, Timestamp,
+};
 use crate::journal::{Append, JournalError, Receipt, Record};
 
 /// What a caller asks, before it is known what the reservation that it names holds.
@@ -255,9 +257,12 @@ impl Borrowed {
         }
     }
 
-    /// What the reservation holds by the books of the SKUs is what it says itself. It does not while something that
-    /// changes it is in flight.
-    fn agrees(&self, reservation: &Reservation) -> bool {
+    /// What the reservation of the request, if it has one, holds by the books of the SKUs is what it says itself. It does
+    /// not while something that changes it is in flight.
+    fn agrees_with(&self, request: &mut JointRequest) -> bool {
+        let Some(reservation) = request.reservation_mut() else {
+            return true;
+        };
         // What it says to hold no more, it does not.
         let mut held = reservation.lines.iter().filter(|line| line.held > 0);
         held.all(|line| {
@@ -374,31 +379,10 @@ impl Inventory {
         };
         let skus = request.skus();
         let (began, width) = (Instant::now(), skus.len());
-        let mut borrowed = self.borrow(skus).await?;
-        if request
-            .reservation_mut()
-            .is_some_and(|reservation| !borrowed.agrees(reservation))
-        {
-            // Somebody else's step on it is in flight. With the states here nobody can begin another.
-            if !self.wait_for(&borrowed).await? {
-                return Ok(self.again(borrowed));
-            }
-            match self.action(ask).await {
-                Ok(action) => request.action = action,
-                Err(refused) => {
-                    borrowed.give_back(self);
-                    return Err(refused);
-                }
-            }
-            if request
-                .reservation_mut()
-                .is_some_and(|reservation| !borrowed.agrees(reservation))
-            {
-                borrowed.give_back(self);
-                let fault = "a reservation and the levels that it holds do not agree; `holdfast verify` tells which";
-                return Err(JournalError::Damaged(fault.to_owned()).into());
-            }
-        }
+        let borrowed = self.borrow(skus).await?;
+        let Some(borrowed) = self.agree(ask, &mut request, borrowed).await? else {
+            return Ok(Attempt::Again);
+        };
         // It was to give back more lines than it has left, and fewer were pledged therefore.
         if request
             .reservation_mut()
@@ -406,51 +390,22 @@ impl Inventory {
         {
             return Ok(self.again(borrowed));
         }
-        if let Some(requests) = request.operations_mut()
-            && requests.iter().any(|request| request.counted().is_some())
-        {
-            if !self.wait_for(&borrowed).await? {
-                return Ok(self.again(borrowed));
-            }
-            let counts = requests.iter_mut().zip(looked_back);
-            let counts = counts.filter(|(request, _)| request.counted().is_some());
-            let sums = counts.map(async |(request, before)| {
-                let moved = self.moved_since(request, *before).await?;
-                request.set_moved(moved.sum);
-                Ok::<_, JournalError>(())
-            });
-            let summed: Result<(), JournalError> = join_all(sums).await.into_iter().collect();
-            if let Err(error) = summed {
-                borrowed.give_back(self);
-                return Err(error.into());
-            }
-        }
+        let Some(mut borrowed) = self.count(looked_back, &mut request, borrowed).await? else {
+            return Ok(Attempt::Again);
+        };
         let now = self.clock.now();
         let mut records = borrowed.expire(now);
-        if let Some(reservation) = request.reservation_mut() {
-            for Record { event, .. } in &records {
-                reservation.take(&event.holds_of(&reservation.reservation_id), event.at);
-            }
-        }
-        let stores = self.stores();
-        let decided = decide_joint(&borrowed.stocks, &request, &stores, now);
-        borrowed.entry_grounds = stores.into_grounds();
         let place = records.len() as u64;
-        let answer = match decided {
-            Err(refusal) => Err(refusal),
-            Ok(joint) => {
-                let is_batch = request.operations_mut().is_some();
-                let (event, told) = told(joint, is_batch);
-                if !dry_run {
-                    borrowed.evolve(&event);
-                    records.push(Record {
-                        event: event.clone(),
-                        receipt: keyed.map(|keyed| Box::new(receipt(keyed, &event, &told))),
-                    });
-                }
-                Ok((event, told))
-            }
-        };
+        let answer = self.decide_on(&mut borrowed, &mut request, &records, now);
+        if let Ok((event, told)) = &answer
+            && !dry_run
+        {
+            borrowed.evolve(event);
+            records.push(Record {
+                event: event.clone(),
+                receipt: keyed.map(|keyed| Box::new(receipt(keyed, event, told))),
+            });
+        }
         let first_seq = if records.is_empty() && !borrowed.is_ahead() {
             borrowed.give_back(self);
             None
@@ -477,6 +432,91 @@ impl Inventory {
                 self.explain_joint(refusal, &origin.scope).await?,
             ))),
         }
+    }
+
+    /// Sees to it that the reservation of the request and the states that it has lines on are of the same moment. `None`
+    /// where they were given back, as something that they rested on has failed.
+    async fn agree(
+        self: &Arc<Self>,
+        ask: &Ask,
+        request: &mut JointRequest,
+        borrowed: Borrowed,
+    ) -> Result<Option<Borrowed>, ExecuteError> {
+        if borrowed.agrees_with(request) {
+            return Ok(Some(borrowed));
+        }
+        // Somebody else's step on it is in flight. With the states here nobody can begin another.
+        if !self.wait_for(&borrowed).await? {
+            borrowed.give_back(self);
+            return Ok(None);
+        }
+        match self.action(ask).await {
+            Ok(action) => request.action = action,
+            Err(refused) => {
+                borrowed.give_back(self);
+                return Err(refused);
+            }
+        }
+        if borrowed.agrees_with(request) {
+            return Ok(Some(borrowed));
+        }
+        borrowed.give_back(self);
+        let fault = "a reservation and the levels that it holds do not agree; `holdfast verify` tells which";
+        Err(JournalError::Damaged(fault.to_owned()).into())
+    }
+
+    /// Adds to the counts of the past in the request what has moved since. `None` where the states were given back, as
+    /// something that they rested on has failed.
+    async fn count(
+        self: &Arc<Self>,
+        looked_back: &[Moved],
+        request: &mut JointRequest,
+        borrowed: Borrowed,
+    ) -> Result<Option<Borrowed>, ExecuteError> {
+        let is_of_past = |request: &Request| request.counted().is_some();
+        let requests = request.operations_mut();
+        let Some(requests) = requests.filter(|requests| requests.iter().any(is_of_past)) else {
+            return Ok(Some(borrowed));
+        };
+        if !self.wait_for(&borrowed).await? {
+            borrowed.give_back(self);
+            return Ok(None);
+        }
+        let counts = requests.iter_mut().zip(looked_back);
+        let counts = counts.filter(|(request, _)| is_of_past(request));
+        let sums = counts.map(async |(request, before)| {
+            let moved = self.moved_since(request, *before).await?;
+            request.set_moved(moved.sum);
+            Ok::<_, JournalError>(())
+        });
+        let summed: Result<(), JournalError> = join_all(sums).await.into_iter().collect();
+        match summed {
+            Ok(()) => Ok(Some(borrowed)),
+            Err(error) => {
+                borrowed.give_back(self);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Decides on the borrowed states after the events by which `expired` holds have ended.
+    fn decide_on(
+        &self,
+        borrowed: &mut Borrowed,
+        request: &mut JointRequest,
+        expired: &[Record],
+        now: Timestamp,
+    ) -> Result<(Arc<Event>, Told), JointRefusal> {
+        if let Some(reservation) = request.reservation_mut() {
+            for Record { event, .. } in expired {
+                reservation.take(&event.holds_of(&reservation.reservation_id), event.at);
+            }
+        }
+        let stores = self.stores();
+        let decided = decide_joint(&borrowed.stocks, request, &stores, now);
+        borrowed.entry_grounds = stores.into_grounds();
+        let is_batch = request.operations_mut().is_some();
+        decided.map(|joint| told(joint, is_batch))
     }
 
     /// The command, with the reservation that it names as it is shown at present.

@@ -627,40 +627,12 @@ fn merged(stocks: &Stocks, events: Vec<Event>, origin: &Origin, now: Timestamp) 
             levels.entry(key).or_default().add(change, event.note.as_ref());
         }
     }
-    let places: HashMap<(&Sku, &StoreId), u32> = levels.keys().map(|(sku, store)| (sku, store)).zip(0..).collect();
-    let touched = |event: &Event| Touched {
-        kind: event.kind,
-        changes: event
-            .changes
-            .iter()
-            .filter_map(|change| places.get(&(&change.sku, &change.store_id)).copied())
-            .collect(),
-        reservation_id: event
-            .reservation_id
-            .clone()
-            .filter(|_| event.kind == EventKind::ReservationCreated),
-    };
-    let operations = events.iter().map(touched).collect();
+    let places: Places = levels.keys().map(|(sku, store)| (sku, store)).zip(0..).collect();
+    let operations = events.iter().map(|event| touched(event, &places)).collect();
     let nothing = Stock::default();
     let changes = levels.iter().map(|((sku, store), merging)| {
         let stock = stocks.get(sku).unwrap_or(&nothing);
-        let before = stock.level_or_new(store);
-        let moves = merging.moves.as_slice();
-        let is_told = moves
-            .iter()
-            .all(|m| m.movement == moves[0].movement && m.note.is_none());
-        Change {
-            moves: if is_told { Box::default() } else { moves.into() },
-            fate: stock.fate(store),
-            ..change(
-                sku,
-                store,
-                stock.version(),
-                &before,
-                merging.after(&before),
-                moves.last().map(|m| m.movement),
-            )
-        }
+        merging.change(sku, store, stock)
     });
     let changes = changes.collect();
     let mut items: BTreeMap<Sku, ItemChange> = BTreeMap::new();
@@ -697,6 +669,21 @@ fn merged(stocks: &Stocks, events: Vec<Event>, origin: &Origin, now: Timestamp) 
     }
 }
 
+/// Where the changes of levels stand in an event.
+type Places<'a> = HashMap<(&'a Sku, &'a StoreId), u32>;
+
+/// What the operation that has made an event has touched of the whole.
+fn touched(event: &Event, places: &Places) -> Touched {
+    let changes = event.changes.iter();
+    let changes = changes.filter_map(|change| places.get(&(&change.sku, &change.store_id)).copied());
+    let made = event.reservation_id.clone();
+    Touched {
+        kind: event.kind,
+        changes: changes.collect(),
+        reservation_id: made.filter(|_| event.kind == EventKind::ReservationCreated),
+    }
+}
+
 /// What several operations do to one level.
 #[derive(Default)]
 struct Merging {
@@ -713,6 +700,24 @@ impl Merging {
             note: note.cloned(),
         }));
         self.last = Some(change.clone());
+    }
+
+    fn change(&self, sku: &Sku, store: &StoreId, stock: &Stock) -> Change {
+        let before = stock.level_or_new(store);
+        let movement = self.moves.last().map(|last| last.movement);
+        let is_told = self
+            .moves
+            .iter()
+            .all(|one| Some(one.movement) == movement && one.note.is_none());
+        Change {
+            moves: if is_told {
+                Box::default()
+            } else {
+                self.moves.as_slice().into()
+            },
+            fate: stock.fate(store),
+            ..change(sku, store, stock.version(), &before, self.after(&before), movement)
+        }
     }
 
     fn after(&self, before: &Level) -> Level {
