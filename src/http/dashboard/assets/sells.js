@@ -1,12 +1,14 @@
 // What sells: the SKUs of which most was sold lately.
 
 import { get, now } from "./api.js";
-import { $, fill, itemCell, say } from "./dom.js";
-import { number, plural } from "./format.js";
+import { $, el, fill, itemCell, say } from "./dom.js";
+import { number, plural, span } from "./format.js";
 import * as names from "./names.js";
 
 const HOURS = 24;
 const SHOWN = 25;
+/** What was observed for less than the 28 days that count at most says for how long; they end with the hour that is running. */
+const LONG_OBSERVED_S = 27 * 86_400;
 
 export const panel = {
     card: $("sells"),
@@ -25,15 +27,26 @@ export const panel = {
     concerns: (event) => event.changes.some((change) => ["SALE", "RETURN"].includes(change.movement)),
 };
 
-const cells = ({ sku, sold, returned, daysOfCover }) => [
-    itemCell(sku, names.nameOf(sku)),
-    { text: number(sold), class: "number" },
-    { text: returned ? number(returned) : "–", class: "number quiet" },
-    { text: cover(daysOfCover), class: `number ${daysOfCover < 3 ? "warn" : "quiet"}`, title: "at the pace of late" },
+const cells = (row) => [
+    itemCell(row.sku, names.nameOf(row.sku)),
+    { text: number(row.sold), class: "number" },
+    { text: row.returned ? number(row.returned) : "–", class: "number quiet" },
+    lasting(row),
 ];
 
-/** For how long what is there lasts. */
+/** For how long what is there lasts, and at what rate, where that was observed for a short time only. */
+function lasting({ available, netPerDay, daysOfCover, observedSeconds }) {
+    if (available === null) return { text: "–", class: "number quiet", title: "It is in no store." };
+    if (netPerDay === null) return { text: "too early to tell", class: "number quiet" };
+    const isShort = observedSeconds < LONG_OBSERVED_S;
+    const rate = isShort ? [el("span", { className: "about" }, `at the rate of the last ${span(observedSeconds * 1000)}`)] : [];
+    const isUrgent = daysOfCover !== null && daysOfCover < 3;
+    return { node: el("span", {}, cover(daysOfCover), ...rate), class: `number ${isUrgent ? "warn" : "quiet"}` };
+}
+
 function cover(days) {
-    if (days === undefined || days === null) return "–";
-    return days < 1 ? "under a day" : days > 365 ? "over a year" : plural(Math.floor(days), "day");
+    if (days === null) return "does not sell";
+    if (days > 365) return "over a year";
+    if (days >= 1) return plural(Math.floor(days), "day");
+    return days >= 1 / 24 ? plural(Math.floor(days * 24), "hour") : days > 0 ? "under an hour" : "none left";
 }
