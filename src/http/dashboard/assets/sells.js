@@ -37,11 +37,11 @@ const cells = (row) => [
 /** For how long what is there lasts, and at what rate, where that was observed for a short time only. */
 function lasting({ available, netPerDay, daysOfCover, observedSeconds }) {
     if (available === null) return { text: "–", class: "number quiet", title: "It is in no store." };
-    if (netPerDay === null) return { text: "too early to tell", class: "number quiet" };
+    if (netPerDay === null) return { text: "too early to tell", class: "number lasts quiet" };
     const isShort = observedSeconds < LONG_OBSERVED_S;
     const rate = isShort ? [el("span", { className: "about" }, `at the rate of the last ${span(observedSeconds * 1000)}`)] : [];
     const isUrgent = daysOfCover !== null && daysOfCover < 3;
-    return { node: el("span", {}, cover(daysOfCover), ...rate), class: `number ${isUrgent ? "warn" : "quiet"}` };
+    return { node: el("span", {}, cover(daysOfCover), ...rate), class: `number lasts ${isUrgent ? "warn" : "quiet"}` };
 }
 
 function cover(days) {
