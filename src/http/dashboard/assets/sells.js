@@ -2,7 +2,7 @@
 
 import { get, now } from "./api.js";
 import { $, el, fill, itemCell, say } from "./dom.js";
-import { number, plural, span } from "./format.js";
+import { number, plural, rate } from "./format.js";
 import * as names from "./names.js";
 
 const HOURS = 24;
@@ -39,10 +39,13 @@ function lasting({ available, netPerDay, daysOfCover, observedSeconds }) {
     if (available === null) return { text: "–", class: "number quiet", title: "It is in no store." };
     if (netPerDay === null) return { text: "too early to tell", class: "number lasts quiet" };
     const isShort = observedSeconds < LONG_OBSERVED_S;
-    const rate = isShort ? [el("span", { className: "about" }, `at the rate of the last ${span(observedSeconds * 1000)}`)] : [];
+    const observed = `at the rate of the last ${observedFor(observedSeconds / 3600)}`;
+    const about = isShort ? [el("span", { className: "about" }, observed)] : [];
     const isUrgent = daysOfCover !== null && daysOfCover < 3;
-    return { node: el("span", {}, cover(daysOfCover), ...rate), class: `number lasts ${isUrgent ? "warn" : "quiet"}` };
+    return { node: el("span", {}, cover(daysOfCover), ...about), class: `number lasts ${isUrgent ? "warn" : "quiet"}` };
 }
+
+const observedFor = (hours) => (hours < 48 ? `${rate(hours)} h` : `${Math.floor(hours / 24)} d`);
 
 function cover(days) {
     if (days === null) return "does not sell";
