@@ -88,6 +88,7 @@ fn no_table_is_wider_than_what_it_is_in() {
             3000,
         );
     }
+    app.post("/api/sync", json!({})).expect(200);
     let browser = Browser::open(390, 844);
     for width in [360, 390, 768, 1130, 1440] {
         browser.resize(width, 844);
