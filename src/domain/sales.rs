@@ -396,9 +396,9 @@ impl Sales {
         self.series.range::<Sku, _>(bounds)
     }
 
-    /// How a SKU has sold of late: in the 28 times 24 hours up to this one, or since the hour of its first sale where that
-    /// is not so long ago. That hour itself does not count, as nobody knows how much of it was observed, and as a span that
-    /// a sale begins, and counts, would have everything sell too fast.
+    /// How a SKU has sold of late: in the 28 times 24 hours up to this one, or since the hour of its first sale was over, where
+    /// that is not so long ago. That hour itself does not count, as nobody knows how much of it was observed, and as a span
+    /// that a sale begins, and counts, would have everything sell too fast.
     pub fn pace(&self, sku: &Sku, scope: &Scope, now: Timestamp) -> Pace {
         let stores = self.series.get(sku).into_iter().flatten();
         let asked = stores.filter(|series| scope.has(&series.store_id));

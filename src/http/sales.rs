@@ -144,11 +144,11 @@ pub struct SalesRowForm {
     /// What of the SKU is available at present, in the store of the row or in all those that were asked for; null where it
     /// has no level there, or the row is about all SKUs.
     available: Option<u64>,
-    /// Net sales a day, at the rate of the time that was observed (`observedSeconds`), whatever the range; null where that is
-    /// less than an hour, or the row is about all SKUs.
+    /// Net sales a day, at the rate of the time that was observed (`observedSeconds`), whatever the range; null where that
+    /// is less than an hour, or the row is about all SKUs.
     net_per_day: Option<f64>,
-    /// For so many days `available` lasts if it goes on selling so; null where nothing was sold in the time that was observed,
-    /// or where it is too early to tell.
+    /// For so many days `available` lasts if it goes on selling so; null where nothing was sold in the time that was
+    /// observed, or where it is too early to tell.
     days_of_cover: Option<f64>,
     /// For so long it was observed lately how the SKU sells there: the last 28 times 24 hours, or since the hour in which it
     /// was first sold was over, if that is not so long ago; null where the row is about all SKUs.

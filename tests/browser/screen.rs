@@ -116,12 +116,13 @@ fn nothing_is_cut(browser: &Browser, view: &str) {
     let script = "
         const cut = (room) => [...room.querySelectorAll('table, tr, th, td')].filter((element) => {
             const edge = room.getBoundingClientRect().right + 1;
-            const isSeen = !element.closest('caption, thead') || getComputedStyle(element.closest('thead')).position !== 'absolute';
+            const isSeen = !element.closest('.lines thead');
             return isSeen && (element.getBoundingClientRect().right > edge || element.scrollWidth > element.clientWidth + 1);
         });
         const rooms = [...document.querySelectorAll('.scroll')].filter((room) => room.checkVisibility());
         const wide = rooms.filter((room) => room.scrollWidth > room.clientWidth);
-        const parts = [...wide, ...rooms.flatMap(cut)].map((element) => `${element.closest('section').id}: ${element.innerText.slice(0, 40)}`);
+        const told = (element) => `${element.closest('section').id}: ${element.innerText.slice(0, 40)}`;
+        const parts = [...wide, ...rooms.flatMap(cut)].map(told);
         return [rooms.length > 2, parts]";
     let found = browser.run(script);
     if found != json!([true, []]) {

@@ -116,23 +116,30 @@ fn how_long_the_stock_lasts_is_told_once_it_was_observed_and_at_what_rate() {
     let Some(clock) = Clockwork::new() else { return };
     let app = clock.start();
     stock(&app);
-    let sell = |store: &str, units: i64| {
+    let sell = |store: &str, sku: &str, units: i64| {
         let sale = json!({"delta": -units, "type": "SALE"});
-        app.post(&format!("{}/adjust", at_in(store, "22086")), sale).expect(200);
+        app.post(&format!("{}/adjust", at_in(store, sku)), sale).expect(200);
     };
-    sell("london", 2);
+    sell("london", "22086", 2);
+    sell("london", "20725", 1);
+    for (store, all) in [("london", 7), ("paris", 8), ("berlin", 9)] {
+        sell(store, "21212", all);
+    }
     let browser = Browser::open(1440, 1000);
     browser.go(&url(&app));
+    let lasts = |sku: &str| browser.text(&format!("#sells tbody tr[data-key='{sku}'] td:last-child"));
     browser.shows("#sells tbody", "too early to tell");
+    assert_eq!((&*lasts("22086"), &*lasts("21212")), ("too early to tell", "none left"));
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let into_the_hour = i64::try_from(since_epoch.as_secs() % 3600).unwrap();
     clock.set(3 * 3600 - into_the_hour + 1);
-    sell("berlin", 6);
-    sell("paris", 6);
+    sell("berlin", "22086", 6);
+    sell("paris", "22086", 6);
     // Six an hour, and ten are left.
     browser.shows("#sells tbody", "at the rate of the last 2 h");
-    let lasts = browser.text("#sells tbody tr:first-child td:last-child");
-    assert!(lasts.starts_with("1 hour\n"), "{lasts}");
+    assert_eq!(lasts("22086"), "1 hour\nat the rate of the last 2 h");
+    assert_eq!(lasts("20725"), "–\nno net sales in the last 2 h");
+    assert_eq!(lasts("21212"), "none left");
 }
 
 #[test]

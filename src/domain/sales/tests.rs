@@ -232,7 +232,7 @@ fn pace_of(events: &[Event]) -> Pace {
 
 #[test]
 fn two_hours_of_sales_are_told_as_two_hours_and_not_as_a_day() {
-    // Ten units every ten minutes, from 9:40 on.
+    // Ten units every ten minutes, from 9:49 on.
     let sales: Vec<Event> = (0..14)
         .rev()
         .map(|i| sale(ago(0, 10 * i + 1), "22423", "london", 10))

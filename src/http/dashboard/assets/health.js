@@ -45,7 +45,7 @@ function judge() {
     figures($("figures"), [...sumsOf(known.totals), ...(known.metrics?.figures ?? [])]);
 }
 
-/** Whoever is turned away finds the service well, and nothing to buy: that is said beside the verdict, also when it is good. */
+/** Whoever is turned away finds the service well, and nothing to buy: so it is said beside the verdict, also a good one. */
 function showTurnedAway() {
     const told = known.metrics?.turnedAway;
     $("turned-away").hidden = !told;

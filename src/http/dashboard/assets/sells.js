@@ -7,7 +7,7 @@ import * as names from "./names.js";
 
 const HOURS = 24;
 const SHOWN = 25;
-/** What was observed for less than the 28 days that count at most says for how long; they end with the hour that is running. */
+/** The 28 days that count at most, nearly: they end with the hour that is running. */
 const LONG_OBSERVED_S = 27 * 86_400;
 
 export const panel = {
@@ -37,19 +37,20 @@ const cells = (row) => [
 /** For how long what is there lasts, and at what rate, where that was observed for a short time only. */
 function lasting({ available, netPerDay, daysOfCover, observedSeconds }) {
     if (available === null) return { text: "–", class: "number quiet", title: "It is in no store." };
+    if (available === 0) return { text: "none left", class: "number lasts bad" };
     if (netPerDay === null) return { text: "too early to tell", class: "number lasts quiet" };
-    const isShort = observedSeconds < LONG_OBSERVED_S;
-    const observed = `at the rate of the last ${observedFor(observedSeconds / 3600)}`;
-    const about = isShort ? [el("span", { className: "about" }, observed)] : [];
-    const isUrgent = daysOfCover !== null && daysOfCover < 3;
-    return { node: el("span", {}, cover(daysOfCover), ...about), class: `number lasts ${isUrgent ? "warn" : "quiet"}` };
+    const isLong = observedSeconds >= LONG_OBSERVED_S;
+    const time = isLong ? "28 d" : observedFor(observedSeconds / 3600);
+    if (daysOfCover === null) return { node: told("–", `no net sales in the last ${time}`), class: "number lasts quiet" };
+    const node = told(cover(daysOfCover), isLong ? "" : `at the rate of the last ${time}`);
+    return { node, class: `number lasts ${daysOfCover < 3 ? "warn" : "quiet"}` };
 }
 
 const observedFor = (hours) => (hours < 48 ? `${rate(hours)} h` : `${Math.floor(hours / 24)} d`);
+const told = (text, about) => el("span", {}, text, el("span", { className: "about" }, about));
 
 function cover(days) {
-    if (days === null) return "does not sell";
     if (days > 365) return "over a year";
     if (days >= 1) return plural(Math.floor(days), "day");
-    return days >= 1 / 24 ? plural(Math.floor(days * 24), "hour") : days > 0 ? "under an hour" : "none left";
+    return days >= 1 / 24 ? plural(Math.floor(days * 24), "hour") : "under an hour";
 }
