@@ -21,6 +21,8 @@ pub const LATELY_DAYS: i64 = 28;
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_HOURS: i64 = 24;
+/// Of what was observed for less than this, nobody can say how it sells.
+const LEAST_OBSERVED_MS: i64 = HOUR_MS;
 /// 1970 began on a Thursday: so many hours before it was a Monday.
 const FIRST_MONDAY_HOURS: i64 = 3 * DAY_HOURS;
 
@@ -394,22 +396,54 @@ impl Sales {
         self.series.range::<Sku, _>(bounds)
     }
 
-    /// Net sales a day of late: in the 28 times 24 hours up to this one, or since the first sale where that is not so long
-    /// ago, a day at least.
-    pub fn net_per_day(&self, sku: &Sku, scope: &Scope, now: Hour) -> f64 {
-        let began = Hour(now.0 + 1 - LATELY_DAYS * DAY_HOURS);
-        let (mut first, mut net) = (now, 0_i64);
+    /// How a SKU has sold of late: in the 28 times 24 hours up to this one, or since the hour of its first sale was over, where
+    /// that is not so long ago. That hour itself does not count, as nobody knows how much of it was observed, and as a span
+    /// that a sale begins, and counts, would have everything sell too fast.
+    pub fn pace(&self, sku: &Sku, scope: &Scope, now: Timestamp) -> Pace {
         let stores = self.series.get(sku).into_iter().flatten();
         let asked = stores.filter(|series| scope.has(&series.store_id));
-        for buckets in asked.map(|series| &series.buckets) {
-            first = buckets.first().map_or(first, |bucket| first.min(bucket.0));
-            let lately = &buckets[buckets.partition_point(|bucket| bucket.0 < began)..];
-            net = lately
-                .iter()
-                .fold(net, |net, bucket| net.saturating_add(bucket.units().net()));
+        let all: Vec<&[Bucket]> = asked.map(|series| &*series.buckets).collect();
+        let Some(first) = all
+            .iter()
+            .filter_map(|buckets| buckets.first())
+            .map(|bucket| bucket.0)
+            .min()
+        else {
+            return Pace::default();
+        };
+        let begin = Hour(first.0 + 1).max(Hour(Hour::of(now).0 + 1).minus_days(LATELY_DAYS));
+        let lately = all
+            .iter()
+            .flat_map(|buckets| &buckets[buckets.partition_point(|bucket| bucket.0 < begin)..]);
+        Pace {
+            net: lately.fold(0, |net, bucket| bucket.units().net().saturating_add(net)),
+            observed_ms: (now.as_millis() - begin.start().as_millis()).max(0),
         }
-        let hours = (now.0 + 1 - first.max(began).0).max(DAY_HOURS);
-        net as f64 * DAY_HOURS as f64 / hours as f64
+    }
+}
+
+/// What was sold for good in the time that was really observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    net: i64,
+    observed_ms: i64,
+}
+
+impl Pace {
+    pub fn observed_seconds(self) -> i64 {
+        self.observed_ms / 1000
+    }
+
+    /// None where it is too early to tell.
+    pub fn net_per_day(self) -> Option<f64> {
+        let per_day = || self.net as f64 * (DAY_HOURS * HOUR_MS) as f64 / self.observed_ms as f64;
+        (self.observed_ms >= LEAST_OBSERVED_MS).then(per_day)
+    }
+
+    /// For so many days this much lasts, if it goes on selling so; None also where it does not sell.
+    pub fn days_of(self, available: u64) -> Option<f64> {
+        let selling = self.net_per_day().filter(|net| *net > 0.0);
+        selling.map(|net| available as f64 / net)
     }
 }
 

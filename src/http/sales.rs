@@ -19,7 +19,7 @@ use super::write::Answer;
 use super::{State, cursor};
 use crate::actors::sales::SalesError;
 use crate::actors::{ExecuteError, Inventory};
-use crate::domain::sales::{Group, Hour, Order, Place, Question, Row, Sales, Span, TooFine, Units};
+use crate::domain::sales::{Group, Hour, Order, Pace, Place, Question, Row, Sales, Span, TooFine, Units};
 use crate::domain::{Scope, Sku, StoreId, Timestamp};
 
 /// Left out, so many days are looked at: that of `to` and those before it.
@@ -144,11 +144,15 @@ pub struct SalesRowForm {
     /// What of the SKU is available at present, in the store of the row or in all those that were asked for; null where it
     /// has no level there, or the row is about all SKUs.
     available: Option<u64>,
-    /// Net sales a day in the last 28 times 24 hours, or since the SKU was first sold there if that is not so long ago (but
-    /// a day at least), whatever the range; null where the row is about all SKUs.
+    /// Net sales a day, at the rate of the time that was observed (`observedSeconds`), whatever the range; null where that
+    /// is less than an hour, or the row is about all SKUs.
     net_per_day: Option<f64>,
-    /// For so many days `available` lasts if it goes on selling so; null where nothing was sold lately.
+    /// For so many days `available` lasts if it goes on selling so; null where nothing was sold in the time that was
+    /// observed, or where it is too early to tell.
     days_of_cover: Option<f64>,
+    /// For so long it was observed lately how the SKU sells there: the last 28 times 24 hours, or since the hour in which it
+    /// was first sold was over, if that is not so long ago; null where the row is about all SKUs.
+    observed_seconds: Option<i64>,
 }
 
 impl Listed for SalesRowForm {
@@ -164,6 +168,7 @@ impl Listed for SalesRowForm {
         "available",
         "netPerDay",
         "daysOfCover",
+        "observedSeconds",
     ];
 }
 
@@ -339,7 +344,8 @@ struct Lasting {
     row: Row,
     /// The stores whose stock it is.
     scope: Scope,
-    net_per_day: Option<f64>,
+    /// How it sells, where it is about one SKU.
+    pace: Option<Pace>,
 }
 
 impl Lasting {
@@ -349,12 +355,8 @@ impl Lasting {
             None => scope.clone(),
         };
         let sku = row.place.sku.as_ref();
-        let net_per_day = sku.map(|sku| sales.net_per_day(sku, &scope, Hour::of(now)));
-        Self {
-            row,
-            scope,
-            net_per_day,
-        }
+        let pace = sku.map(|sku| sales.pace(sku, &scope, now));
+        Self { row, scope, pace }
     }
 }
 
@@ -375,7 +377,6 @@ async fn with_cover(
         };
         let SoldForm { sold, returned, net } = units(lasting.row.units);
         let end = found.by.map_or(found.range.end, |span| from.ceil(span));
-        let selling = lasting.net_per_day.filter(|net| *net > 0.0);
         rows.push(SalesRowForm {
             from: from.start(),
             sku: sku.clone(),
@@ -385,10 +386,12 @@ async fn with_cover(
             net,
             partial: now < end.start(),
             available,
-            net_per_day: lasting.net_per_day.map(rounded),
+            net_per_day: lasting.pace.and_then(Pace::net_per_day).map(rounded),
             days_of_cover: available
-                .zip(selling)
-                .map(|(available, net)| rounded(available as f64 / net)),
+                .zip(lasting.pace)
+                .and_then(|(available, pace)| pace.days_of(available))
+                .map(rounded),
+            observed_seconds: lasting.pace.map(Pace::observed_seconds),
         });
     }
     Ok(rows)

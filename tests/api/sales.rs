@@ -188,6 +188,7 @@ fn what_was_sold_and_came_back_is_shown_by_level_and_day() {
         "from",
         "net",
         "netPerDay",
+        "observedSeconds",
         "partial",
         "returned",
         "sku",
@@ -232,30 +233,61 @@ fn a_sale_counts_in_the_next_read() {
     }
 }
 
+/// Of each row: what is available, goes a day, and lasts, and for how many hours that was observed.
+fn cover(app: &TestApp, query: &str) -> Vec<String> {
+    let answer = sales(app, query);
+    let told = |row: &Value| {
+        let [sku, available, net, days] =
+            ["sku", "available", "netPerDay", "daysOfCover"].map(|name| row[name].clone());
+        let hours = row["observedSeconds"].as_i64().map(|seconds| seconds / 3600);
+        format!("{sku} {available} {net} {days} {hours:?}")
+    };
+    items(&answer).iter().map(told).collect()
+}
+
 #[test]
-fn cover_is_what_is_available_over_what_goes_a_day() {
-    let app = TestApp::start();
-    app.stock("A", 20);
+fn for_how_long_the_stock_lasts_goes_by_the_time_that_was_observed() {
+    let Some(clock) = Clockwork::new() else { return };
+    let app = clock.start();
+    app.stock("A", 90);
     app.put(&at_in("s2", "A"), json!({"quantity": 30})).expect(201);
     app.stock("B", 9);
-    sell(&app, &at("A"), 5);
-    adjust(&app, &at("A"), 1, "RETURN");
+    sell(&app, &at("A"), 70);
     adjust(&app, &at("B"), 1, "RETURN");
-    app.hold("A", 2);
-    let cover = |query: &str| {
-        let answer = sales(&app, query);
-        let shown = items(&answer).iter().map(|row| {
-            let [sku, available, net, days] =
-                ["sku", "available", "netPerDay", "daysOfCover"].map(|name| row[name].clone());
-            format!("{sku} {available} {net} {days}")
-        });
-        shown.collect::<Vec<_>>()
+    let whole = |query: &str| cover(&app, &format!("by=range&{query}"));
+    assert_eq!(
+        whole(""),
+        [r#""A" 20 null null Some(0)"#, r#""B" 10 null null Some(0)"#],
+        "too early to tell"
+    );
+    let begun = from_now(0);
+    let seconds_of_hour = millis(&json!(begun)).unwrap() / 1000 % 3600;
+    // Two hours after the hour of the first sale is over; a moment is left for what follows.
+    clock.set(3 * 3600 - seconds_of_hour + 1);
+    sell(&app, &at("A"), 6);
+    adjust(&app, &at("A"), 2, "RETURN");
+    adjust(&app, &at("B"), 1, "RETURN");
+    app.hold("A", 4);
+    let rows = sales(&app, "by=range");
+    let [a, b] = items(&rows) else {
+        panic!("{}", rows.text())
     };
-    // 16 on hand, 2 of them held; the first sale was within a day.
-    assert_eq!(cover("by=day"), [r#""A" 14 4.0 3.5"#, r#""B" 10 -1.0 null"#]);
-    assert_eq!(cover("sku=A&group=sku"), [r#""A" 44 4.0 11.0"#]);
-    assert_eq!(cover("sku=A&group=sku&storeId=s1"), [r#""A" 14 4.0 3.5"#]);
-    assert_eq!(cover("group=store"), ["null null null null"]);
+    let near = |value: &Value, expected: f64| {
+        let value = value.as_f64().unwrap_or(f64::NAN);
+        assert!((value / expected - 1.0).abs() < 0.01, "{value} is not about {expected}");
+    };
+    assert_eq!((&a["available"], &a["sold"]), (&json!(12), &json!(76)));
+    near(&a["observedSeconds"], 7200.0);
+    near(&a["netPerDay"], 48.0);
+    near(&a["daysOfCover"], 0.25);
+    near(&b["netPerDay"], -12.0);
+    assert_eq!(b["daysOfCover"], Value::Null, "it does not sell");
+    near(&items(&sales(&app, "sku=A&group=sku"))[0]["daysOfCover"], 42.0 / 48.0);
+    near(
+        &items(&sales(&app, "sku=A&group=sku&storeId=s1"))[0]["daysOfCover"],
+        0.25,
+    );
+    assert_eq!(whole("group=store"), ["null null null null None"]);
 }
 
 #[test]
@@ -383,7 +415,7 @@ fn a_page_comes_as_csv_too() {
     assert!(csv.header("link").unwrap().contains(next));
     let from = items(&page)[0]["from"].as_str().unwrap();
     let expected = format!(
-        "from,sku,storeId,sold,returned,net,partial,available,netPerDay,daysOfCover\r\n{from},\"A,B\",s1,1,0,1,true,4,1.0,4.0\r\n"
+        "from,sku,storeId,sold,returned,net,partial,available,netPerDay,daysOfCover,observedSeconds\r\n{from},\"A,B\",s1,1,0,1,true,4,,,0\r\n"
     );
     assert_eq!(csv.text(), expected);
     let path = format!("{SALES}?limit=1&by=hour");
@@ -402,7 +434,7 @@ fn a_page_comes_as_csv_too() {
         .split_once('\n')
         .map(|(a, b)| (a.to_owned(), b.to_owned()))
         .unwrap();
-    assert!(row.ends_with("Z,,,2,0,2,true,,,"), "{row}");
+    assert!(row.ends_with("Z,,,2,0,2,true,,,,"), "{row}");
 }
 
 #[test]
@@ -425,7 +457,7 @@ fn a_clerk_is_told_of_own_stores_only() {
     let seen = sales(&clerk, "group=sku&sort=sold");
     assert_eq!(told(items(&seen)), ["A - 7 0"]);
     let row = &items(&seen)[0];
-    assert_eq!((&row["available"], &row["netPerDay"]), (&json!(193), &json!(7.0)));
+    assert_eq!((&row["available"], &row["net"]), (&json!(193), &json!(7)));
     assert_eq!(told(items(&sales(&clerk, "group=none"))), ["- - 7 0"]);
     let foreign = clerk
         .get(&format!("{SALES}?storeId={}", FOREIGN[0]))
@@ -451,11 +483,11 @@ fn what_was_sold_of_what_is_deleted_stays_counted() {
     assert_eq!(told(items(&answer)), ["A s1 2 0", "A s2 1 0"]);
     for row in items(&answer) {
         assert_eq!((&row["available"], &row["daysOfCover"]), (&Value::Null, &Value::Null));
-        assert!(row["netPerDay"].is_number());
+        assert!(row["observedSeconds"].is_number());
     }
     app.stock("A", 6);
     let row = &items(&sales(&app, "storeId=s1"))[0].clone();
-    assert_eq!((&row["available"], &row["daysOfCover"]), (&json!(6), &json!(3.0)));
+    assert_eq!((&row["available"], &row["sold"]), (&json!(6), &json!(2)));
 }
 
 fn document(folder: &Path) -> std::path::PathBuf {
@@ -580,9 +612,11 @@ fn buckets_follow_the_clock_and_old_hours_become_days() {
     assert_eq!(column(items(&hours), "partial"), ["false", "true"]);
     // Of the last 28 days only the last sale counts; the first is longer ago.
     let row = &items(&hours)[1];
-    assert_eq!(row["netPerDay"], json!((32.0_f64 / 28.0 * 1000.0).round() / 1000.0));
-    let lasts = row["daysOfCover"].as_f64().unwrap();
-    assert!((lasts - (1000.0 - 63.0) / (32.0 / 28.0)).abs() < 0.01, "{lasts}");
+    let days = row["observedSeconds"].as_f64().unwrap() / DAY_SECONDS as f64;
+    assert!((28.0 - 1.0 / 24.0..=28.0).contains(&days), "{days}");
+    let (per_day, lasts) = (row["netPerDay"].as_f64().unwrap(), row["daysOfCover"].as_f64().unwrap());
+    assert!((per_day - 32.0 / days).abs() < 0.001, "{per_day}");
+    assert!((lasts - (1000.0 - 63.0) / (32.0 / days)).abs() < 0.1, "{lasts}");
     assert!(millis(&hours["from"]).unwrap() <= millis(&json!(since)).unwrap());
 }
 

@@ -10,12 +10,19 @@ use crate::client::{Client, at_in};
 use crate::driver::Browser;
 use crate::service::{GOODS, STORES, encoded, hold, stock, url};
 use crate::support::TestApp;
+use crate::support::clock::Clockwork;
 
 #[test]
 #[ignore = "needs Chromium; `.ci/run` runs it"]
 fn pictures_of_a_busy_day() {
-    let app = TestApp::start();
+    let Some(clock) = Clockwork::new() else { return };
+    let mut app = clock.start();
     stock(&app);
+    // What was sold hours ago, so that it is known how fast things sell.
+    (0..3).for_each(|round| trade(&app, round));
+    assert!(app.terminate().success());
+    clock.set(3 * 3600);
+    let app = clock.start();
     let browser = Browser::open(1440, 1180);
     browser.go(&url(&app));
     for round in 0..40 {

@@ -1,13 +1,14 @@
 //! What happens to the service is seen: stock that moves, holds, a search, the sync, and a service that dies.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
 use crate::client::{Client, at_in};
 use crate::driver::{Browser, ENTER};
-use crate::service::{GOODS, encoded, hold, path, stock, url};
+use crate::service::{GOODS, STORES, encoded, hold, path, stock, url};
 use crate::support::TestApp;
+use crate::support::clock::Clockwork;
 
 #[test]
 #[ignore = "needs Chromium; `.ci/run` runs it"]
@@ -53,6 +54,125 @@ fn what_others_reserve_and_sell_shows_within_two_seconds() {
     .expect(200);
     browser.shows_within(patience, "#item-levels tbody", "102,137");
     browser.shows("#item-history .key", "On hand");
+}
+
+#[test]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
+fn who_is_turned_away_for_want_of_stock_is_told_of_in_the_first_lines() {
+    let app = TestApp::start();
+    stock(&app);
+    let browser = Browser::open(1440, 1000);
+    browser.go(&url(&app));
+    browser.shows(
+        "#turned-away",
+        "Nobody was turned away for want of stock since counting began",
+    );
+    let level = || browser.run("return document.getElementById('turned-away').dataset.level");
+    assert_eq!(level(), "");
+    let one = json!({"delta": -1, "type": "SALE"});
+    for (store, sku) in [("paris", "84879"), ("paris", "84879"), ("london", "84879")] {
+        app.post(&format!("{}/adjust", at_in(store, sku)), one.clone());
+    }
+    app.post(
+        &format!("{}/adjust", at_in("paris", "22423")),
+        json!({"delta": -90_000, "type": "SALE"}),
+    )
+    .refused(409, "insufficient_stock");
+    browser.shows_within(
+        Duration::from_secs(5),
+        "#turned-away",
+        "Turned away for want of stock: 3 in the last",
+    );
+    assert_eq!(level(), "warn");
+    browser.shows("#turned-away", "Sold out, and asked for most: 84879 (paris).");
+    assert!(!browser.text("#turned-away").contains("22423"), "that is not sold out");
+    browser.shows("#verdict", "Healthy.");
+    // What came before the page was opened is not said to be of the last minutes.
+    browser.reload();
+    browser.shows("#turned-away", "none in the last");
+    browser.shows("#turned-away", ", 3 since counting began");
+    assert_eq!(level(), "");
+    browser.click("#runs-out tbody a");
+    browser.shows("#item-title", "84879");
+}
+
+#[test]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
+fn what_is_to_be_reordered_is_counted_alike_wherever_it_stands() {
+    let app = TestApp::start();
+    stock(&app);
+    let browser = Browser::open(1440, 1000);
+    browser.go(&url(&app));
+    browser.shows("#runs-out-sum", "3 items to reorder, at 7 levels; 1 with nothing left.");
+    browser.shows("#figures", "Items to reorder");
+    let tile = "return [...document.querySelectorAll('#figures div')]
+        .find((figure) => figure.innerText.includes('Items to reorder')).querySelector('dd').textContent";
+    assert_eq!(browser.run(tile), "3");
+}
+
+#[test]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
+fn how_long_the_stock_lasts_is_told_once_it_was_observed_and_at_what_rate() {
+    let Some(clock) = Clockwork::new() else { return };
+    let app = clock.start();
+    stock(&app);
+    let sell = |store: &str, sku: &str, units: i64| {
+        let sale = json!({"delta": -units, "type": "SALE"});
+        app.post(&format!("{}/adjust", at_in(store, sku)), sale).expect(200);
+    };
+    sell("london", "22086", 2);
+    sell("london", "20725", 1);
+    for (store, all) in [("london", 7), ("paris", 8), ("berlin", 9)] {
+        sell(store, "21212", all);
+    }
+    let browser = Browser::open(1440, 1000);
+    browser.go(&url(&app));
+    let lasts = |sku: &str| browser.text(&format!("#sells tbody tr[data-key='{sku}'] td:last-child"));
+    browser.shows("#sells tbody", "too early to tell");
+    assert_eq!((&*lasts("22086"), &*lasts("21212")), ("too early to tell", "none left"));
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let into_the_hour = i64::try_from(since_epoch.as_secs() % 3600).unwrap();
+    clock.set(3 * 3600 - into_the_hour + 1);
+    sell("berlin", "22086", 6);
+    sell("paris", "22086", 6);
+    // Six an hour, and ten are left.
+    browser.shows("#sells tbody", "at the rate of the last 2 h");
+    assert_eq!(lasts("22086"), "1 hour\nat the rate of the last 2 h");
+    assert_eq!(lasts("20725"), "–\nno net sales in the last 2 h");
+    assert_eq!(lasts("21212"), "none left");
+}
+
+#[test]
+#[ignore = "needs Chromium; `.ci/run` runs it"]
+fn all_that_is_shown_of_an_item_is_of_one_reading() {
+    let app = TestApp::start();
+    stock(&app);
+    let browser = Browser::open(1440, 1000);
+    browser.go(&format!("{}#/item/22423", url(&app)));
+    browser.shows("#item-history .key", "On hand");
+    // On hand as the header, the levels, the chart, and the newest movement of a store have it.
+    let script = "
+        const number = (text) => Number(text.replaceAll(',', ''));
+        const rows = [...document.querySelectorAll('#item-levels tbody tr')];
+        const moved = document.querySelector('#item-movements tbody tr').cells;
+        const level = rows.find((row) => row.cells[0].textContent === moved[2].textContent);
+        return [
+            number(document.querySelector('#item-figures dd').textContent),
+            rows.reduce((sum, row) => sum + number(row.cells[1].textContent), 0),
+            number(document.querySelector('#item-history .key strong').textContent),
+            number(level.cells[1].textContent) - number(moved[4].textContent)]";
+    let mut seen = std::collections::BTreeSet::new();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(8) {
+        for store in STORES {
+            let sale = json!({"delta": -1, "type": "SALE"});
+            app.post(&format!("{}/adjust", at_in(store, "22423")), sale).expect(200);
+        }
+        let found = browser.run(script);
+        assert_eq!(found, json!([found[0], found[0], found[0], 0]));
+        seen.insert(found[0].as_u64().unwrap());
+    }
+    assert!(seen.len() >= 4, "it stands still: {seen:?}");
 }
 
 #[test]
@@ -302,8 +422,10 @@ fn however_much_is_sold_a_page_asks_seldom_and_at_once_when_it_is_shown() {
     browser.go(&format!("{}#/item/22423", url(&app)));
     browser.shows("#item-history .key", "On hand");
     let asked = asked_while_selling(Duration::from_secs(6));
-    assert!((1..=2).contains(&asked("limit=1000")), "{}", asked("limit=1000"));
-    assert!((3..=7).contains(&asked("limit=50")), "{}", asked("limit=50"));
+    let whole = asked("/api/movements?sku=22423&limit=1000");
+    assert_eq!(whole, 0, "all of its history was asked for again");
+    let looks = asked("/api/movements?sku=22423&limit=200");
+    assert!((3..=7).contains(&looks), "{looks}");
 
     hide(&browser, true);
     browser.requests();

@@ -219,36 +219,107 @@ fn a_log_is_known_by_the_event_at_its_place() {
     assert!(!sales.ends_with(&Event { at: later, ..first }));
 }
 
+/// Noon: the moments of these tests are told from here.
+const NOON: &str = "2024-06-30T12:00:00Z";
+
+fn ago(hours: i64, minutes: i64) -> Timestamp {
+    Timestamp::from_millis(at(NOON).as_millis() - hours * HOUR_MS - minutes * 60_000)
+}
+
+fn pace_of(events: &[Event]) -> Pace {
+    sums_of(events).pace(&sku("22423"), &Scope::default(), at(NOON))
+}
+
 #[test]
-fn what_sells_lately_is_counted_by_the_hours_since_the_first_sale() {
-    let now = hour("2024-06-30T12:00:00Z");
-    let ago = |hours: i64| Hour(now.0 - hours).start();
-    let per_day = |events: &[Event]| sums_of(events).net_per_day(&sku("22423"), &Scope::default(), now);
-    assert_eq!(per_day(&[]), 0.0);
-    assert_eq!(per_day(&[sale(ago(0), "22423", "london", 6)]), 6.0, "a day at least");
-    assert_eq!(per_day(&[sale(ago(47), "22423", "london", 6)]), 3.0);
-    assert_eq!(per_day(&[sale(ago(671), "22423", "london", 28)]), 1.0);
-    assert_eq!(per_day(&[sale(ago(672), "22423", "london", 28)]), 0.0, "longer ago");
-    let old = [
-        sale(ago(9000), "22423", "london", 500),
-        sale(ago(10), "22423", "leeds", 56),
-    ];
-    assert_eq!(per_day(&old), 2.0, "the first sale is long ago");
-    let returned = event(ago(5), &[("22423", "london", &[(Movement::Return, 4)])]);
-    let both = [
-        sale(ago(671), "22423", "london", 32),
-        returned,
-        sale(ago(3), "85123A", "london", 9),
-    ];
-    assert_eq!(per_day(&both), 1.0);
-    let sales = sums_of(&old);
-    let paris = Scope::of(&[store("paris")]);
-    assert_eq!(sales.net_per_day(&sku("22423"), &paris, now), 0.0);
-    let leeds = Scope::of(&[store("leeds")]);
+fn two_hours_of_sales_are_told_as_two_hours_and_not_as_a_day() {
+    // Ten units every ten minutes, from 9:49 on.
+    let sales: Vec<Event> = (0..14)
+        .rev()
+        .map(|i| sale(ago(0, 10 * i + 1), "22423", "london", 10))
+        .collect();
+    let pace = pace_of(&sales);
     assert_eq!(
-        sales.net_per_day(&sku("22423"), &leeds, now),
-        56.0,
-        "its own first sale there"
+        pace.observed_seconds(),
+        2 * 3600,
+        "from ten o'clock on, the first whole hour"
+    );
+    assert_eq!(pace.net_per_day(), Some(60.0 * 24.0));
+    assert_eq!(pace.days_of(240), Some(4.0 / 24.0), "so they last four hours");
+    assert_eq!(pace.days_of(0), Some(0.0));
+}
+
+#[test]
+fn before_an_hour_was_observed_it_is_too_early_to_tell() {
+    let told = |hours, minutes| {
+        let events = [
+            sale(ago(hours, minutes), "22423", "london", 500),
+            sale(ago(0, 1), "22423", "london", 2),
+        ];
+        let pace = pace_of(&events);
+        (pace.observed_seconds(), pace.net_per_day(), pace.days_of(9))
+    };
+    assert_eq!(pace_of(&[]).net_per_day(), None);
+    assert_eq!(
+        told(0, 2),
+        (0, None, None),
+        "the hour of the first sale begins to count when it is over"
+    );
+    assert_eq!(told(1, 0), (0, None, None));
+    assert_eq!(
+        told(1, 1),
+        (3600, Some(48.0), Some(9.0 / 48.0)),
+        "of it, 500 do not count"
+    );
+    let (sums, london) = (
+        sums_of(&[sale(ago(3, 0), "22423", "leeds", 1)]),
+        Scope::of(&[store("london")]),
+    );
+    assert_eq!(
+        sums.pace(&sku("22423"), &london, at(NOON)),
+        Pace::default(),
+        "nothing was sold there"
+    );
+}
+
+#[test]
+fn what_does_not_sell_lasts_nobody_knows_how_long() {
+    let still = pace_of(&[sale(ago(5, 30), "22423", "london", 7)]);
+    assert_eq!((still.observed_seconds(), still.net_per_day()), (5 * 3600, Some(0.0)));
+    assert_eq!(still.days_of(3), None);
+    let returned = event(ago(2, 0), &[("22423", "london", &[(Movement::Return, 4)])]);
+    let back = pace_of(&[sale(ago(5, 30), "22423", "london", 7), returned]);
+    assert_eq!((back.net_per_day(), back.days_of(3)), (Some(-4.0 * 24.0 / 5.0), None));
+}
+
+#[test]
+fn what_sells_lately_is_counted_over_28_days_at_most() {
+    let days = |days: i64| ago(24 * days, 0);
+    let first = sale(days(60), "22423", "london", 500);
+    let pace = pace_of(&[
+        first.clone(),
+        sale(days(29), "22423", "london", 9),
+        sale(days(27), "22423", "london", 56),
+    ]);
+    // The hour that has just begun is the last of them.
+    assert_eq!(pace.observed_seconds(), (LATELY_DAYS * 24 - 1) * 3600);
+    assert_eq!(pace.net_per_day(), Some(56.0 * 24.0 / 671.0));
+    let sums = sums_of(&[
+        first,
+        sale(days(2), "22423", "leeds", 1),
+        sale(days(1), "22423", "leeds", 94),
+    ]);
+    let leeds = Scope::of(&[store("leeds")]);
+    let its_own = sums.pace(&sku("22423"), &leeds, at(NOON));
+    assert_eq!(
+        its_own.net_per_day(),
+        Some(48.0),
+        "its own first sale there, 47 hours ago"
+    );
+    let everywhere = sums.pace(&sku("22423"), &Scope::default(), at(NOON));
+    assert_eq!(
+        everywhere.net_per_day(),
+        Some(95.0 * 24.0 / 671.0),
+        "somewhere it was sold long ago"
     );
 }
 

@@ -309,6 +309,7 @@ pub fn sales() -> Value {
         "items": [{
             "from": "2025-11-27T00:00:00.000Z", "sku": "85123A", "storeId": "london", "sold": 6, "returned": 1, "net": 5,
             "partial": true, "available": 7, "netPerDay": 2.5, "daysOfCover": 2.8,
+            "observedSeconds": 172_800,
         }],
         "next": null,
     })

@@ -34,13 +34,14 @@ export function fill(table, items, keyOf, cellsOf) {
     const body = table.querySelector("tbody");
     const known = new Map([...body.rows].map((row) => [row.dataset.key, row]));
     const isFirst = body.dataset.filled === undefined;
+    const names = [...table.querySelectorAll("thead th")].map((head) => head.textContent);
     let place = body.firstElementChild;
     for (const item of items) {
         const key = String(keyOf(item));
         const row = known.get(key) ?? el("tr", { className: isFirst ? "" : "new" });
         known.delete(key);
         row.dataset.key = key;
-        cellsOf(item).forEach((cell, index) => setCell(row, index, cell));
+        cellsOf(item).forEach((cell, index) => setCell(row, index, names[index], cell));
         if (row === place) place = place.nextElementSibling;
         else body.insertBefore(row, place);
     }
@@ -50,11 +51,13 @@ export function fill(table, items, keyOf, cellsOf) {
     table.querySelector(".empty").hidden = items.length > 0;
 }
 
-function setCell(row, index, cell) {
+/** It is told the name of its column for where there is no room for columns. */
+function setCell(row, index, name, cell) {
     let element = row.cells[index];
     if (!element) {
         element = el(index === 0 ? "th" : "td");
         if (index === 0) element.scope = "row";
+        element.dataset.name = name;
         row.append(element);
     }
     element.className = cell.class ?? "";

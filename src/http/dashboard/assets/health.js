@@ -1,14 +1,17 @@
 // The first line: in plain words whether the service is well, and if not, why.
 
-import { get } from "./api.js";
-import { $, figures, setText } from "./dom.js";
-import { compact, plural, span } from "./format.js";
+import { get, now } from "./api.js";
+import { $, el, figures, itemUrl, say, setText } from "./dom.js";
+import { ago, compact, number, plural, span } from "./format.js";
 import * as freshness from "./freshness.js";
 
 const WORDS = { ok: "Healthy.", warn: "Take a look.", broken: "Broken.", waiting: "Asking …" };
 
-/** What the verdict rests on: what the heartbeat, the metrics and the sync have told last. */
-const known = { ready: null, metrics: null, sync: null, totals: null };
+/** So many SKUs are named of those that are sold out. */
+const NAMED = 3;
+
+/** What the first lines rest on: what the heartbeat, the metrics, the sync and the levels that run out have told last. */
+const known = { ready: null, metrics: null, sync: null, totals: null, soldOut: [] };
 
 /** Asks whether writes are taken. Any answer is a sign of life. */
 export async function beat() {
@@ -26,7 +29,7 @@ export async function beat() {
     judge();
 }
 
-/** @param told `{metrics}` or `{sync, totals}` */
+/** @param told `{metrics}`, `{sync, totals}` or `{soldOut}`: levels with nothing left */
 export function tell(told) {
     Object.assign(known, told);
     judge();
@@ -38,7 +41,35 @@ function judge() {
     setText($("verdict-word"), WORDS[level]);
     setText($("verdict-why"), why.join(" "));
     document.title = level === "ok" || level === "waiting" ? "Holdfast" : `${WORDS[level]} Holdfast`;
+    showTurnedAway();
     figures($("figures"), [...sumsOf(known.totals), ...(known.metrics?.figures ?? [])]);
+}
+
+/** Whoever is turned away finds the service well, and nothing to buy: so it is said beside the verdict, also a good one. */
+function showTurnedAway() {
+    const told = known.metrics?.turnedAway;
+    $("turned-away").hidden = !told;
+    if (!told) return;
+    $("turned-away").dataset.level = told.recent ? "warn" : "";
+    say($("turned-away"), turnedAway(told));
+}
+
+function turnedAway({ recent, withinMs, total, since }) {
+    const began = `since counting began ${ago(now() - Date.parse(since))}.`;
+    if (!total) return [`Nobody was turned away for want of stock ${began}`];
+    const lately = withinMs ? [recent ? [number(recent)] : "none", ` in the last ${span(withinMs)}, `] : [];
+    return ["Turned away for want of stock: ", ...lately, `${number(total)} ${began}`, ...(recent ? wanted() : [])];
+}
+
+/** No refusal says of which SKU it was, but what is sold out and asked for most is known. */
+function wanted() {
+    const storesOf = Map.groupBy(known.soldOut, (level) => level.sku);
+    const most = known.metrics.hottest.filter(({ sku }) => storesOf.has(sku)).slice(0, NAMED);
+    const named = most.flatMap(({ sku }) => {
+        const stores = storesOf.get(sku).map((level) => level.storeId).join(", ");
+        return [", ", el("a", { href: itemUrl(sku) }, sku), ` (${stores})`];
+    });
+    return named.length ? [" Sold out, and asked for most: ", ...named.slice(1), "."] : [];
 }
 
 function verdict() {
@@ -80,8 +111,8 @@ function doubtsOfSync(sync) {
 
 /** What there is, as of the last sync. Before the first one that is not known, rather than nothing. */
 function sumsOf(totals) {
-    if (!totals) return [];
-    const { quantity, reserved, available } = totals.seq || !known.sync?.lagEvents ? totals.central : {};
+    const isKnown = totals && (totals.seq || !known.sync?.lagEvents);
+    const { quantity, reserved, available } = isKnown ? totals.central : {};
     return [
         ["Pieces on hand", compact(quantity)],
         ["Pieces held", compact(reserved)],

@@ -15,7 +15,7 @@ export const panel = {
         const { rows, hasMore } = await openHolds(`/api/reservations?status=active&limit=${ASKED}`);
         const pieces = rows.reduce((sum, hold) => sum + piecesOf(hold.lines), 0);
         const told = [[plural(rows.length, "open hold")], hasMore ? " made last: " : ": ", [plural(pieces, "piece")], "."];
-        const shown = rows.length > SHOWN ? [` Below: the ${SHOWN} that end first.`] : [];
+        const shown = rows.length > SHOWN ? [` The first ${SHOWN}:`] : [];
         say($("held-sum"), rows.length ? [hasMore ? "The " : "", ...told, ...shown] : []);
         fill(this.card, rows.slice(0, SHOWN), (hold) => hold.reservationId, cells);
     },

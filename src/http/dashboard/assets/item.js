@@ -11,9 +11,12 @@ import { Poller } from "./poll.js";
 
 const EVERY_MS = 5_000;
 const LISTED = 50;
-/** How far back the history goes, at most; so many movements are asked for less often. */
+/** So many movements are asked for at a time: those since the last look, at all but the highest rates. */
+const LATEST = 200;
+/** How far back the history goes, at most. */
 const MOVEMENTS = 1_000;
-const HISTORY = { everyMs: 30_000, settleMs: 5_000 };
+/** Where more than those have come, all of the history is asked for again, and so less often. */
+const SETTLE_MS = { usually: 1_000, flooded: 5_000 };
 
 let chart = null;
 let shown = null;
@@ -30,15 +33,12 @@ export function open(sku) {
         $("item-body").hidden = true;
         setText($("item-note"), "There is no item of this SKU, or none that you may see.");
     };
-    const pollers = [
-        new Poller(EVERY_MS, () => look(sku), { ...report, onFailure }),
-        new Poller(HISTORY.everyMs, () => lookBack(sku), { settleMs: HISTORY.settleMs }),
-    ];
-    shown = { sku, pollers };
+    shown = { sku, past: null };
+    shown.poller = new Poller(EVERY_MS, () => look(sku), { ...report, onFailure });
 }
 
 export function close() {
-    shown?.pollers.forEach((poller) => poller.stop());
+    shown?.poller.stop();
     forget($("item"));
     shown = null;
     for (const body of $("item").querySelectorAll("tbody")) {
@@ -50,18 +50,21 @@ export function close() {
 /** @param events what has come by the stream; null: it may have been anything */
 export function tell(events) {
     const isAbout = (event) => event.changes.some((change) => change.sku === shown.sku);
-    if (shown && (events === null || events.some(isAbout))) shown.pollers.forEach((poller) => poller.nudge());
+    if (shown && (events === null || events.some(isAbout))) shown.poller.nudge();
 }
 
+/** Figures, levels, history and movements are of one reading, so that none lags behind another. */
 async function look(sku) {
-    const query = `sku=${encodeURIComponent(sku)}`;
-    const [item, { items: movements }, holds] = await Promise.all([
+    const view = shown;
+    const [item, holds] = await Promise.all([
         get(path`/api/inventory/items/${sku}`),
-        get(`/api/movements?${query}&limit=${LISTED}`),
-        openHolds(`/api/reservations?status=active&${query}&limit=200`),
+        openHolds(`/api/reservations?status=active&sku=${encodeURIComponent(sku)}&limit=200`),
     ]);
+    const past = await pastOf(view);
     // Meanwhile another one may be shown.
-    if (shown?.sku !== sku) return;
+    if (shown !== view) return;
+    view.past = past;
+    const movements = untilRead(past, item);
     setText($("item-note"), "");
     $("item-body").hidden = false;
     setText($("item-about"), about(item));
@@ -74,18 +77,34 @@ async function look(sku) {
     fill($("item-levels"), item.levels, (level) => level.storeId, levelCells);
     const lines = holds.rows.flatMap((hold) => linesOf(hold, sku));
     fill($("item-holds"), lines, ({ hold, line }) => `${hold.reservationId} ${line.storeId}`, lineCells);
-    fill($("item-movements"), movements, keyOf, movementCells);
+    fill($("item-movements"), movements.slice(0, LISTED), keyOf, movementCells);
+    $("item-history").hidden = movements.length === 0;
+    chart ??= new Chart($("item-history"), ["On hand"], number, true);
+    if (movements.length) chart.show(history(item, movements));
 }
 
-async function lookBack(sku) {
-    const [item, { items: movements }] = await Promise.all([
-        get(path`/api/inventory/items/${sku}`),
-        get(`/api/movements?sku=${encodeURIComponent(sku)}&limit=${MOVEMENTS}`),
-    ]);
-    if (shown?.sku !== sku) return;
-    $("item-history").hidden = false;
-    chart ??= new Chart($("item-history"), ["On hand"], number, true);
-    chart.show(history(item, movements));
+/** The item's movements, the newest first: those that were known, and what has come since. */
+async function pastOf({ sku, past, poller }) {
+    const asked = async (limit) => (await get(`/api/movements?sku=${encodeURIComponent(sku)}&limit=${limit}`)).items;
+    poller.settleMs = SETTLE_MS.usually;
+    if (!past) return asked(MOVEMENTS);
+    const latest = await asked(LATEST);
+    if (latest.length < LATEST) return latest;
+    const oldest = keyOf(latest.at(-1));
+    const place = past.findIndex((movement) => keyOf(movement) === oldest);
+    if (place >= 0) return [...latest, ...past.slice(place + 1)].slice(0, MOVEMENTS);
+    poller.settleMs = SETTLE_MS.flooded;
+    return asked(MOVEMENTS);
+}
+
+/** Without those that came after the item was read: each store's newest one has left what is there. */
+function untilRead(movements, { levels }) {
+    const quantities = new Map(levels.map((level) => [level.storeId, level.quantity]));
+    const from = new Map();
+    movements.forEach(({ storeId, quantityAfter }, place) => {
+        if (!from.has(storeId) && quantities.get(storeId) === quantityAfter) from.set(storeId, place);
+    });
+    return movements.filter(({ storeId }, place) => place >= (from.get(storeId) ?? 0));
 }
 
 function about({ sku, name, description, price }) {

@@ -25,11 +25,12 @@ export async function read() {
     return {
         past,
         refusals: refusalsOf(look.refusals, looks[0].refusals),
+        turnedAway: turnedAway(look, looks[0], form.inventory.since),
         hottest: form.inventory.hottestSkus.map(({ sku, operations }) => ({ sku, count: operations })),
         machine: machineOf(form),
         figures: [
             ["Items (SKUs)", number(form.inventory.items)],
-            ["Items that run low", number(form.inventory.lowStockItems)],
+            ["Items to reorder", number(form.inventory.lowStockItems)],
             ["Open holds", number(form.inventory.openReservations)],
             ["Writes a second", rate(point.writes ?? NaN)],
             ["99 % answered within", form.requests.total ? millis(look.p99) : "–"],
@@ -39,7 +40,7 @@ export async function read() {
 }
 
 /** What of the form is compared with earlier looks. Counts begin anew with a restart, and with a reset. */
-function lookAt({ timestamp, requests, health }, trip) {
+function lookAt({ timestamp, requests, inventory, health }, trip) {
     const isRead = (route) => route.method === "GET";
     const sum = (routes) => routes.reduce((sum, route) => sum + route.count, 0);
     return {
@@ -48,6 +49,7 @@ function lookAt({ timestamp, requests, health }, trip) {
         reads: sum(requests.routes.filter(isRead)),
         writes: sum(requests.routes.filter((route) => !isRead(route))),
         refusals: requests.refusals,
+        oversells: inventory.oversellPrevented,
         p99: health.detailed.p99Micros / 1000,
         isCounting: requests.recording,
         trip,
@@ -61,6 +63,11 @@ function pointOf(look, before) {
     const perSecond = (name) => (known ? (look[name] - before[name]) / seconds : null);
     const p99 = look.isCounting ? look.p99 : null;
     return { at: look.at, writes: perSecond("writes"), reads: perSecond("reads"), p99, trip: look.trip };
+}
+
+/** Writes that wanted what was not there; null where nothing is counted. */
+function turnedAway({ at, oversells, isCounting }, first, since) {
+    return isCounting ? { total: oversells, since, recent: oversells - first.oversells, withinMs: at - first.at } : null;
 }
 
 function refusalsOf(now, before) {

@@ -3,6 +3,7 @@
 import { rowsOf } from "./api.js";
 import { $, fill, itemCell, say } from "./dom.js";
 import { number, plural } from "./format.js";
+import * as health from "./health.js";
 
 const ITEMS = 100;
 
@@ -13,10 +14,12 @@ export const panel = {
     async look() {
         const { rows, hasMore } = await rowsOf(`/api/inventory/items?lowStock=true&limit=${ITEMS}`, ITEMS);
         const low = rows.flatMap(lowLevels).sort((a, b) => a.available - b.available || a.sku.localeCompare(b.sku));
-        const gone = low.filter((level) => level.available === 0).length;
-        const told = [[plural(low.length, "level")], hasMore ? " or more to be reordered" : " to be reordered"];
-        const none = gone ? [", ", [number(gone)], " with nothing left."] : ["."];
-        say($("runs-out-sum"), low.length ? [...told, ...none] : []);
+        const soldOut = low.filter((level) => level.available === 0);
+        health.tell({ soldOut });
+        const items = [hasMore ? "More than " : "", [plural(rows.length, "item")], " to reorder"];
+        const levels = [hasMore ? "; those below at " : ", at ", [plural(low.length, "level")]];
+        const none = soldOut.length ? ["; ", [number(soldOut.length)], " with nothing left."] : ["."];
+        say($("runs-out-sum"), low.length ? [...items, ...levels, ...none] : []);
         fill(this.card, low, (level) => JSON.stringify([level.sku, level.storeId]), cells);
     },
     concerns: (event) => event.changes.some((change) => change.lowStock || change.movement || event.reservationId),
