@@ -105,8 +105,9 @@ pub fn sales() -> Doc {
          `RETURN`, all that were answered before the request began. Buckets are whole, those of `from` and `to` too; the one \
          that is not over yet is `partial`. Days are those of UTC, also of a store with another time zone, and weeks begin \
          on Monday. Hours are kept for 35 days, days for 400, and weeks for ever: what is asked more finely than it is kept \
-         is refused, naming `from`. What sells best: `?group=sku&sort=sold&limit=10`. What was sold of a SKU or in a store \
-         that was deleted since stays counted.",
+         is refused, naming `from`; a log that does not go back so far is kept in full, and is never asked too finely. What \
+         sells best: `?group=sku&sort=sold&limit=10`. What was sold of a SKU or in a store that was deleted since stays \
+         counted.",
     )
     .query(SALES)
     .answers_with(

@@ -7,7 +7,7 @@ use crate::http::imports::IMPORT;
 use crate::http::jobs::{self, JobForm};
 use crate::http::openapi::doc::{Content, Doc};
 use crate::http::openapi::examples as example;
-use crate::http::problem::Code::{InUse, NotFound};
+use crate::http::problem::Code::{InUse, NotFound, QuotaExceeded};
 use crate::http::write::BareBody;
 
 const CSV_LINES: &str = "sku,storeId,quantity\n85123A,london,10\n22423,london,few\n";
@@ -25,7 +25,8 @@ pub fn create_import() -> Doc {
          `storeId`, `name`, `description`, `price` (an integer in minor units) with `currency`, `reorderPoint`. What an \
          export of stock has beside these is passed over. The body comes as it is or as gzip, of any length that the \
          operator allows, and is answered at once: the lines are brought in by a job, which also a restart of the service \
-         does not end, and which brings no line in twice. What is wrong with a line leaves the others in.",
+         does not end, and which brings no line in twice. What is wrong with a line leaves the others in. Where callers must \
+         log in, up to 4 bodies of one principal may be coming in at a time.",
     )
     .query(IMPORT)
     .takes_content(Content::text("text/csv", CSV_LINES))
@@ -36,6 +37,7 @@ pub fn create_import() -> Doc {
         &["Location", "Idempotency-Replayed", "Preference-Applied"],
         example::queued_job(),
     )
+    .refuses(&[QuotaExceeded])
 }
 
 pub fn jobs() -> Doc {

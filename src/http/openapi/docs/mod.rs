@@ -71,8 +71,9 @@ pub const TAGS: [(&str, &str); 13] = [
         WEBHOOKS,
         "Events that are sent to you: a `POST` per event, signed as Standard Webhooks says, in order, at least once. Its body \
          is `{type, timestamp, data}`, where `data` is the event as `/api/events` shows it; its headers are `webhook-id` \
-         (the same however often it is sent: ignore one that you have seen), `webhook-timestamp` and `webhook-signature`. \
-         Answer 2xx quickly; anything else is tried again, after waits that grow, and 410 disables the webhook.",
+         (the same however often it is sent, and of no other event, not even of one that has its `seq` after a backup was \
+         restored: ignore one that you have seen), `webhook-timestamp` and `webhook-signature`. Answer 2xx quickly; anything \
+         else is tried again, after waits that grow, and 410 disables the webhook.",
     ),
     (HEALTH, "For load balancers and operators."),
     (METRICS, "How the service does, for operators and Prometheus."),

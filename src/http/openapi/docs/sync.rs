@@ -71,7 +71,8 @@ pub fn start_sync() -> Doc {
         SYNC,
         "Has the sync run by itself from now on, also after a restart. The first run begins at once, unless the last was \
          shorter ago than `intervalMs`. After failures it tries again twice as late each time, up to a minute, or to \
-         `intervalMs` where that is longer. This takes the place of the setting with which the service was started.",
+         `intervalMs` where that is longer. Without `intervalMs` it is every 15000 ms, whatever it was before. This takes \
+         the place of the setting with which the service was started.",
     ))
     .takes::<StartBody>(json!({"intervalMs": 15000}))
     .or_nothing()
