@@ -9,6 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Timestamp(i64);
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it must be a time with its zone, as RFC 3339 writes it: 2026-01-31T08:30:00Z")]
+pub struct InvalidTime;
+
 impl Timestamp {
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -19,8 +23,9 @@ impl Timestamp {
     }
 
     /// A time as RFC 3339 writes it, in any zone.
-    pub fn parse(text: &str) -> Result<Self, chrono::ParseError> {
-        Ok(Self(DateTime::parse_from_rfc3339(text)?.timestamp_millis()))
+    pub fn parse(text: &str) -> Result<Self, InvalidTime> {
+        let time = DateTime::parse_from_rfc3339(text).map_err(|_| InvalidTime)?;
+        Ok(Self(time.timestamp_millis()))
     }
 
     pub fn plus_seconds(self, seconds: u64) -> Self {

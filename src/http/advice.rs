@@ -18,16 +18,19 @@ pub struct Advice {
 pub enum Retry {
     Never,
     Later,
+    /// Once the caller has said who they are.
+    AfterLogin,
     SameKey,
 }
 
 impl Retry {
-    pub const ALL: [Self; 3] = [Self::Never, Self::Later, Self::SameKey];
+    pub const ALL: [Self; 4] = [Self::Never, Self::Later, Self::AfterLogin, Self::SameKey];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Never => "never",
             Self::Later => "later",
+            Self::AfterLogin => "after_login",
             Self::SameKey => "same_key",
         }
     }
@@ -38,6 +41,11 @@ impl Retry {
             Self::Later => {
                 "When things have changed: a refusal changes nothing and stores nothing, so the request may be sent \
                  again, also under the same `Idempotency-Key`, and is then judged afresh."
+            }
+            Self::AfterLogin => {
+                "Not as it is: without a valid token it would be refused again. Once you have logged in, send the same \
+                 request with the new token, also under the same `Idempotency-Key`: the refusal has changed nothing and \
+                 has not used the key up."
             }
             Self::SameKey => {
                 "Yes, the same request with the same `Idempotency-Key`: under its key it cannot take effect twice. \
@@ -87,7 +95,7 @@ impl Code {
                 cause: "The request has no token, or one that is not valid: misspelt, expired, revoked, or of a user \
                         that is disabled or has a new password.",
                 remedy: "Log in at `POST /api/auth/login` and send the token: `Authorization: Bearer TOKEN`.",
-                retry: Retry::SameKey,
+                retry: Retry::AfterLogin,
                 always: &[],
                 sometimes: &[],
             },
@@ -108,10 +116,11 @@ impl Code {
                 sometimes: &[],
             },
             Self::QuotaExceeded => Advice {
-                cause: "The caller's open reservations hold as many lines as they may; or there are as many webhooks as \
-                        there may be.",
-                remedy: "Commit or release some reservations, or wait until they are over; delete a webhook. `limit` says \
-                         how many lines may be held at once, or how many webhooks there may be.",
+                cause: "The caller's open reservations hold as many lines as they may; or as many of the caller's imports \
+                        are coming in as may at a time; or there are as many webhooks as there may be.",
+                remedy: "Commit or release some reservations, or wait until they are over; wait until an import has come \
+                         in; delete a webhook. `limit` says how many lines may be held at once, how many imports may come \
+                         in, or how many webhooks there may be.",
                 retry: Retry::Later,
                 always: &["limit"],
                 sometimes: &["sku", "storeId"],

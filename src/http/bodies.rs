@@ -1,10 +1,11 @@
 //! The bodies of stock writes, and what they ask for. A member may be left out, but null is no value for
 //! it: a client that has lost its `expectedVersion` must not write blindly.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -42,7 +43,7 @@ impl Asked {
 }
 
 /// The body of a write to the stock of one SKU.
-pub trait StockBody: Validate {
+pub trait StockBody: JsonSchema + Validate {
     fn asks(self) -> Result<Asked, Problem>;
 }
 
@@ -455,6 +456,16 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         }
 
         deserializer.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Object<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
     }
 }
 

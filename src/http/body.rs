@@ -1,5 +1,7 @@
 //! JSON bodies, read strictly: what a client misspelt must not pass unseen.
 
+mod fault;
+
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -7,6 +9,7 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, dev::Payload};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
@@ -46,9 +49,12 @@ pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes,
             Some(PayloadError::Overflow) => {
                 Problem::new(Code::PayloadTooLarge, format!("The body has more than {size} bytes."))
             }
-            _ => Problem::invalid("body", format!("it could not be read: {error}")),
+            _ => Problem::invalid("body", BROKEN_OFF),
         })
 }
+
+/// Its end never came, or what came was not in the form in which bodies are sent.
+pub const BROKEN_OFF: &str = "it must come whole, and it broke off";
 
 /// A small body that unpacks to a large one must not be unpacked.
 fn refuse_encoding(request: &HttpRequest) -> Result<(), Problem> {
@@ -63,7 +69,10 @@ fn refuse_encoding(request: &HttpRequest) -> Result<(), Problem> {
     }
 }
 
-pub fn parse<'a, T: Deserialize<'a> + Validate>(request: &HttpRequest, body: &'a [u8]) -> Result<T, Problem> {
+pub fn parse<'a, T: Deserialize<'a> + JsonSchema + Validate>(
+    request: &HttpRequest,
+    body: &'a [u8],
+) -> Result<T, Problem> {
     check_content_type(request)?;
     let parsed = parse_object(body)?;
     validate(&parsed)?;
@@ -71,7 +80,7 @@ pub fn parse<'a, T: Deserialize<'a> + Validate>(request: &HttpRequest, body: &'a
 }
 
 /// A body that may be left out: nothing said is the same as `{}`.
-pub fn parse_optional<T: Default + for<'a> Deserialize<'a> + Validate>(
+pub fn parse_optional<T: Default + for<'a> Deserialize<'a> + JsonSchema + Validate>(
     request: &HttpRequest,
     body: &[u8],
 ) -> Result<T, Problem> {
@@ -87,7 +96,7 @@ pub fn validate(parsed: &impl Validate) -> Result<(), Problem> {
         .map_err(|errors| Problem::invalid_fields(fields(&errors)))
 }
 
-pub fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+pub fn parse_object<'a, T: Deserialize<'a> + JsonSchema>(body: &'a [u8]) -> Result<T, Problem> {
     // A structure would also be read from an array of its members' values.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::invalid("body", "it must be a JSON object"));
@@ -96,8 +105,8 @@ pub fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
 }
 
 /// Of whatever form.
-pub fn parse_any<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|_| explain::<T>(body))
+pub fn parse_any<'a, T: Deserialize<'a> + JsonSchema>(body: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|_| fault::explain::<T>(body))
 }
 
 /// The deepest that a body may be nested.
@@ -149,31 +158,6 @@ pub fn check_content_type(request: &HttpRequest) -> Result<(), Problem> {
         shorten(content_type)
     );
     Err(Problem::new(Code::UnsupportedMediaType, detail))
-}
-
-/// Reads a body that does not fit once more, to learn where it does not.
-fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Problem {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let result = serde_path_to_error::deserialize::<_, T>(&mut json);
-    match result {
-        Err(error) => {
-            let path = error.path().to_string();
-            let text = error.inner().to_string();
-            let missing = text
-                .strip_prefix("missing field `")
-                .and_then(|rest| rest.split('`').next());
-            let field = match (path.as_str(), missing) {
-                (".", Some(missing)) => missing.to_owned(),
-                (".", None) => "body".to_owned(),
-                (path, Some(missing)) => format!("{path}.{missing}"),
-                (path, None) => path.to_owned(),
-            };
-            // The names that Rust has for types mean nothing to a client.
-            let message = text.replace("i64", "a whole number").replace("u64", "a whole number");
-            Problem::invalid(&field, message)
-        }
-        Ok(_) => Problem::invalid("body", "there is more behind the JSON object"),
-    }
 }
 
 fn fields(errors: &ValidationErrors) -> Vec<(String, String)> {

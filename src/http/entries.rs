@@ -34,7 +34,7 @@ impl<'de> Deserialize<'de> for Hidden {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
             Value::String(text) => Ok(Self(Secret::new(text))),
-            _ => Err(serde::de::Error::custom("expected a string")),
+            _ => Err(serde::de::Error::custom("it must be a string")),
         }
     }
 }

@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::body::Bounds;
+use super::body::{BROKEN_OFF, Bounds};
 use super::caller::Caller;
 use super::jobs::{JobForm, url};
 use super::problem::{Code, Problem, shorten};
@@ -19,7 +19,7 @@ use super::write::{self, Answer};
 use super::{State, idempotency};
 use crate::actors::entries::to_its_end;
 use crate::actors::jobs::job::{Asked, JobKey};
-use crate::actors::jobs::{Spool, Submitted, View};
+use crate::actors::jobs::{Full, Spool, Submitted, View};
 use crate::actors::{ExecuteError, Keyed};
 use crate::domain::StoreId;
 use crate::import::Format;
@@ -68,10 +68,7 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
         None => None,
     };
     let body = Body::of(&request, payload)?;
-    let Some(admission) = jobs.admit(key) else {
-        let detail = "Too many imports come in or wait; this one was not taken, try again later.";
-        return Err(Problem::new(Code::Overloaded, detail));
-    };
+    let admission = jobs.admit(key, &caller.origin.by).map_err(full)?;
     let spool = jobs.spool(admission, body.announced).await.map_err(unwritten)?;
     let spool = receive(&state, body, spool).await?;
     if is_encoded && !spool.is_gzip() {
@@ -100,6 +97,22 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
         Submitted::KeyReused => return Err(ExecuteError::KeyReused.into()),
     };
     answer(&state, &request, view, is_repeated).await
+}
+
+fn full(full: Full) -> Problem {
+    match full {
+        Full::ForAll => {
+            let detail = "Too many imports come in or wait; this one was not taken, try again later.";
+            Problem::new(Code::Overloaded, detail)
+        }
+        Full::ForOne { limit } => {
+            let detail = format!(
+                "{limit} imports of yours are still coming in, and more may not at a time; this one was not taken, send it \
+                 when one of them is in."
+            );
+            Problem::new(Code::QuotaExceeded, detail).with("limit", limit)
+        }
+    }
 }
 
 /// Bound to `body`, which is a hash of it.
@@ -276,7 +289,7 @@ impl Body {
                 () = state.stopping() => return Err(stops()),
             };
             let Some(bytes) = bytes else { break };
-            let bytes = bytes.map_err(|error| Problem::invalid("body", format!("it could not be read: {error}")))?;
+            let bytes = bytes.map_err(|_| Problem::invalid("body", BROKEN_OFF))?;
             self.received += bytes.len() as u64;
             check_size(self.received, self.bounds)?;
             piece.extend_from_slice(&bytes);

@@ -187,7 +187,7 @@ impl Problem {
         let fields: Vec<(String, String)> = fields
             .into_iter()
             .take(MAX_FIELDS)
-            .map(|(field, message)| (shorten(&field), shorten(&message)))
+            .map(|(field, message)| (shorten(&field), shorten(&about_it(message))))
             .collect();
         let details: Vec<String> = fields
             .iter()
@@ -651,6 +651,14 @@ impl Problem {
 const MAX_FIELDS: usize = 20;
 /// Enough for two ids of 64 characters, percent-encoded.
 const MAX_INSTANCE: usize = 2048;
+
+/// What a field must be, as a sentence: rules that know no field begin with their verb.
+fn about_it(message: String) -> String {
+    match message.starts_with("must ") {
+        true => format!("it {message}"),
+        false => message,
+    }
+}
 
 /// Ends with a full stop.
 fn sentence(text: &str) -> String {

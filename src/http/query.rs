@@ -118,7 +118,7 @@ impl<'a> Query<'a> {
         // Of an offset such as +01:00 that was not percent-encoded, a form's decoding has made a space.
         let parse = |text: &str| Timestamp::parse(&text.replace(' ', "+"));
         let parsed = self.get(name).map(parse).transpose();
-        parsed.map_err(|error| Problem::invalid(name, format!("it is not a time as RFC 3339 writes it: {error}")))
+        parsed.map_err(|error| Problem::invalid(name, error))
     }
 
     pub fn movement(&self, name: &str) -> Result<Option<Movement>, Problem> {

@@ -76,11 +76,13 @@ fn row(text: &[u8], parser: &mut Parser) -> Result<Row, Fault> {
     }
 }
 
-/// Without the line of the error, which counts from the line of the file.
+/// In words of our own. The line of the error is left out, as it counts from the line of the file.
 fn describe(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let what = text.split(" at line ").next().unwrap_or_default();
-    format!("is not JSON: {what} (character {})", error.column())
+    let column = error.column();
+    match error.is_eof() {
+        true => format!("is not whole: it breaks off behind character {column}"),
+        false => format!("is not JSON at character {column}"),
+    }
 }
 
 /// The members of an object as they stand there: a map would keep only the last of two of the same name.
@@ -207,7 +209,7 @@ mod tests {
               {\"sku\":\"A\",\"quantity\":1,\"price\":{\"amount\":2,\"vat\":1}}\n{\"sku\":\"B\",\"quantity\":2}\n",
             &[
                 "1, column colour: such a member is not known here",
-                "2: is not JSON: EOF while parsing a value (character 7)",
+                "2: is not whole: it breaks off behind character 7",
                 "3: is not a JSON object",
                 "4: is not UTF-8",
                 "5, column sku: is neither text nor a number",

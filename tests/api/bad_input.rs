@@ -173,6 +173,50 @@ fn a_member_that_is_unknown_or_misspelt_or_there_twice_is_refused_by_name() {
 }
 
 #[test]
+fn what_is_refused_is_told_what_it_must_be() {
+    let app = app();
+    let told = |answer: Answer| {
+        answer.refused(400, "invalid_request")["detail"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let whole = "it must be a whole number from 0 to 9007199254740991, not -1";
+    assert_eq!(
+        told(write(&app, "PUT", "", b"{\"quantity\":-1}")),
+        format!("quantity: {whole}")
+    );
+    assert_eq!(
+        told(write(&app, "POST", "/reserve", b"{\"quantity\":1,\"ttlSeconds\":1.5}")),
+        "ttlSeconds: it must be a whole number from 1 to 2592000, not 1.5"
+    );
+    assert_eq!(
+        told(write(&app, "POST", "/reserve", b"{\"quantity\":0}")),
+        "quantity: it must be from 1 to 9007199254740991"
+    );
+    assert_eq!(
+        told(write(&app, "PUT", "", b"{\"quantity\":")),
+        "body: it must be whole JSON, and breaks off at line 1, column 12"
+    );
+    let time = "it must be a time with its zone, as RFC 3339 writes it: 2026-01-31T08:30:00Z";
+    assert_eq!(
+        told(write(&app, "PUT", "", b"{\"quantity\":3,\"countedAt\":\"2026-01\"}")),
+        format!("countedAt: {time}")
+    );
+    assert_eq!(told(app.get("/api/movements?from=2026-01")), format!("from: {time}"));
+    let count = r#"[{"sku": "A", "storeId": "london", "quantity": -1}]"#;
+    let pushed = app.send("POST", "/api/sync/push", &[JSON], Some(count.as_bytes()));
+    assert_eq!(told(pushed), format!("[0].quantity: {whole}"));
+    let operation = json!({"op": "set", "sku": "A", "storeId": "london", "quantity": -1});
+    let results = app.post("/api/inventory/batch", json!({"operations": [operation]}));
+    assert_eq!(
+        results.expect(200)["results"][0]["detail"],
+        format!("quantity: {whole}")
+    );
+    assert_eq!(app.state("A"), (10, 4, 2));
+}
+
+#[test]
 fn a_member_of_the_wrong_type_is_refused_by_name() {
     let app = app();
     for (action, method, more, field) in [

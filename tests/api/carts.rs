@@ -232,7 +232,7 @@ fn a_cart_that_does_not_fit_is_refused_by_the_path_of_what_does_not() {
         ),
         (
             second(json!({"sku": "A", "storeId": "s1", "quantity": 1, "qty": 1})),
-            "lines[1]",
+            "lines[1].quantity",
         ),
         (with("ttlSeconds", json!(0)), "ttlSeconds"),
         (with("ttlSeconds", json!(2_592_001)), "ttlSeconds"),

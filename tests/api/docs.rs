@@ -249,6 +249,8 @@ fn every_problem_has_a_page_and_a_form() {
                 "{code}: {member}"
             );
         }
+        let retry = &form["retry"];
+        assert_eq!(retry == "after_login", code == "unauthenticated", "{code}: {retry}");
         let title = form["title"].as_str().unwrap();
         assert!(
             page.text().contains(title) || String::from_utf8_lossy(&page.body).contains(title),

@@ -480,6 +480,35 @@ fn so_many_bodies_may_come_at_a_time_and_each_that_goes_makes_room_for_another()
 }
 
 #[test]
+fn one_principal_leaves_places_for_the_bodies_of_others() {
+    const OWN_MOST: usize = 4;
+    let house = House::open();
+    let (slow, other) = (
+        house.hire("slow", "operator", &[]),
+        house.hire("other", "operator", &[]),
+    );
+    let authorized = format!("authorization: {}\r\nContent-Type", slow.authorization().unwrap());
+    let begun = BEGUN.replace("Content-Type", &authorized);
+    let mut coming = Vec::new();
+    for count in 1..=OWN_MOST {
+        let mut connection = house.admin.connect();
+        connection.get_mut().write_all(begun.as_bytes()).unwrap();
+        coming.push(connection);
+        assert!(
+            comes_true(PATIENCE, || folders(house.folder()).len() == count),
+            "{count}"
+        );
+    }
+    let body = "sku,quantity\nA,1\n";
+    let refused = import(&slow, body).refused(409, "quota_exceeded");
+    assert_eq!(refused["limit"], OWN_MOST as u64);
+    assert_eq!(folders(house.folder()).len(), OWN_MOST);
+    assert_eq!(counts(&imported(&other, body)), ("succeeded", 1, 1, 0));
+    drop(coming.pop());
+    assert!(comes_true(PATIENCE, || import(&slow, body).status == 202));
+}
+
+#[test]
 fn a_body_that_says_that_it_is_larger_than_the_disk_is_refused_before_it_comes() {
     let app = TestApp::start_with(&["--max-import-bytes", "0"]);
     let head = format!(

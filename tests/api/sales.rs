@@ -562,6 +562,19 @@ fn sums_of_a_log_that_was_set_back_are_not_believed() {
 }
 
 #[test]
+fn a_young_log_is_kept_in_full_and_answers_by_the_hour_however_far_back() {
+    let app = TestApp::start();
+    app.stock("A", 10);
+    sell(&app, &at("A"), 3);
+    let long_ago = sales(&app, "by=hour&from=2020-01-01T00:00:00Z");
+    assert_eq!(
+        (&long_ago["total"]["sold"], &long_ago["from"]),
+        (&json!(3), &json!("2020-01-01T00:00:00.000Z"))
+    );
+    assert_eq!(column(items(&long_ago), "sold"), ["3"]);
+}
+
+#[test]
 fn buckets_follow_the_clock_and_old_hours_become_days() {
     let Some(clock) = Clockwork::new() else { return };
     let app = clock.start();

@@ -103,7 +103,14 @@ fn each_event_is_delivered_once_in_order_signed_and_in_the_form_of_the_feed() {
             delivery.json,
             json!({"type": event["type"], "timestamp": event["at"], "data": event})
         );
-        assert_eq!(delivery.header("webhook-id"), format!("{id}_{}", event["seq"]));
+        let hash = delivery
+            .header("webhook-id")
+            .strip_prefix(&format!("{id}_{}_", event["seq"]));
+        assert!(
+            hash.is_some_and(|hash| hash.len() == 12 && hash.bytes().all(|b| b.is_ascii_hexdigit())),
+            "{}",
+            delivery.header("webhook-id")
+        );
         assert_eq!((delivery.signatures_by(SECRET), delivery.signatures_by(OTHER)), (1, 0));
         let sent: i64 = delivery.header("webhook-timestamp").parse().unwrap();
         assert!((chrono::Utc::now().timestamp() - sent).abs() < 60, "{sent}");
@@ -548,6 +555,35 @@ fn dead_letters_and_places_outlive_a_stop() {
 }
 
 #[test]
+fn what_a_restored_log_goes_on_with_has_other_ids_than_what_it_has_lost() {
+    let (folder, restored) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let receiver = Receiver::content();
+    let mut app = TestApp::start_in(folder.path(), 0, QUICK);
+    let path = subscribe(&app, asking(&receiver.url(), &["*"]));
+    stock(&app, "A", json!({"quantity": 9}));
+    await_delivery(&app, &path, |now| now["lag"] == 0);
+    assert!(app.terminate().success());
+    let copied = std::process::Command::new("cp")
+        .args(["-a", "."])
+        .arg(restored.path())
+        .current_dir(folder.path())
+        .status();
+    assert!(copied.unwrap().success());
+    for (folder, count) in [(folder.path(), 2), (restored.path(), 3)] {
+        let mut app = TestApp::start_in(folder, 0, QUICK);
+        adjust(&app, "A", -1);
+        receiver.await_count(count);
+        assert!(app.terminate().success());
+    }
+    let came = receiver.came();
+    let [_, lost, new] = &came[..] else {
+        panic!("{} came", came.len())
+    };
+    assert_eq!(lost.seq(), new.seq());
+    assert_ne!(lost.header("webhook-id"), new.header("webhook-id"));
+}
+
+#[test]
 fn a_receiver_that_is_gone_disables_its_webhook_until_it_is_enabled() {
     let app = TestApp::start_with(PATIENT);
     let is_gone = Arc::new(AtomicBool::new(true));
@@ -919,7 +955,9 @@ fn no_delivery_goes_to_an_address_that_is_not_allowed() {
         (&elsewhere, &*local, false),
         (&elsewhere, &*local.replace("127.0.0.1", "localhost"), false),
     ] {
-        let path = subscribe(app, asking(url, &["*"]));
+        let mut body = asking(url, &["*"]);
+        body["disabled"] = true.into();
+        let path = subscribe(app, body);
         let answer = app.send("POST", &format!("{path}/test"), &[], None).expect(200);
         assert_eq!(answer["delivered"], is_allowed, "{url}: {}", answer.text());
         let is_refused = answer["error"]
@@ -928,6 +966,50 @@ fn no_delivery_goes_to_an_address_that_is_not_allowed() {
         assert_eq!(is_refused, !is_allowed, "{url}: {}", answer.text());
     }
     assert_eq!(receiver.came().len(), 1);
+}
+
+#[test]
+fn a_webhook_to_an_address_that_nothing_is_ever_delivered_to_is_refused() {
+    let elsewhere = TestApp::start_with(&["--webhook-networks", "10.0.0.0/8"]);
+    let anywhere = TestApp::start();
+    for (app, fits, barred) in [
+        (
+            &anywhere,
+            ["http://127.0.0.1:9/", "http://10.0.0.7/", "http://localhost:9/"],
+            [
+                "http://169.254.169.254/latest/meta-data/",
+                "https://[fd00:ec2::254]/",
+                "http://0.0.0.0:1/",
+            ],
+        ),
+        (
+            &elsewhere,
+            ["http://10.0.0.7/", "http://[::ffff:10.0.0.7]/", "http://localhost:9/"],
+            ["http://127.0.0.1:9/", "http://[::1]:9/", "http://192.168.0.1/"],
+        ),
+    ] {
+        let mut path = String::new();
+        for url in fits {
+            path = subscribe(app, asking(url, &["*"]));
+        }
+        for url in barred {
+            let body = asking(url, &["*"]);
+            for answer in [app.post(WEBHOOKS, body.clone()), app.put(&path, body.clone())] {
+                let answer = answer.refused(400, "invalid_request");
+                assert_eq!(answer.fields(), ["url"], "{url}");
+                let detail = answer["detail"].as_str().unwrap();
+                assert!(detail.contains("--webhook-networks"), "{detail}");
+            }
+        }
+        assert_eq!(app.get(&path).expect(200)["version"], 1);
+        assert_eq!(all_pages(app, WEBHOOKS, 10).len(), fits.len());
+        // One that delivers nothing may stand there, until somebody enables it.
+        let mut body = asking(barred[0], &["*"]);
+        body["disabled"] = true.into();
+        let path = subscribe(app, body.clone());
+        body["disabled"] = false.into();
+        assert_eq!(app.put(&path, body).refused(400, "invalid_request").fields(), ["url"]);
+    }
 }
 
 #[test]

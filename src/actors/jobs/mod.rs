@@ -7,6 +7,7 @@
 
 mod files;
 pub mod job;
+mod places;
 mod reader;
 mod run;
 mod spool;
@@ -20,16 +21,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use self::files::Errors;
 use self::files::{Files, Found};
 use self::job::{Asked, Job, JobKey, Status};
+use self::places::Places;
+pub use self::places::{Admission, Full};
 pub use self::spool::Spool;
 use super::claims::Claim;
 use super::{ExecuteError, Inventory, claims, new_id};
-use crate::domain::Timestamp;
+use crate::domain::{Principal, Timestamp};
 use crate::journal::{JournalError, KeyHash};
 
 #[derive(Clone, Debug)]
@@ -51,7 +54,7 @@ pub struct Jobs {
     /// Something about the jobs is other than it was.
     changes: watch::Sender<()>,
     /// Places for bodies that come.
-    coming: Arc<Semaphore>,
+    coming: Places,
     is_stopping: AtomicBool,
     runner: Mutex<Option<JoinHandle<()>>>,
 }
@@ -76,9 +79,6 @@ pub struct View {
     /// Why it does not go on at present.
     pub waiting: Option<Arc<str>>,
 }
-
-/// A place among the bodies that come.
-pub type Admission = OwnedSemaphorePermit;
 
 /// How many are not over.
 #[derive(Clone, Debug, Default)]
@@ -108,8 +108,6 @@ pub enum Removal {
 
 /// Jobs that may wait, bodies that are coming among them; a body may have gigabytes.
 const MAX_WAITING: usize = 32;
-/// Bodies that may come at a time.
-const MAX_COMING: usize = 16;
 /// Jobs that are over are kept for so long, and not more than so many of them.
 const KEPT_MS: i64 = 7 * 24 * 3_600_000;
 const KEPT: usize = 100;
@@ -166,11 +164,11 @@ impl Jobs {
         let jobs = Arc::new(Self {
             inventory,
             files,
+            coming: Places::new(settings.authenticates),
             settings,
             describe,
             table: Mutex::new(table.collect()),
             changes: watch::Sender::new(()),
-            coming: Arc::new(Semaphore::new(MAX_COMING)),
             is_stopping: AtomicBool::new(false),
             runner: Mutex::default(),
         });
@@ -212,15 +210,10 @@ impl Jobs {
         let table = self.table();
         let count = |status| table.values().filter(|entry| entry.job.status == status).count() as u64;
         Tally {
-            uploading: self.coming() as u64,
+            uploading: self.coming.taken() as u64,
             queued: count(Status::Queued),
             running: count(Status::Running),
         }
-    }
-
-    /// How many bodies are coming in.
-    fn coming(&self) -> usize {
-        MAX_COMING - self.coming.available_permits()
     }
 
     /// The job that was asked for under this key.
@@ -235,16 +228,16 @@ impl Jobs {
         held.is_some_and(|(held, until)| held == key && until > now)
     }
 
-    /// Lets one more body come, unless too many come or wait already. One whose key has a job becomes no other.
-    pub fn admit(&self, key: Option<KeyHash>) -> Option<Admission> {
+    /// Lets one more body of this principal come, unless too many come or wait already. One whose key has a job becomes no
+    /// other.
+    pub fn admit(&self, key: Option<KeyHash>, by: &Principal) -> Result<Admission, Full> {
         let is_repeat = key.is_some_and(|key| self.of_key(key).is_some());
         let table = self.table();
         let queued = table.values().filter(|entry| entry.job.status == Status::Queued);
-        let coming = self.coming();
-        if !is_repeat && queued.count() + coming >= MAX_WAITING {
-            return None;
+        if !is_repeat && queued.count() + self.coming.taken() >= MAX_WAITING {
+            return Err(Full::ForAll);
         }
-        self.coming.clone().try_acquire_owned().ok()
+        self.coming.take(by)
     }
 
     /// The key is this request's alone until the claim is dropped; refused where it stands for a write of another kind.

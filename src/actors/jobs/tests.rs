@@ -122,7 +122,8 @@ fn asked() -> Asked {
 }
 
 async fn submit(jobs: &Jobs, text: &str) -> String {
-    let spool = jobs.spool(jobs.admit(None).unwrap(), 0).await.unwrap();
+    let admission = jobs.admit(None, &Principal::anonymous()).ok().unwrap();
+    let spool = jobs.spool(admission, 0).await.unwrap();
     let spool = spool.write(text.into()).await.unwrap();
     match jobs.submit(spool, asked()).await.unwrap() {
         Submitted::New(view) => view.job.id.to_string(),

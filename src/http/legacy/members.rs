@@ -13,7 +13,7 @@ use crate::http::body;
 use crate::http::problem::Problem;
 
 /// A body, with the bytes that it was read from. One that was not sent is one without members.
-pub async fn read<T: DeserializeOwned + Default>(
+pub async fn read<T: DeserializeOwned + Default + JsonSchema>(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<(T, Bytes), Problem> {

@@ -1,4 +1,4 @@
-//! What the document says of one operation: made by its function in `docs.rs`, hung into `routes.rs`.
+//! What the document says of one operation: made by its function in `docs/`, hung into `routes.rs`.
 
 use schemars::JsonSchema;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document: made once from the table of routes, what `docs.rs` says of each, and the schemas
+//! The OpenAPI 3.1 document: made once from the table of routes, what `docs/` says of each, and the schemas
 //! of the types that are read and written. It cannot fall behind them, as it has nothing of its own.
 
 mod common;

@@ -24,7 +24,8 @@ pub struct AdviceForm {
     title: &'static str,
     cause: &'static str,
     remedy: &'static str,
-    /// `never`: change the request first; `later`: when things have changed; `same_key`: the same request again.
+    /// `never`: change the request first; `later`: when things have changed; `after_login`: with a valid token;
+    /// `same_key`: the same request again.
     #[schemars(extend("enum" = Retry::ALL.map(Retry::as_str)))]
     retry: &'static str,
 }

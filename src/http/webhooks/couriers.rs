@@ -543,7 +543,7 @@ impl Courier {
         event: &Event,
         topic: Topic,
     ) -> serde_json::Result<Option<Attempt>> {
-        let letter = Letter::new(format!("{}_{seq}", self.id), topic, event.at, forms::event(seq, event))?;
+        let letter = Letter::new(id_of(&self.id, seq, event), topic, event.at, forms::event(seq, event))?;
         let mut is_ending = self.is_ending.clone();
         let stop = async {
             drop(is_ending.wait_for(|is_ending| *is_ending).await);
@@ -638,6 +638,18 @@ fn now() -> Timestamp {
     chrono::Utc::now().into()
 }
 
+/// The id of a delivery. It says by the place of its event in the log, and by a hash, of which event it is: a log that was
+/// restored from a backup goes on with other events in the same places, and a receiver that passes over what it has seen
+/// must not take them for those.
+fn id_of(webhook: &str, seq: u64, event: &Event) -> String {
+    let LastEvent { at, request_id } = LastEvent::of(event);
+    let hash = blake3::hash(format!("{seq} {at} {}", request_id.as_str()).as_bytes());
+    format!("{webhook}_{seq}_{}", &hash.to_hex()[..ID_HASH])
+}
+
+/// Hexadecimal digits of a hash in the id of a delivery.
+const ID_HASH: usize = 12;
+
 fn later(wait: Duration) -> Timestamp {
     let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_millis(now().as_millis().saturating_add(millis))
@@ -728,6 +740,25 @@ mod tests {
     async fn standings(journal: &MemoryJournal) -> Standings {
         let kept = journal.kept(Document::Deliveries).await.unwrap().unwrap();
         standing::read(&kept).unwrap()
+    }
+
+    #[test]
+    fn another_event_in_the_same_place_of_a_log_that_was_restored_has_another_id() {
+        rt::System::new().block_on(async {
+            let journal = Arc::new(MemoryJournal::new(60_000));
+            put(&inventory(&journal), webhook("a", 0)).await;
+            let first = event(&journal, 1);
+            let (mut later, mut of_another) = (Event::clone(&first), Event::clone(&first));
+            later.at = later.at.plus_seconds(1);
+            of_another.request_id = RequestId::parse("another").unwrap();
+            let id = id_of("a", 1, &first);
+            assert_eq!(id_of("a", 1, &first), id);
+            assert!(id.starts_with("a_1_") && id.len() == "a_1_".len() + ID_HASH, "{id}");
+            for other in [&later, &of_another] {
+                assert_ne!(id_of("a", 1, other), id);
+            }
+            assert_ne!(id_of("a", 2, &first), id.replacen("_1_", "_2_", 1));
+        });
     }
 
     #[test]

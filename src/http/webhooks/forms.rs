@@ -276,7 +276,8 @@ pub fn tested(attempt: Attempt) -> TestForm {
 #[derive(Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewWebhookBody {
-    /// Where deliveries go: `https` or `http`, without a user and without a fragment.
+    /// Where deliveries go: `https` or `http`, without a user and without a fragment. Not to an address to which nothing is
+    /// delivered (`--webhook-networks`), unless it is disabled.
     #[validate(custom(function = check_url))]
     #[schemars(length(min = 1, max = MAX_URL), regex(pattern = URL_PATTERN))]
     pub url: String,
@@ -306,7 +307,8 @@ pub struct NewWebhookBody {
 #[derive(Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WebhookBody {
-    /// Where deliveries go: `https` or `http`, without a user and without a fragment.
+    /// Where deliveries go: `https` or `http`, without a user and without a fragment. Not to an address to which nothing is
+    /// delivered (`--webhook-networks`), unless it is disabled.
     #[validate(custom(function = check_url))]
     #[schemars(length(min = 1, max = MAX_URL), regex(pattern = URL_PATTERN))]
     pub url: String,

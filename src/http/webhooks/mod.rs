@@ -27,7 +27,7 @@ use super::{State, body, cursor, idempotency, path, precondition};
 use crate::actors::entries::{EntryDecision, EntryWrite, to_its_end};
 use crate::actors::{Outcome, new_id};
 use crate::credentials::signature;
-use crate::domain::webhook::SigningSecret;
+use crate::domain::webhook::{SigningSecret, Terms};
 use crate::domain::{Entry, EntryKey, EventKind, Timestamp, Webhook};
 use crate::journal::{EntryKind, EntryView};
 pub use couriers::{Couriers, Figures, Settings};
@@ -86,6 +86,7 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
     write::refuse_preconditions(&request)?;
     let asked: NewWebhookBody = body::parse(&request, &bytes)?;
     let (given, terms, id) = (asked.secret()?, asked.terms(), new_id().to_string());
+    refuse_barred(&state, &terms)?;
     let (may, by) = (caller.may(Right::Administer), caller.origin.by.clone());
     let key = EntryKey::Webhook(id.as_str().into());
     let write = entries::write(&request, &bytes, asked.idempotency_key.as_deref(), caller, key)?;
@@ -128,6 +129,7 @@ pub async fn replace(state: Data<State>, request: HttpRequest, caller: Caller, p
     let bytes = write::read(&request, payload).await?;
     let asked: WebhookBody = body::parse(&request, &bytes)?;
     let (given, terms) = (asked.secret()?, asked.terms());
+    refuse_barred(&state, &terms)?;
     let expected = precondition::expected(&request, asked.expected_version)?;
     let may = caller.may(Right::Administer);
     let key = EntryKey::Webhook(id.as_str().into());
@@ -217,6 +219,17 @@ pub async fn redeliver(state: Data<State>, request: HttpRequest, caller: Caller,
     let redelivering = redelivering.map_err(missing)?;
     couriers.ring();
     Ok(HttpResponse::Accepted().json(RedeliveryForm { redelivering }))
+}
+
+/// A webhook to an address that no delivery may go to would make a dead letter of every event. One that is disabled delivers
+/// nothing, and may be left as it is.
+fn refuse_barred(state: &State, terms: &Terms) -> Result<(), Problem> {
+    if terms.disabled || !state.couriers()?.post.is_barred(&terms.url) {
+        return Ok(());
+    }
+    let message = "it must not name an address to which this service delivers nothing: link-local ones and the like, or, \
+                   with --webhook-networks, those outside of these networks";
+    Err(Problem::invalid("url", message))
 }
 
 /// Carries a change out to its end, and tells the couriers of it, also where whoever asked has gone away.

@@ -138,6 +138,12 @@ impl Post {
         Self { reach, tls }
     }
 
+    /// Whether nothing will ever be delivered there, as the URL names an address that is not allowed.
+    pub fn is_barred(&self, url: &str) -> bool {
+        let address = Target::parse(url).ok().and_then(|target| target.address());
+        address.is_some_and(|address| !is_allowed(address, &self.reach.networks))
+    }
+
     /// Sends it once, over the connection that was kept if it is still good. 2xx is a delivery as soon as its head is
     /// there, whatever comes behind it.
     pub async fn send(&self, webhook: &Webhook, letter: &Letter, kept: &mut Option<Line>) -> Attempt {

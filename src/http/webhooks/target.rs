@@ -66,6 +66,11 @@ impl Target {
             path: path.parse().map_err(|_| FAULT)?,
         })
     }
+
+    /// The address that the URL names, where it names no name. Where a name leads, only a delivery finds out.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
 }
 
 /// Where machines in a cloud find what they may not give away, but for link-local addresses: at Alibaba, Azure, Oracle.
