@@ -403,20 +403,21 @@ impl Ledger {
         if self.totals.is_some() {
             return;
         }
-        let fault = match resume(journal).await {
+        match resume(journal).await {
             Ok(Some(totals)) => {
                 self.kept = Some(totals.seq);
                 board.show(Arc::new(totals.clone()));
                 self.totals = Some(totals);
                 return;
             }
-            Ok(None) => "there are none yet".to_owned(),
-            Err(fault) => fault,
-        };
-        self.begin_anew();
-        if journal.visible() > 0 {
-            tracing::warn!(fault, "the totals are made from the beginning of the log");
+            // So it is in a folder that was restored, whose backup leaves them out.
+            Ok(None) if journal.visible() > 0 => {
+                tracing::info!("there are no totals yet: they are made from the beginning of the log");
+            }
+            Ok(None) => {}
+            Err(fault) => tracing::warn!(fault, "the totals are made from the beginning of the log"),
         }
+        self.begin_anew();
     }
 
     /// Adds up what was recorded since, keeps the totals, and shows them.

@@ -1,8 +1,10 @@
 //! `holdfast backup`: a copy of the data, also while a service writes to it.
 
-use std::fs::{self, Permissions};
+mod making;
+
+use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -11,10 +13,11 @@ use anyhow::{Context, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use self::making::Making;
 use crate::config::DataFolder;
 use crate::journal::file::backup::{self, Contents};
-use crate::journal::file::disk::sync_folder;
-use crate::journal::file::{Report, prove};
+use crate::journal::file::disk::{parent_of, sync_folder};
+use crate::journal::file::{Report, has_log, prove};
 
 /// Copies the data of a service to a new folder, also while it runs.
 ///
@@ -37,12 +40,11 @@ pub struct BackupArgs {
 pub fn run(args: &BackupArgs) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let data = &args.data.data_dir;
-    fs::metadata(data.join("events")).with_context(|| {
-        format!(
-            "there is no data in {} that can be read; name another --data-dir",
-            data.display()
-        )
-    })?;
+    ensure!(
+        has_log(data),
+        "there is no data in {} that can be read; name another --data-dir",
+        data.display()
+    );
     let place = place_of(&args.folder)?;
     let is_within = data.canonicalize().is_ok_and(|data| place.starts_with(data));
     ensure!(
@@ -87,28 +89,21 @@ fn place_of(folder: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn parent_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
-
 /// Under another name beside its place, which it gets when it is whole: whatever ends this, nothing stands there by half.
 fn make(data: &Path, place: &Path, progress: &Progress) -> anyhow::Result<(Contents, Vec<String>)> {
-    let made_at = chrono::Utc::now().into();
-    let temporary = tempfile::Builder::new()
-        .prefix(".holdfast-backup-")
-        .permissions(Permissions::from_mode(0o777))
-        .tempdir_in(parent_of(place))
-        .with_context(|| format!("cannot write to {}", parent_of(place).display()))?;
-    let folder = temporary.path();
+    let (made_at, parent) = (chrono::Utc::now().into(), parent_of(place));
+    // First, as it takes the room of a whole backup.
+    let mut notes = making::clear_away_left(parent);
+    let making = Making::begin(parent).with_context(|| format!("cannot write to {}", parent.display()))?;
+    let folder = making.path();
     let mut bytes = 0;
-    let notes = progress.copying(backup::size(data), |on_bytes| {
+    let left_out = progress.copying(backup::size(data), |on_bytes| {
         backup::copy(data, folder, &mut |more| {
             bytes += more;
             on_bytes(more);
         })
     })?;
+    notes.extend(left_out);
     let report = progress.prove(folder)?;
     if let Some(fault) = first_fault(&report) {
         // What is wrong in the copy was wrong before, and there it is to be looked for.
@@ -117,11 +112,11 @@ fn make(data: &Path, place: &Path, progress: &Progress) -> anyhow::Result<(Conte
     }
     let contents = Contents::of(folder, &report, bytes, made_at)?;
     backup::write_contents(folder, &contents)?;
-    fs::rename(folder, place).with_context(|| format!("cannot put it into its place, {}", place.display()))?;
-    drop(temporary.keep());
-    sync_folder(parent_of(place)).map_err(|error| {
+    let placed = making.put_in_place(place);
+    placed.with_context(|| format!("cannot put it into its place, {}", place.display()))?;
+    sync_folder(parent).map_err(|error| {
         let _ = fs::remove_dir_all(place);
-        anyhow!("cannot sync {}: {error}", parent_of(place).display())
+        anyhow!("cannot sync {}: {error}", parent.display())
     })?;
     Ok((contents, notes))
 }

@@ -22,6 +22,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::net::TcpStream;
 
+use super::retry;
+
 /// An answer that takes longer than this counts as lost, connecting included.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,6 +35,8 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 /// Where the service is, parsed once from `--url`.
 #[derive(Debug)]
 pub struct Service {
+    /// As it was given.
+    url: String,
     host: String,
     port: u16,
     authority: HeaderValue,
@@ -96,6 +100,7 @@ impl Service {
             bail!("--url {url}: names no host");
         };
         Ok(Self {
+            url: url.to_owned(),
             host: authority
                 .host()
                 .trim_start_matches('[')
@@ -176,16 +181,21 @@ impl Service {
     }
 }
 
+const TOKEN: &str = "HOLDFAST_TOKEN";
+
 /// The token comes by the environment: arguments are seen by everybody on the machine.
 fn authorization() -> anyhow::Result<Option<HeaderValue>> {
-    let Some(token) = std::env::var_os("HOLDFAST_TOKEN") else {
+    let Some(token) = std::env::var_os(TOKEN).filter(|token| !token.is_empty()) else {
         return Ok(None);
     };
+    // Of a variable that was read from a file, the end of the line may be left.
     let value = token
         .to_str()
-        .map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
+        .map(|token| HeaderValue::from_str(&format!("Bearer {}", token.trim())));
     let Some(Ok(mut value)) = value else {
-        bail!("what HOLDFAST_TOKEN holds is no token");
+        bail!(
+            "what the variable {TOKEN} holds cannot be a token; put one into it, of a login or a service token, or unset it"
+        );
     };
     value.set_sensitive(true);
     Ok(Some(value))
@@ -213,6 +223,21 @@ impl Client {
         Self {
             service,
             connection: None,
+        }
+    }
+
+    /// What could not be done, and why a service says so; where it does not know who asks, what to do about that.
+    pub fn refusal(&self, what: &str, answer: &Answer) -> String {
+        let Service { url, authorization, .. } = &*self.service;
+        match authorization {
+            _ if answer.status != StatusCode::UNAUTHORIZED => format!("{what}: {}", retry::describe(answer)),
+            Some(_) => format!(
+                "the service at {url} does not take the token in {TOKEN} (401): put another into it, of a login or a \
+                 service token"
+            ),
+            None => format!(
+                "the service at {url} must know who asks (401): put a token into {TOKEN}, of a login or a service token"
+            ),
         }
     }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::config::DataFolder;
 use crate::domain::{Event, Origin, Principal, RequestId, Scope, Sku, Stock, Timestamp, expire};
-use crate::journal::file::{FileJournal, Options};
+use crate::journal::file::{FileJournal, Options, has_log};
 use crate::journal::{Append, Journal, Record};
 
 /// What the service's settings are where nobody has set them.
@@ -50,7 +50,7 @@ impl Folder {
     pub fn open_existing(data: &DataFolder) -> anyhow::Result<Self> {
         let path = &data.data_dir;
         ensure!(
-            has_data(path),
+            has_log(path),
             "there is no data in {}; name another --data-dir, or a running service with --url",
             path.display()
         );
@@ -95,8 +95,4 @@ impl Folder {
         std::mem::forget(self.journal);
         closed.context("what was written is in the log, but the folder was not closed in order")
     }
-}
-
-pub fn has_data(path: &Path) -> bool {
-    path.join("events").is_dir()
 }

@@ -10,9 +10,11 @@ mod import;
 mod restore;
 mod retry;
 mod serve;
+mod target;
 mod user;
 mod verify;
 
+use std::future::Future;
 use std::process::ExitCode;
 
 use crate::config::Config;
@@ -66,4 +68,13 @@ impl Cli {
             ExitCode::from(2)
         })
     }
+}
+
+/// On this one thread.
+fn wait_for<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    runtime.block_on(work)
 }

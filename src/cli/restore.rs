@@ -12,7 +12,7 @@ use super::backup::{Outcome, Progress, first_fault};
 use crate::config::DataFolder;
 use crate::journal::file::FolderLock;
 use crate::journal::file::backup::{self, Contents, RESTORING};
-use crate::journal::file::disk::sync_folder;
+use crate::journal::file::disk::{private_folder, sync_folder};
 
 /// Makes a data folder of a backup.
 ///
@@ -37,8 +37,10 @@ pub fn run(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
     let (data, progress) = (&args.data.data_dir, Progress::new(args.json)?);
     let contents = backup::read_contents(&args.folder)?;
     check_is_unused(data)?;
-    backup::take_back_unfinished(data)?;
-    check_has_no_data(data)?;
+    // What a restore that was cut short has left is taken back under the folder's lock.
+    if backup::unfinished(data).is_none() {
+        check_has_no_data(data)?;
+    }
     check(&args.folder, &contents, &progress).context("the backup is damaged, and nothing was restored")?;
     restore(&args.folder, &contents, data, &progress)?;
     Outcome {
@@ -85,7 +87,9 @@ fn check(folder: &Path, contents: &Contents, progress: &Progress) -> anyhow::Res
 fn restore(folder: &Path, contents: &Contents, data: &Path, progress: &Progress) -> anyhow::Result<()> {
     let is_new = !data.exists();
     let lock = FolderLock::take(data)?;
-    // Before it was taken, a service may have begun to write there.
+    // Without the lock this could be what another restore is bringing into its place.
+    backup::take_back_unfinished(data)?;
+    // Before the lock was taken, a service may have begun to write there.
     check_has_no_data(data)?;
     let restored = gather(folder, contents, data, progress);
     if restored.is_err() {
@@ -104,7 +108,7 @@ fn gather(folder: &Path, contents: &Contents, data: &Path, progress: &Progress) 
         }
         _ => {}
     }
-    fs::create_dir(&gathered).with_context(|| format!("cannot make {}", gathered.display()))?;
+    private_folder(&gathered).with_context(|| format!("cannot make {}", gathered.display()))?;
     sync_folder(data)?;
     progress.copying(contents.bytes, |on_bytes| backup::copy(folder, &gathered, on_bytes))?;
     check(&gathered, contents, progress)?;

@@ -375,6 +375,68 @@ fn a_backup_goes_only_where_nothing_is() {
 }
 
 #[test]
+fn what_a_killed_backup_has_left_is_cleared_away_and_what_another_makes_is_not() {
+    let place = Place::new();
+    killed(&place);
+    for name in [".holdfast-backup-left/events", ".holdfast-backup-made/events"] {
+        std::fs::create_dir_all(place.path(name)).unwrap();
+        place.write(&format!("{name}/1"), "half of it");
+    }
+    place.write(".holdfast-backup-mine", "a file");
+    let made = std::fs::File::open(place.path(".holdfast-backup-made")).unwrap();
+    made.lock().unwrap();
+    let said = done("backup", &place.path("backup"), &place.data());
+    let notes = said["notes"].as_array().unwrap();
+    let note = notes[0].as_str().unwrap();
+    assert!(
+        notes.len() == 1 && note.contains(".holdfast-backup-left is cleared away"),
+        "{notes:?}"
+    );
+    assert_only(
+        &place,
+        &[".holdfast-backup-made", ".holdfast-backup-mine", "backup", "data"],
+    );
+    assert!(place.path(".holdfast-backup-made/events/1").exists());
+}
+
+#[test]
+fn the_first_start_of_a_restored_folder_warns_of_nothing() {
+    let place = Place::new();
+    killed(&place);
+    done("backup", &place.path("backup"), &place.data());
+    done("restore", &place.path("backup"), &place.path("restored"));
+    let mut app = TestApp::start_in(&place.path("restored"), 0, &[]);
+    let sync = format!("http://127.0.0.1:{}/api/sync", app.port);
+    ureq::post(sync).send_empty().unwrap();
+    get(&app, "/analytics/sales");
+    assert!(app.terminate().success());
+    let log = app.log();
+    assert!(
+        log.contains("there are no totals yet") && !log.contains("WARN"),
+        "{log}"
+    );
+}
+
+#[test]
+fn nobody_but_their_owner_looks_into_the_folders_of_data_and_backups() {
+    let place = Place::new();
+    killed(&place);
+    done("backup", &place.path("backup"), &place.data());
+    done("restore", &place.path("backup"), &place.path("restored"));
+    for folder in [
+        "data",
+        "data/events",
+        "backup",
+        "backup/events",
+        "restored",
+        "restored/events",
+    ] {
+        let mode = std::fs::metadata(place.path(folder)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{folder}");
+    }
+}
+
+#[test]
 fn a_restore_goes_only_where_no_data_is() {
     let place = Place::new();
     killed(&place);

@@ -10,6 +10,7 @@ mod service;
 #[path = "../support/mod.rs"]
 mod support;
 mod users;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::io::Read;

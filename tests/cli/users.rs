@@ -139,14 +139,21 @@ fn whoever_finds_the_folder_taken_goes_through_the_service_that_has_it() {
     let run = |args: &[&str], environment: &[(&str, &str)]| user(&[args, &here].concat(), environment);
     assert_eq!(run(&["add", "anna", "--role", "admin"], &[]).code, 0);
     let mut app = TestApp::start_under(&data, 0, &[], &[("HOLDFAST_JWT_SECRET", SECRET)]);
-    for token in [&[][..], &[("HOLDFAST_TOKEN", "no token")]] {
+    for (token, says) in [
+        (&[][..], "must know who asks (401): put a token into HOLDFAST_TOKEN"),
+        (&[("HOLDFAST_TOKEN", "")], "must know who asks (401): put a token into"),
+        (
+            &[("HOLDFAST_TOKEN", "no token")],
+            "does not take the token in HOLDFAST_TOKEN (401): put another into it",
+        ),
+        (
+            &[("HOLDFAST_TOKEN", "a\nb")],
+            "what the variable HOLDFAST_TOKEN holds cannot be a token; put one into it",
+        ),
+    ] {
         let ran = run(&["add", "ben", "--role", "viewer"], token);
-        let says = format!("the service at http://127.0.0.1:{} must know who asks", app.port);
-        assert!(
-            ran.code == 2 && ran.err.contains(&says) && ran.err.contains("HOLDFAST_TOKEN"),
-            "{}",
-            ran.err
-        );
+        assert!(ran.code == 2 && ran.err.contains(says), "{}", ran.err);
+        assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
     }
     let token = login(&app);
     let token = [("HOLDFAST_TOKEN", &*token)];
@@ -276,6 +283,43 @@ fn service_tokens_are_made_listed_and_revoked_on_a_folder_and_through_its_servic
         let ran = user(&[&["token"], args, &here].concat(), &[]);
         assert!(ran.code == 2 && ran.err.contains(said), "{args:?}: {}", ran.err);
     }
+    place.assert_verifies();
+}
+
+#[test]
+fn a_service_token_is_revoked_by_its_id_or_by_a_name_that_is_its_alone() {
+    let place = Place::new();
+    let data = place.data();
+    let run = |args: &[&str]| {
+        user(
+            &[&["token"], args, &["--data-dir", data.to_str().unwrap()]].concat(),
+            &[],
+        )
+    };
+    for name in ["till", "till", "ops"] {
+        assert_eq!(run(&["add", name, "--role", "admin"]).code, 0);
+    }
+    let rows = || serde_json::from_str::<Value>(&run(&["list", "--json"]).out).unwrap();
+    let id = |at: usize| rows()[at]["id"].as_str().unwrap().to_owned();
+    let ran = run(&["revoke", "till"]);
+    let says = format!(
+        "2 service tokens have the name \"till\"; say which by its id: {}, {}",
+        id(0),
+        id(1)
+    );
+    assert!(ran.code == 2 && ran.err.contains(&says), "{}", ran.err);
+    let ran = run(&["revoke", "tills"]);
+    assert!(
+        ran.code == 2 && ran.err.contains("`holdfast user token list` shows"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(rows().as_array().unwrap().len(), 3);
+    let first = id(0);
+    assert_eq!(run(&["revoke", &first]).out, format!("{first} (till) is revoked\n"));
+    assert_eq!(run(&["revoke", "till"]).code, 0);
+    assert_eq!(run(&["revoke", "ops"]).code, 0);
+    assert_eq!(rows(), json!([]));
     place.assert_verifies();
 }
 

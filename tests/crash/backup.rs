@@ -1,17 +1,18 @@
 //! Backups while the log is written to, and backups and restores that are killed.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use holdfast::journal::file::{backup, prove};
+use holdfast::journal::file::{FolderLock, backup, prove};
 use serde_json::{Value, json};
 
 use super::books::Books;
 use super::client::{Client, LEVELS};
+use super::faults::has_strace;
 use super::folder::{Files, Shop, is_segment, read_files, scratch, segments, write_files};
 use super::support::{HOLDFAST, TestApp};
 use super::{assert_verifies, fixed_port, within};
@@ -252,7 +253,7 @@ fn assert_goes_on(restored: &Path, keys: &[String]) {
 }
 
 /// A folder with a log of some segments.
-fn imported(place: &Path) -> std::path::PathBuf {
+fn imported(place: &Path) -> PathBuf {
     let data = place.join("data");
     let lines: String = (0..3000).map(|n| format!("SKU-{n},{n}\n")).collect();
     let file = place.join("stock.csv");
@@ -272,39 +273,43 @@ fn kill_in(args: &[&str], folder: &Path, data: &Path, has_begun: impl FnMut() ->
 }
 
 #[test]
-fn a_killed_backup_leaves_nothing_that_a_restore_takes() {
+fn a_killed_backup_leaves_nothing_that_a_restore_takes_and_the_next_clears_it_away() {
     let place = tempfile::tempdir().unwrap();
     let data = imported(place.path());
     let backups = place.path().join("backups");
     std::fs::create_dir(&backups).unwrap();
-    let count = || std::fs::read_dir(&backups).unwrap().count();
+    let (mut by_half, restored) = (0, place.path().join("restored"));
     for n in 0..12 {
-        let (before, after) = (count(), Duration::from_millis(n * n * 8));
-        kill_in(
-            &["backup"],
-            &backups.join(format!("killed-{n}")),
-            &data,
-            || count() > before,
-            after,
-        );
-    }
-    let mut by_half = 0;
-    for entry in std::fs::read_dir(&backups).unwrap() {
-        let (backup, restored) = (entry.unwrap().path(), place.path().join("restored"));
-        let is_named = !backup.file_name().unwrap().to_string_lossy().starts_with('.');
-        let output = run(&["restore"], &backup, &restored);
-        if output.status.success() {
+        let (backup, before) = (backups.join(format!("killed-{n}")), left_in(&backups));
+        let has_begun = || backup.exists() || !left_in(&backups).is_subset(&before);
+        kill_in(&["backup"], &backup, &data, has_begun, Duration::from_millis(n * n * 8));
+        let left = left_in(&backups);
+        assert!(left.len() < 2 && left.is_disjoint(&before), "{left:?}");
+        for left in left {
+            let output = run(&["restore"], &left, &restored);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains("is not a whole backup") && !restored.exists(), "{said}");
+            by_half += 1;
+        }
+        if backup.exists() {
+            assert_succeeds(&["restore"], &backup, &restored);
             assert_verifies(&restored);
             assert_eq!(read_log(&restored), read_log(&data));
             std::fs::remove_dir_all(&restored).unwrap();
-        } else {
-            let said = String::from_utf8(output.stderr).unwrap();
-            assert!(said.contains("is not a whole backup") && !is_named, "{said}");
-            assert!(!restored.exists());
-            by_half += 1;
         }
     }
     assert!(by_half > 1, "only {by_half} were killed before they were whole");
+    assert_succeeds(&["backup"], &backups.join("whole"), &data);
+    assert_eq!(left_in(&backups), BTreeSet::new());
+}
+
+/// What has not got its name.
+fn left_in(backups: &Path) -> BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(backups).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.file_name().unwrap().as_encoded_bytes().starts_with(b"."))
+        .collect()
 }
 
 /// The lines of all segments.
@@ -349,4 +354,40 @@ fn a_killed_restore_is_no_folder_to_start_on_and_can_be_run_again() {
         assert_eq!(read_log(&restored), read_log(&data));
     }
     assert!(by_half > 0, "none was killed before it was whole");
+}
+
+/// One looks what is there while the other is about to bring it into its place.
+#[test]
+fn a_restore_takes_away_nothing_that_another_brings() {
+    if !has_strace() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let data = imported(place.path());
+    let (backup, restored) = (place.path().join("backup"), place.path().join("restored"));
+    assert_succeeds(&["backup"], &backup, &data);
+    let gathered = restored.join(backup::RESTORING);
+    let mut late = Command::new("strace");
+    late.args(["-f", "-qq", "-o", "/dev/null", "--trace=statx"]);
+    late.arg("-P")
+        .arg(&gathered)
+        .arg("--inject=statx:delay_enter=3s:when=1");
+    late.args([HOLDFAST, "restore"])
+        .arg(&backup)
+        .arg("--data-dir")
+        .arg(&restored);
+    let late = late.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let lock = FolderLock::take(&restored).unwrap();
+    std::fs::create_dir(&gathered).unwrap();
+    let job = restored.join("jobs/1");
+    std::fs::create_dir_all(&job).unwrap();
+    let said = String::from_utf8(late.wait_with_output().unwrap().stderr).unwrap();
+    assert!(said.contains("is in use by process"), "{said}");
+    assert!(job.exists(), "what the other restore had brought is gone");
+    drop(lock);
+    // That one has ended by half, and nobody has the folder any more.
+    assert_succeeds(&["restore"], &backup, &restored);
+    assert!(!job.exists());
+    assert_verifies(&restored);
 }

@@ -15,7 +15,7 @@ use super::{assert_verifies, within};
 const RENAMES: &str = "rename,renameat,renameat2";
 
 /// Says aloud that a test cannot run here.
-fn has_strace() -> bool {
+pub fn has_strace() -> bool {
     let found = Command::new("strace")
         .arg("-V")
         .stdout(Stdio::null())

@@ -8,15 +8,15 @@
 //!   <id>/errors.ndjson    lines that were refused, each with its checksum; true up to where the state says
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::job::Job;
 use super::spool::check_room;
 use crate::import::row::LineError;
-use crate::journal::file::disk::{TEMPORARY, sync_folder, write_atomically};
+use crate::journal::file::disk::{TEMPORARY, private_folder, sync_folder, write_atomically};
 use crate::journal::file::line;
 
 #[derive(Clone)]
@@ -137,13 +137,6 @@ fn absent_is_fine(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed,
-    }
-}
-
-pub fn private_folder(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        made => made,
     }
 }
 

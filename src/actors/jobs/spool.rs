@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use tokio::runtime::Handle;
 
-use super::files::{Files, private_file, private_folder, save_state};
+use super::files::{Files, private_file, save_state};
 use super::job::Job;
 use super::{Admission, off_thread};
 use crate::import::text::GZIP;
-use crate::journal::file::disk::{Room, room, sync_folder};
+use crate::journal::file::disk::{Room, private_folder, room, sync_folder};
 
 /// Bodies leave this part of the disk free, or so many bytes where that is less.
 const RESERVED_PART: u64 = 20;

@@ -27,6 +27,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::wait_for;
+
 /// Measures a running service under load, or replays invoices against it and checks its books.
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
@@ -108,11 +110,7 @@ pub struct BenchArgs {
 
 /// Runs the command; exit code 0 means that nothing failed and, in a replay, that the books agree.
 pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
-    let clean = runtime.block_on(async {
+    let clean = wait_for(async {
         match &args.replay {
             Some(file) => replay::run(&args, file).await,
             None => load::run(&args).await,

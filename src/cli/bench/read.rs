@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::cli::client::{Call, Client};
-use crate::cli::retry::{self, Patience};
+use crate::cli::retry::Patience;
 
 /// What is at a path; nothing where the service knows nothing there.
 pub async fn one<T: DeserializeOwned>(
@@ -24,8 +24,8 @@ pub async fn one<T: DeserializeOwned>(
     }
     ensure!(
         answer.status.is_success(),
-        "cannot read {path}: {}",
-        retry::describe(&answer)
+        "{}",
+        client.refusal(&format!("cannot read {path}"), &answer)
     );
     let read = serde_json::from_slice(&answer.body);
     Ok(Some(read.with_context(|| format!("{path} is not as promised"))?))

@@ -18,7 +18,8 @@ use serde_json::json;
 
 use self::output::Output;
 use crate::cli::folder::Folder;
-use crate::config::DataFolder;
+use crate::cli::target::Target;
+use crate::cli::wait_for;
 
 /// Writes stock, events or movements to a file of CSV or NDJSON.
 ///
@@ -37,15 +38,7 @@ pub struct ExportArgs {
     format: Option<Format>,
 
     #[command(flatten)]
-    data: DataFolder,
-
-    /// A running service to export from, instead of a data folder
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-
-    /// Prints the result as one JSON object
-    #[arg(long)]
-    json: bool,
+    target: Target,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,17 +133,13 @@ impl Format {
 pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let is_stdout = output::is_stdout(&args.file);
     ensure!(
-        !(is_stdout && args.json),
+        !(is_stdout && args.target.json),
         "--json and the export itself cannot both go to standard output"
     );
     let begun = Instant::now();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
-    let rows = runtime.block_on(export(args))?;
+    let rows = wait_for(export(args))?;
     let (what, seconds) = (args.what.name(), begun.elapsed().as_secs_f64());
-    if args.json {
+    if args.target.json {
         println!(
             "{}",
             json!({"rows": rows, "of": what, "file": args.file.to_string_lossy(), "seconds": seconds})
@@ -166,10 +155,10 @@ async fn export(args: &ExportArgs) -> anyhow::Result<u64> {
     let writing = || format!("cannot write {}", args.file.display());
     let bar = args.progress()?;
     let mut output = Output::create(&args.file, format, args.what.columns(), bar).with_context(writing)?;
-    match &args.url {
+    match &args.target.url {
         Some(url) => service::export(url, args.what, &mut output).await?,
         None => {
-            let mut folder = Folder::open_existing(&args.data)?;
+            let mut folder = Folder::open_existing(&args.target.data)?;
             folder.record_over().await?;
             folder::export(&folder, args.what, &mut output).await?;
             folder.close()?;
@@ -181,7 +170,7 @@ async fn export(args: &ExportArgs) -> anyhow::Result<u64> {
 impl ExportArgs {
     /// A count on stderr, which indicatif hides by itself when that is not a terminal.
     fn progress(&self) -> anyhow::Result<ProgressBar> {
-        if self.json {
+        if self.target.json {
             return Ok(ProgressBar::hidden());
         }
         let style = ProgressStyle::with_template("{spinner} {human_pos} {msg} {per_sec}")?;

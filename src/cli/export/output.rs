@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 
 use super::Format;
+use crate::journal::file::disk::{parent_of, sync_folder};
 
 pub struct Output {
     writer: Writer,
@@ -145,11 +146,10 @@ impl Target {
         if is_stdout(path) {
             return Ok(Self::Stdout(BufWriter::new(io::stdout())));
         }
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let temporary = tempfile::Builder::new()
             .prefix(".holdfast-export-")
             .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+            .tempfile_in(parent_of(path))?;
         Ok(Self::File {
             temporary: BufWriter::with_capacity(256 << 10, temporary),
             path: path.to_owned(),
@@ -163,11 +163,7 @@ impl Target {
                 let temporary = temporary.into_inner().map_err(|error| error.into_error())?;
                 temporary.as_file().sync_all()?;
                 temporary.persist(&path).context("cannot put it in its place")?;
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                let folder = std::fs::File::open(folder.unwrap_or(Path::new(".")));
-                folder
-                    .and_then(|folder| folder.sync_all())
-                    .context("cannot sync its folder")?;
+                sync_folder(parent_of(&path)).context("cannot sync its folder")?;
             }
         }
         Ok(())

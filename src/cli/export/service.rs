@@ -13,7 +13,7 @@ use super::What;
 use super::output::Output;
 use super::stock::ItemForm;
 use crate::cli::client::{Call, Client, Service};
-use crate::cli::retry::{self, GaveUp, Patience};
+use crate::cli::retry::{GaveUp, Patience};
 
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
@@ -89,7 +89,7 @@ async fn page(client: &mut Client, service: &Service, what: What, after: Option<
         Ok(answer) if answer.status.is_success() => {
             serde_json::from_slice(&answer.body).with_context(|| format!("the answer of {list} is not as promised"))
         }
-        Ok(answer) => bail!("cannot list {}: {}", what.name(), retry::describe(&answer)),
+        Ok(answer) => bail!(client.refusal(&format!("cannot list {}", what.name()), &answer)),
         Err(GaveUp { last }) => bail!("given up after {} s: {last}", GIVE_UP_AFTER.as_secs()),
     }
 }

@@ -22,12 +22,14 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use self::folder::FolderTarget;
 use self::report::Report;
 use self::service::ServiceTarget;
-use crate::cli::folder::{Folder, has_data};
-use crate::config::DataFolder;
+use crate::cli::folder::Folder;
+use crate::cli::target::Target;
+use crate::cli::wait_for;
 use crate::domain::StoreId;
 use crate::import::row::{Line, Parser};
 use crate::import::text::Text;
 use crate::import::{csv, ndjson};
+use crate::journal::file::has_log;
 
 /// Lines that go from the reader to the target together.
 const BATCH_LINES: usize = 500;
@@ -55,11 +57,7 @@ pub struct ImportArgs {
     store: Option<String>,
 
     #[command(flatten)]
-    data: DataFolder,
-
-    /// A running service to import into, instead of a data folder
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
+    target: Target,
 
     /// Reads and decides everything, and changes nothing
     #[arg(long)]
@@ -73,10 +71,6 @@ pub struct ImportArgs {
     /// Writes every error to a file of its own, a line each
     #[arg(long, value_name = "FILE")]
     errors: Option<PathBuf>,
-
-    /// Prints the result as one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +85,7 @@ pub enum Format {
 type Lines = Receiver<Vec<Line>>;
 
 pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
-    let clean = runtime.block_on(import(args))?;
+    let clean = wait_for(import(args))?;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -104,8 +94,8 @@ async fn import(args: &ImportArgs) -> anyhow::Result<bool> {
     let name = || format!("cannot import {}", args.file.display());
     let bar = args.progress()?;
     let source = Source::open(args, &bar).with_context(name)?;
-    let mut report = Report::new(args.dry_run, args.json, args.errors.as_deref(), bar)?;
-    let (lines, reader) = match &args.url {
+    let mut report = Report::new(args.dry_run, args.target.json, args.errors.as_deref(), bar)?;
+    let (lines, reader) = match &args.target.url {
         Some(url) => {
             let target = ServiceTarget::reach(url, args.dry_run).await?;
             let (mut lines, reader) = source.start()?;
@@ -128,7 +118,7 @@ async fn import(args: &ImportArgs) -> anyhow::Result<bool> {
 impl ImportArgs {
     /// A bar on stderr, which indicatif hides by itself when that is not a terminal.
     fn progress(&self) -> anyhow::Result<ProgressBar> {
-        if self.json {
+        if self.target.json {
             return Ok(ProgressBar::hidden());
         }
         let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?;
@@ -137,8 +127,8 @@ impl ImportArgs {
 
     /// The folder; in a dry run, which makes none, an empty one elsewhere that lives as long as its handle.
     fn folder(&self) -> anyhow::Result<(Folder, Option<tempfile::TempDir>)> {
-        let path = &self.data.data_dir;
-        if !self.dry_run || has_data(path) {
+        let path = &self.target.data.data_dir;
+        if !self.dry_run || has_log(path) {
             return Ok((Folder::open(path)?, None));
         }
         let temporary = tempfile::tempdir()?;

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::Lines;
 use super::report::Report;
 use crate::cli::client::{Call, Client, Service};
-use crate::cli::retry::{self, GaveUp, Patience};
+use crate::cli::retry::{GaveUp, Patience};
 use crate::domain::{Details, Sku, StoreId};
 use crate::import::row::{Fault, Line, Row};
 
@@ -121,7 +121,7 @@ impl ServiceTarget {
 async fn results(client: &mut Client, call: &Call, lines: usize) -> anyhow::Result<Vec<OperationResult>> {
     let answer = match Patience::new(GIVE_UP_AFTER).send(client, call).await {
         Ok(answer) if answer.status == StatusCode::OK => answer,
-        Ok(answer) => bail!("the service refused a batch: {}", retry::describe(&answer)),
+        Ok(answer) => bail!(client.refusal("the service refused a batch", &answer)),
         Err(GaveUp { last }) => bail!("given up after {} s: {last}", GIVE_UP_AFTER.as_secs()),
     };
     let BatchAnswer { results } =

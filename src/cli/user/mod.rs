@@ -7,6 +7,7 @@ mod tokens;
 
 use std::process::ExitCode;
 
+use crate::cli::wait_for;
 use crate::domain::account::{AccountName, InvalidStores, Role, StoresChange, UserChange};
 use crate::domain::{StoreId, Timestamp};
 use place::Place;
@@ -104,8 +105,9 @@ enum TokenCommand {
     },
     /// Ends a service token
     Revoke {
-        /// As the list shows it
-        id: String,
+        /// Its id, or its name where no other has that
+        #[arg(value_name = "ID|NAME")]
+        which: String,
         #[command(flatten)]
         place: Place,
     },
@@ -151,11 +153,7 @@ fn told(stores: Option<&[StoreId]>) -> String {
 }
 
 pub fn run(args: UserArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
-    runtime.block_on(carry_out(args.command))?;
+    wait_for(carry_out(args.command))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -186,7 +184,7 @@ async fn carry_out(command: Command) -> anyhow::Result<()> {
                 place,
             } => tokens::add(&name, &role, expires_at, &place).await,
             TokenCommand::List { place } => tokens::list(&place).await,
-            TokenCommand::Revoke { id, place } => tokens::revoke(&id, &place).await,
+            TokenCommand::Revoke { which, place } => tokens::revoke(&which, &place).await,
         },
     }
 }

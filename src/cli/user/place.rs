@@ -3,9 +3,9 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use hyper::body::Bytes;
-use hyper::{Method, StatusCode, Uri};
+use hyper::{Method, Uri};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,8 +13,7 @@ use serde_json::Value;
 use crate::actors::entries::{EntryWrite, first};
 use crate::cli::client::{Call, Client, Service};
 use crate::cli::folder::Folder;
-use crate::cli::retry;
-use crate::config::DataFolder;
+use crate::cli::target::Target;
 use crate::domain::{Entry, EntryKey, EventKind, Timestamp};
 use crate::journal::file;
 use crate::journal::{Append, EntryKind, Journal, Record};
@@ -22,15 +21,7 @@ use crate::journal::{Append, EntryKind, Journal, Record};
 #[derive(clap::Args, Debug)]
 pub struct Place {
     #[command(flatten)]
-    data: DataFolder,
-
-    /// A running service, instead of the data folder and whatever runs on it
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-
-    /// Prints what came of it as JSON
-    #[arg(long)]
-    json: bool,
+    target: Target,
 }
 
 pub enum At {
@@ -41,22 +32,22 @@ pub enum At {
 impl Place {
     /// A folder that must be there already, or a service.
     pub async fn reach(&self) -> anyhow::Result<At> {
-        self.reach_or(|| Folder::open_existing(&self.data)).await
+        self.reach_or(|| Folder::open_existing(&self.target.data)).await
     }
 
     /// The same, where the folder is made if there is none.
     pub async fn reach_or_make(&self) -> anyhow::Result<At> {
-        self.reach_or(|| Folder::open(&self.data.data_dir)).await
+        self.reach_or(|| Folder::open(&self.target.data.data_dir)).await
     }
 
     /// Who finds the folder taken by a service goes through that: it has said in the folder where it is reached, so that it
     /// can be no other.
     async fn reach_or(&self, open: impl FnOnce() -> anyhow::Result<Folder>) -> anyhow::Result<At> {
-        let url = match &self.url {
+        let url = match &self.target.url {
             Some(url) => url.clone(),
             None => match open() {
                 Ok(folder) => return Ok(At::Folder(folder)),
-                Err(refused) => file::served_at(&self.data.data_dir).ok_or(refused)?,
+                Err(refused) => file::served_at(&self.target.data.data_dir).ok_or(refused)?,
             },
         };
         Ok(At::Service(Remote::reach(&url).await?))
@@ -64,7 +55,7 @@ impl Place {
 
     /// Says what came of it: to a program all of it, to a person a sentence.
     pub fn tell(&self, form: &impl Serialize, sentence: impl Display) -> anyhow::Result<()> {
-        match self.json {
+        match self.target.json {
             true => println!("{}", serde_json::to_string(form)?),
             false => println!("{sentence}"),
         }
@@ -73,7 +64,7 @@ impl Place {
 
     /// The same of a list, with a line for each row.
     pub fn tell_all<T: Serialize>(&self, rows: &[T], line: impl Fn(&T) -> String) -> anyhow::Result<()> {
-        match self.json {
+        match self.target.json {
             true => println!("{}", serde_json::to_string(rows)?),
             false => rows.iter().for_each(|row| println!("{}", line(row))),
         }
@@ -116,15 +107,19 @@ pub async fn write(
 
 /// All entries of a kind, of which `row` makes something; leaves the folder.
 pub async fn read<T>(folder: Folder, kind: EntryKind, row: impl Fn(&Entry) -> Option<T>) -> anyhow::Result<Vec<T>> {
-    let found = folder.journal.entries(kind, None, usize::MAX).await?;
-    let rows = found.iter().filter_map(|(_, view)| row(&view.entry)).collect();
+    let rows = rows(&folder, kind, row).await?;
     folder.close()?;
     Ok(rows)
 }
 
+/// The same, for who goes on with the folder.
+pub async fn rows<T>(folder: &Folder, kind: EntryKind, row: impl Fn(&Entry) -> Option<T>) -> anyhow::Result<Vec<T>> {
+    let found = folder.journal.entries(kind, None, usize::MAX).await?;
+    Ok(found.iter().filter_map(|(_, view)| row(&view.entry)).collect())
+}
+
 /// A running service.
 pub struct Remote {
-    url: String,
     service: Arc<Service>,
     client: Client,
 }
@@ -139,8 +134,7 @@ impl Remote {
     async fn reach(url: &str) -> anyhow::Result<Self> {
         let service = Arc::new(Service::parse(url)?);
         let client = service.reach().await.with_context(|| url.to_owned())?;
-        let url = url.to_owned();
-        Ok(Self { url, service, client })
+        Ok(Self { service, client })
     }
 
     /// What the service answers to a write of somebody.
@@ -162,17 +156,11 @@ impl Remote {
             key: None,
         };
         let answer = self.client.send(&call).await?;
-        if answer.status == StatusCode::UNAUTHORIZED {
-            bail!(
-                "the service at {} must know who asks: put the token of an admin into HOLDFAST_TOKEN, one of a login or a \
-                 service token ({})",
-                self.url,
-                retry::describe(&answer)
-            );
-        }
-        if !answer.status.is_success() {
-            bail!("the service refused it: {}", retry::describe(&answer));
-        }
+        ensure!(
+            answer.status.is_success(),
+            "{}",
+            self.client.refusal("the service refused it", &answer)
+        );
         Ok(answer.body)
     }
 

@@ -5,7 +5,7 @@ use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::place::{At, Place, read, with, write};
+use super::place::{At, Place, read, rows, with, write};
 use super::{RoleArgs, told};
 use crate::actors::new_id;
 use crate::cli::folder::Folder;
@@ -59,25 +59,31 @@ pub async fn list(place: &Place) -> anyhow::Result<()> {
     place.tell_all(&rows, Row::line)
 }
 
-pub async fn revoke(id: &str, place: &Place) -> anyhow::Result<()> {
-    // Ours are UUIDs: whatever else there is in it is no way into another route.
-    let fits = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && !id.is_empty();
-    ensure!(fits, "there is no service token {id:?}");
-    match place.reach().await? {
+/// The token of this id, or the one of this name.
+pub async fn revoke(which: &str, place: &Place) -> anyhow::Result<()> {
+    let (id, name) = match place.reach().await? {
         At::Service(mut service) => {
-            let route = format!("/api/tokens/{id}");
-            drop(service.send(Method::DELETE, &route, Value::Null).await?);
+            let rows: Vec<Row> = service.read("/api/tokens").await?;
+            let Row { id, name, .. } = Row::chosen(rows, which)?;
+            drop(
+                service
+                    .send(Method::DELETE, &format!("/api/tokens/{id}"), Value::Null)
+                    .await?,
+            );
+            (id, name)
         }
         At::Folder(folder) => {
-            let revoked = write(folder, EntryKey::Token(id.into()), |found, _, _| {
-                ensure!(found.is_some(), "there is no service token {id:?}");
+            let rows = rows(&folder, EntryKind::Token, |entry| entry.as_token().map(Row::of)).await?;
+            let Row { id, name, .. } = Row::chosen(rows, which)?;
+            let revoked = write(folder, EntryKey::Token(id.as_str().into()), |_, _, _| {
                 Ok((EventKind::TokenRevoked, None))
             });
             revoked.await?;
+            (id, name)
         }
-    }
+    };
     let form = json!({"id": id, "revoked": true});
-    place.tell(&form, format_args!("{id} is revoked"))
+    place.tell(&form, format_args!("{id} ({name}) is revoked"))
 }
 
 async fn issue(
@@ -130,6 +136,26 @@ impl Row {
             expires_at: token.expires_at,
             token: None,
         }
+    }
+
+    /// An id is nobody's name: it says which, whatever the others are called.
+    fn chosen(mut rows: Vec<Self>, which: &str) -> anyhow::Result<Self> {
+        if let Some(at) = rows.iter().position(|row| row.id == which) {
+            return Ok(rows.swap_remove(at));
+        }
+        rows.retain(|row| row.name.as_str() == which);
+        let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        ensure!(
+            ids.len() < 2,
+            "{} service tokens have the name {which:?}; say which by its id: {}",
+            ids.len(),
+            ids.join(", ")
+        );
+        rows.pop().with_context(|| {
+            format!(
+                "there is no service token with the id or name {which:?}; `holdfast user token list` shows all of them"
+            )
+        })
     }
 
     fn line(&self) -> String {

@@ -16,14 +16,14 @@
 //! stood at a moment, and no earlier one than the beginning of the copying.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::{TEMPORARY, sync_folder, write_atomically};
+use super::disk::{TEMPORARY, private_folder, sync_folder, write_atomically};
 use super::segment::{self, Chain, Head};
 use super::verify::Report;
 use super::{OpenError, document, line};
@@ -64,7 +64,7 @@ pub fn copy(from: &Path, to: &Path, on_bytes: &mut dyn FnMut(u64)) -> Result<Vec
     let deliveries = document::read(from, Document::Deliveries);
     copy_jobs(&from.join("jobs"), &to.join("jobs"), on_bytes)?;
     let events = to.join("events");
-    make_folder(&events, 0o777)?;
+    make_folder(&events)?;
     let seq = copy_log(&from.join("events"), &events, on_bytes)?;
     let left_out = copy_deliveries(deliveries, to, seq, on_bytes)?;
     sync(&events)?;
@@ -150,7 +150,8 @@ pub fn data_in(folder: &Path) -> Option<PathBuf> {
 /// What a restore brings, in the order in which it comes into its place.
 const RESTORED: [&str; 3] = ["jobs", "deliveries.json", "events"];
 
-/// Takes away what a restore that was cut short has brought into its place: without the log it is nothing.
+/// Takes away what a restore that was cut short has brought into its place: without the log it is nothing. Whoever calls
+/// this holds the folder's lock.
 pub fn take_back_unfinished(data: &Path) -> Result<(), OpenError> {
     if unfinished(data).is_none() {
         return Ok(());
@@ -173,16 +174,15 @@ pub fn take_back_unfinished(data: &Path) -> Result<(), OpenError> {
 /// fails takes it back.
 pub fn put_in_place(data: &Path) -> Result<(), OpenError> {
     let gathered = data.join(RESTORING);
-    let moved = RESTORED.iter().try_for_each(|name| {
-        let (from, to) = (gathered.join(name), data.join(name));
-        if *name == "events" {
-            // Once the log is there, all is taken to be.
-            sync(data)?;
+    let placed = RESTORED.iter().try_for_each(|name| {
+        let from = gathered.join(name);
+        if from.exists() {
+            let moved = fs::rename(&from, data.join(name));
+            moved.map_err(|error| cannot("put into its place", &from, &error))?;
         }
-        let moved = if from.exists() { fs::rename(&from, &to) } else { Ok(()) };
-        moved.map_err(|error| cannot("put into its place", &from, &error))
+        // Once the log is there, all is taken to be: so each is there to stay before the next.
+        sync(data)
     });
-    let placed = moved.and_then(|()| sync(data));
     if placed.is_err() {
         for name in RESTORED {
             let _ = fs::rename(data.join(name), gathered.join(name));
@@ -303,10 +303,10 @@ fn copy_jobs(from: &Path, to: &Path, on_bytes: &mut dyn FnMut(u64)) -> Result<()
     if jobs.is_empty() {
         return Ok(());
     }
-    make_folder(to, 0o700)?;
+    make_folder(to)?;
     for job in jobs {
         let copied = to.join(job.file_name().unwrap_or_default());
-        make_folder(&copied, 0o700)?;
+        make_folder(&copied)?;
         for name in JOB_FILES {
             if let Some(file) = open(&job.join(name))? {
                 copy_from(file, &job.join(name), &copied.join(name), u64::MAX, on_bytes)?;
@@ -401,9 +401,8 @@ fn new_file(path: &Path) -> Result<File, OpenError> {
     file.map_err(|error| cannot("make", path, &error))
 }
 
-fn make_folder(path: &Path, mode: u32) -> Result<(), OpenError> {
-    let made = DirBuilder::new().mode(mode).create(path);
-    made.map_err(|error| cannot("make", path, &error))
+fn make_folder(path: &Path) -> Result<(), OpenError> {
+    private_folder(path).map_err(|error| cannot("make", path, &error))
 }
 
 fn sync(folder: &Path) -> Result<(), OpenError> {

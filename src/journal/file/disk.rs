@@ -1,9 +1,9 @@
 //! The few calls by which bytes reach the disk, behind a seam small enough that a disk which fails on
 //! demand is twenty lines.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
 pub trait Disk: Send + Sync + 'static {
@@ -30,6 +30,23 @@ impl Disk for RealDisk {}
 /// Makes a created, renamed or removed name in `folder` survive a power cut.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// The folder that a file or a folder is in, or is to be in.
+pub fn parent_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// Makes a folder for its owner only, as it is to hold hashes of passwords and what signs webhooks; and those above it, as
+/// others are made. One that is there stays as it is.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(parent_of(path))?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made,
+    }
 }
 
 /// The room of a file system, in bytes.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::disk::sync_folder;
+use super::disk::{parent_of, private_folder, sync_folder};
 use super::{OpenError, describe};
 
 /// Held while the folder is served or verified; the system lets go of it however the process ends.
@@ -18,11 +18,8 @@ pub struct FolderLock {
 
 impl FolderLock {
     pub fn take(folder: &Path) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(folder).map_err(|error| describe(folder, "make the data folder", &error))?;
-        let parent = folder
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        private_folder(folder).map_err(|error| describe(folder, "make the data folder", &error))?;
+        let parent = parent_of(folder);
         sync_folder(parent).map_err(|error| describe(parent, "sync", &error))?;
         let path = folder.join("LOCK");
         let opened = OpenOptions::new()

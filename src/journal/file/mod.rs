@@ -80,6 +80,11 @@ pub struct Options {
     pub retention_ms: i64,
 }
 
+/// Whether there is data in a folder, as far as can be seen.
+pub fn has_log(folder: &Path) -> bool {
+    folder.join("events").is_dir()
+}
+
 /// Why a data folder is not served: one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use super::active::ActiveSegment;
-use super::disk::{Disk, TEMPORARY, sync_folder};
+use super::disk::{Disk, TEMPORARY, private_folder, sync_folder};
 use super::meter::Meter;
 use super::segment::{self, Chain, End, Group, Head, Segment, SegmentMap};
 use super::{Health, OpenError, Options, Position, Shared, backup, checkpoint, describe, line};
@@ -44,7 +44,7 @@ pub fn open(options: &Options, disk: Arc<dyn Disk>) -> Result<Opened, OpenError>
         return Err(fault);
     }
     for folder in [&events, &skus] {
-        std::fs::create_dir_all(folder).map_err(|error| describe(folder, "make the folder", &error))?;
+        private_folder(folder).map_err(|error| describe(folder, "make the folder", &error))?;
     }
     sync_folder(&options.folder).map_err(|error| describe(&options.folder, "sync", &error))?;
     for folder in [&options.folder, &events] {
@@ -378,7 +378,7 @@ fn remove_leftovers(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn has_snapshots(skus: &Path) -> bool {
+pub fn has_snapshots(skus: &Path) -> bool {
     std::fs::read_dir(skus).is_ok_and(|mut entries| entries.next().is_some())
 }
 

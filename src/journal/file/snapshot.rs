@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::write_atomically;
+use super::disk::{private_folder, write_atomically};
 use super::line;
 use crate::domain::{Sku, StockImage};
 
@@ -29,7 +29,7 @@ pub fn encode(sku: Sku, seq: u64, stock: StockImage) -> io::Result<Vec<u8>> {
 
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        private_folder(folder)?;
     }
     write_atomically(path, |out| out.write_all(bytes))
 }

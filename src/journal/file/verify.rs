@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::disk::TEMPORARY;
 use super::index::{self, Gathered};
 use super::segment::{self, Chain, End};
-use super::{OpenError, checkpoint, document, line, lock, recovery, snapshot};
+use super::{OpenError, checkpoint, document, has_log, line, lock, recovery, snapshot};
 use crate::domain::{EntryChange, EntryKey, Reservation, ReservationId, Sku, StockImage, Timestamp, Totals};
 use crate::journal::entries::{EntryLine, pushed_by};
 use crate::journal::tables::{Published, Tables};
@@ -30,7 +30,9 @@ pub struct Report {
     pub last_event_at: Option<Timestamp>,
     /// What is as a crash leaves it, and is put right at the next start.
     pub notes: Vec<String>,
-    /// What is wrong.
+    /// Files that cannot be used, and that the service makes again from the log by itself.
+    pub remade: Vec<String>,
+    /// What is wrong: first what is wrong with the log, as the rest may follow from that.
     pub faults: Vec<String>,
 }
 
@@ -67,7 +69,7 @@ pub fn verify(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report,
 }
 
 fn check_is_data(folder: &Path) -> Result<(), OpenError> {
-    match folder.join("events").is_dir() {
+    match has_log(folder) {
         true => Ok(()),
         false => Err(OpenError(format!(
             "{} is not a data folder: it has no folder `events`",
@@ -87,6 +89,7 @@ pub fn prove(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report, 
     check_documents(folder, &mut report);
     let claimed_totals = claim_totals(folder, &mut report);
     report.faults.extend(job_faults(&folder.join("jobs")));
+    let faults_beside = std::mem::take(&mut report.faults);
     let tables = Tables::new(0);
     let log = Log {
         report: &mut report,
@@ -97,37 +100,81 @@ pub fn prove(folder: &Path, on_segment: impl FnMut(u64, u64)) -> Result<Report, 
         claimed_totals,
     };
     let checkpoint_seq = log.checkpoint_head.as_ref().map(|head| head.seq);
-    log.read(&events, on_segment)?;
+    let extent = log.read(&events, on_segment)?;
     check_states(&tables, &mut report);
-    let left_out = tables.each_reservation().into_iter().filter(|(place, ..)| {
-        let told = claims.in_checkpoint.as_ref();
-        checkpoint_seq.is_some_and(|seq| place.seq <= seq)
-            && told.is_some_and(|told| !told.reservations.contains(&place.id))
-    });
-    report
-        .faults
-        .extend(left_out.map(|(place, ..)| format!("checkpoint.json: it leaves out reservation {:?}", place.id)));
-    for ((sku, seq), files) in claims.stocks {
-        for claim in files {
-            report.faults.push(format!(
-                "{}: it is of {sku:?} at record {seq}, which the log does not have",
-                claim.file.display()
-            ));
+    match extent {
+        Extent::Whole => {
+            report.faults.extend(fault_of_empty_log(folder, &report));
+            let seq = checkpoint_seq.unwrap_or_default();
+            report.faults.extend(claims.left_out(&tables, seq));
+            report.faults.extend(claims.of_no_record(folder));
         }
+        Extent::Part => report.faults.extend(claims.unjudged()),
     }
-    for (key, seq) in claims.entries.into_keys() {
-        report.faults.push(format!(
-            "{}: it has {key:?} at record {seq}, which the log does not have",
-            folder.join("checkpoint.json").display()
-        ));
-    }
-    for (id, seq) in claims.reservations.into_keys() {
-        report.faults.push(format!(
-            "{}: it has reservation {id:?} at record {seq}, which the log does not have",
-            folder.join("checkpoint.json").display()
-        ));
-    }
+    report.faults.extend(faults_beside);
     Ok(report)
+}
+
+/// How far the log could be read.
+enum Extent {
+    Whole,
+    /// Up to damage, or to where its end is missing.
+    Part,
+}
+
+/// A start refuses it as well: the log that was there is gone.
+fn fault_of_empty_log(folder: &Path, report: &Report) -> Option<String> {
+    let has_checkpoint = report.segments == 0 && folder.join("checkpoint.json").exists();
+    let is_gone = report.events == 0 && (has_checkpoint || recovery::has_snapshots(&folder.join("skus")));
+    is_gone.then(|| {
+        let events = folder.join("events");
+        format!(
+            "{}: the log is empty, though there is state made from it",
+            events.display()
+        )
+    })
+}
+
+impl Claims {
+    /// Open reservations that were there when the checkpoint was made, and that it does not have.
+    fn left_out(&self, tables: &Tables, checkpoint_seq: u64) -> Vec<String> {
+        let Some(told) = &self.in_checkpoint else {
+            return Vec::new();
+        };
+        let all = tables.each_reservation().into_iter().map(|(place, ..)| place);
+        all.filter(|place| place.seq <= checkpoint_seq && !told.reservations.contains(&place.id))
+            .map(|place| format!("checkpoint.json: it leaves out reservation {:?}", place.id))
+            .collect()
+    }
+
+    /// What is claimed of records that a whole log does not have.
+    fn of_no_record(self, folder: &Path) -> Vec<String> {
+        let checkpoint = folder.join("checkpoint.json");
+        let fault = |file: &Path, what: String, seq: u64| {
+            format!(
+                "{}: {what} at record {seq}, which the log does not have",
+                file.display()
+            )
+        };
+        let stocks = self.stocks.into_iter().flat_map(|((sku, seq), files)| {
+            let of = move |claim: Claim| fault(&claim.file, format!("it is of {sku:?}"), seq);
+            files.into_iter().map(of)
+        });
+        let entries = self.entries.into_keys();
+        let entries = entries.map(|(key, seq)| fault(&checkpoint, format!("it has {key:?}"), seq));
+        let reservations = self.reservations.into_keys();
+        let reservations = reservations.map(|(id, seq)| fault(&checkpoint, format!("it has reservation {id:?}"), seq));
+        stocks.chain(entries).chain(reservations).collect()
+    }
+
+    /// Of what is claimed of records behind the damage: the damage is one fault, and not as many as there are files.
+    fn unjudged(&self) -> Option<String> {
+        let stocks: usize = self.stocks.values().map(Vec::len).sum();
+        let states = stocks + self.entries.len() + self.reservations.len();
+        (states > 0).then(|| {
+            format!("{states} states in checkpoint and snapshots are of records that could not be read, and were compared with nothing")
+        })
+    }
 }
 
 /// Imports say how far they have come; what that means is for them to know.
@@ -174,19 +221,23 @@ fn claim_checkpoint(folder: &Path, claims: &mut Claims, report: &mut Report) -> 
             Some(checkpoint.position.head)
         }
         Err(fault) => {
-            report.faults.push(fault);
+            report
+                .remade
+                .push(format!("{fault}; a start reads the whole log instead"));
             None
         }
     }
 }
 
-/// Of those that the log is not held against, whether they are whole.
+/// Of those that the log is not held against, whether they are whole. How far webhooks have come is in no log.
 fn check_documents(folder: &Path, report: &mut Report) {
-    for document in Document::ALL {
-        if document != Document::Totals {
-            report.faults.extend(document::read(folder, document).err());
-        }
-    }
+    report.remade.extend(document::read(folder, Document::Sales).err());
+    let deliveries = document::read(folder, Document::Deliveries);
+    report.faults.extend(
+        deliveries
+            .err()
+            .map(|fault| format!("{fault}; without it each webhook delivers again all since it was made")),
+    );
 }
 
 fn claim_totals(folder: &Path, report: &mut Report) -> Option<Totals> {
@@ -195,12 +246,13 @@ fn claim_totals(folder: &Path, report: &mut Report) -> Option<Totals> {
     match kept.and_then(|kept| kept.map(totals).transpose()) {
         Ok(totals) => totals,
         Err(fault) => {
-            report.faults.push(format!("{fault}; {REMADE}"));
+            report.remade.push(fault);
             None
         }
     }
 }
 
+/// What a start goes on from where it is in itself whole.
 const REMADE: &str = "central.json can be deleted, and is then made again";
 
 fn claim_snapshots(folder: &Path, claims: &mut Claims, report: &mut Report) {
@@ -232,7 +284,10 @@ fn claim_snapshots(folder: &Path, claims: &mut Claims, report: &mut Report) {
                 };
                 claims.stocks.entry((found.sku, found.seq)).or_default().push(claim);
             }
-            Err(fault) => report.faults.push(format!("{}: {fault}", path.display())),
+            Err(fault) => report.remade.push(format!(
+                "{}: {fault}; the SKU's next change makes it again",
+                path.display()
+            )),
         }
     }
 }
@@ -250,7 +305,7 @@ struct Log<'a> {
 
 impl Log<'_> {
     /// Reads up to the first damage: what is behind it cannot be judged, as nothing links it.
-    fn read(mut self, events: &Path, mut on_segment: impl FnMut(u64, u64)) -> Result<(), OpenError> {
+    fn read(mut self, events: &Path, mut on_segment: impl FnMut(u64, u64)) -> Result<Extent, OpenError> {
         let segments = segment::list(events).map_err(|error| super::describe(events, "list", &error))?;
         let mut chain = Chain::genesis();
         let mut end = End::Open;
@@ -272,7 +327,7 @@ impl Log<'_> {
                         "{}: the log before it is missing or has no end",
                         path.display()
                     ));
-                    return Ok(());
+                    return Ok(Extent::Part);
                 }
             }
             let mut gathered = Gathered::default();
@@ -286,7 +341,7 @@ impl Log<'_> {
                 Ok((_, found)) => end = found,
                 Err(damage) => {
                     self.report.faults.push(format!("{} {damage}", path.display()));
-                    return Ok(());
+                    return Ok(Extent::Part);
                 }
             }
             self.report.segments += 1;
@@ -294,18 +349,23 @@ impl Log<'_> {
                 self.check_index(path, *first_seq, &chain.head.hash, &gathered);
             }
         }
-        self.finish(events, end, &chain.head);
-        Ok(())
+        Ok(self.finish(events, end, &chain.head))
     }
 
     /// An index that is missing is no fault: it is made when the folder is served.
     fn check_index(&mut self, segment: &Path, first_seq: u64, seal: &blake3::Hash, gathered: &Gathered) {
         let checked = index::fault_of_file(segment, first_seq, seal, gathered);
-        if let Some(fault) = checked.unwrap_or_else(|error| Some(error.to_string())) {
-            self.report.faults.push(format!(
-                "{}: {fault}; it can be deleted, and is then made again",
-                index::path_of(segment).display()
-            ));
+        let Some(fault) = checked.unwrap_or_else(|error| Some(error.to_string())) else {
+            return;
+        };
+        let fault = format!("{}: {fault}", index::path_of(segment).display());
+        match index::is_usable(segment, first_seq, seal) {
+            // It would be believed.
+            true => self
+                .report
+                .faults
+                .push(format!("{fault}; it can be deleted, and is then made again")),
+            false => self.report.remade.push(fault),
         }
     }
 
@@ -419,7 +479,8 @@ impl Log<'_> {
         }
     }
 
-    fn finish(self, events: &Path, end: End, head: &segment::Head) {
+    fn finish(self, events: &Path, end: End, head: &segment::Head) -> Extent {
+        let mut extent = Extent::Whole;
         self.report.head = head.hash.to_string();
         if let Some(claimed) = self.claimed_totals.filter(|claimed| claimed.seq > 0) {
             let fault = format!(
@@ -435,6 +496,7 @@ impl Log<'_> {
                 head.seq
             )),
             End::Closed { next } => {
+                extent = Extent::Part;
                 self.report
                     .faults
                     .push(format!("{}: {} is missing", events.display(), segment::file_name(next)));
@@ -448,7 +510,9 @@ impl Log<'_> {
                 checkpoint.seq
             );
             self.report.faults.push(fault);
+            extent = Extent::Part;
         }
+        extent
     }
 }
 

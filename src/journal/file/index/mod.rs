@@ -216,6 +216,12 @@ pub fn fault_of_file(
     Ok((found != expected).then(|| format!("at byte {common} it is not what the segment makes it")))
 }
 
+/// Whether a search would believe the file: one that it would not is made again.
+pub fn is_usable(segment: &Path, first_seq: u64, seal: &blake3::Hash) -> bool {
+    let opened = IndexFile::open(&path_of(segment), first_seq, seal);
+    opened.is_ok_and(|mut file| (0..file.count()).all(|at| file.get(at).is_ok()))
+}
+
 /// The entries of a closed segment, from its records.
 fn gather(segment: &Path, first_seq: u64) -> Result<Gathered, String> {
     let bytes = std::fs::read(segment).map_err(|error| error.to_string())?;
