@@ -220,9 +220,9 @@ impl Inventory {
         }))
     }
 
-    /// Puts the operations into orders by SKU, and returns those that must wait for others: what makes a reservation of the same id as an
-    /// earlier one, or may not be left a line by those before it, is to see what came of them, and what follows it on
-    /// its SKU keeps behind it.
+    /// Puts the operations into orders by SKU, and returns those that must wait for others: what makes a reservation of
+    /// the same id as an earlier one, or may not be left a line by those before it, is to see what came of them, and what
+    /// follows it on its SKU keeps behind it.
     async fn share_out(
         self: &Arc<Self>,
         operations: Vec<Operation>,

@@ -196,3 +196,28 @@ impl Drop for Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::journal::memory::MemoryJournal;
+
+    #[test]
+    fn an_order_whose_actor_is_gone_is_waited_for_no_longer() {
+        let gathering = Gathering::of(2);
+        let (answered, lost) = (gathering.slot(), gathering.slot());
+        answered.answer(std::iter::once((7, Err(ExecuteError::KeyInFlight))));
+        let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new(0));
+        let outcomes = actix_web::rt::System::new().block_on(async {
+            actix_web::rt::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                drop(lost);
+            });
+            tokio::time::timeout(Duration::from_secs(20), gathering.run(&journal)).await
+        });
+        let places: Vec<u32> = outcomes.unwrap().into_iter().map(|(place, _)| place).collect();
+        assert_eq!(places, [7]);
+    }
+}

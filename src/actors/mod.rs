@@ -227,11 +227,9 @@ pub struct LastDay {
 impl LastDay {
     /// A repeat is let by: it is answered as its first time was, however old its count is by now.
     pub fn check(&self, request: &Request) -> Result<(), ExecuteError> {
-        match request.counted() {
-            Some(counted) if !self.is_repeat && !counted.is_of_last_day(self.now) => {
-                Err(ExecuteError::CountedAt { now: self.now })
-            }
-            _ => Ok(()),
+        match self.is_repeat {
+            true => Ok(()),
+            false => count_of_last_day(request, self.now).map(drop),
         }
     }
 }
@@ -700,16 +698,8 @@ impl Inventory {
         Ok(Some(self.moved_since(request, Moved::NOTHING).await?))
     }
 
-    /// The count of the request, if it is one of the past.
     fn check_counted_at(&self, request: &Request) -> Result<Option<Counted>, ExecuteError> {
-        let Some(counted) = request.counted() else {
-            return Ok(None);
-        };
-        let now = self.clock.now();
-        match counted.is_of_last_day(now) {
-            true => Ok(Some(counted)),
-            false => Err(ExecuteError::CountedAt { now }),
-        }
+        count_of_last_day(request, self.clock.now())
     }
 
     /// Adds to `moved` what the log has behind it.
@@ -897,6 +887,14 @@ const LAST_EVENTS: usize = 16;
 /// An id of our own making: UUIDv7 (RFC 9562), without the counter that threads would contend for.
 pub fn new_id() -> Uuid {
     Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext))
+}
+
+/// The count of the request, if it is one of the past.
+fn count_of_last_day(request: &Request, now: Timestamp) -> Result<Option<Counted>, ExecuteError> {
+    match request.counted() {
+        Some(counted) if !counted.is_of_last_day(now) => Err(ExecuteError::CountedAt { now }),
+        counted => Ok(counted),
+    }
 }
 
 fn actor_is_gone() -> ExecuteError {

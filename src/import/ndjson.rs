@@ -72,15 +72,19 @@ fn row(text: &[u8], parser: &mut Parser) -> Result<Row, Fault> {
     }
     match serde_json::from_str(text) {
         Ok(Members(members)) => parser.row(&cells(&members)?),
-        Err(error) => Err(Fault::of_line(describe(&error))),
+        Err(error) => Err(Fault::of_line(describe(&error, text))),
     }
 }
 
 /// In words of our own. The line of the error is left out, as it counts from the line of the file.
-fn describe(error: &serde_json::Error) -> String {
+fn describe(error: &serde_json::Error, text: &str) -> String {
     let column = error.column();
     match error.is_eof() {
         true => format!("is not whole: it breaks off behind character {column}"),
+        // Half of a pair of surrogates, or a number beyond all bounds.
+        false if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+            format!("has a character or a number at character {column} that cannot be read")
+        }
         false => format!("is not JSON at character {column}"),
     }
 }

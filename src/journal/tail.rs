@@ -38,13 +38,16 @@ impl Tail {
 
     /// The events behind `after` that are shown, up to `limit`. None, if the first of them is no longer here.
     pub fn behind(&self, after: u64, visible: u64, limit: usize) -> Option<Vec<Logged>> {
+        if after >= visible {
+            return Some(Vec::new());
+        }
         let kept = self.kept();
-        let skipped = usize::try_from(after.checked_add(1)?.checked_sub(kept.first_seq)?).ok()?;
-        let shown = usize::try_from(visible.saturating_sub(after)).unwrap_or(usize::MAX);
-        let is_here = shown == 0 || skipped < kept.events.len();
+        let skipped = usize::try_from((after + 1).checked_sub(kept.first_seq)?).ok()?;
+        let shown = usize::try_from(visible - after).unwrap_or(usize::MAX);
+        let is_here = skipped < kept.events.len();
         let kept = kept.events.iter().skip(skipped).take(limit.min(shown));
         let events = kept.map(|entry| entry.event.clone());
-        is_here.then(|| (after..).skip(1).zip(events).collect())
+        is_here.then(|| (after + 1..).zip(events).collect())
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

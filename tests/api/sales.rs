@@ -252,6 +252,7 @@ fn for_how_long_the_stock_lasts_goes_by_the_time_that_was_observed() {
     app.stock("A", 90);
     app.put(&at_in("s2", "A"), json!({"quantity": 30})).expect(201);
     app.stock("B", 9);
+    let begun = from_now(0);
     sell(&app, &at("A"), 70);
     adjust(&app, &at("B"), 1, "RETURN");
     let whole = |query: &str| cover(&app, &format!("by=range&{query}"));
@@ -260,7 +261,6 @@ fn for_how_long_the_stock_lasts_goes_by_the_time_that_was_observed() {
         [r#""A" 20 null null Some(0)"#, r#""B" 10 null null Some(0)"#],
         "too early to tell"
     );
-    let begun = from_now(0);
     let seconds_of_hour = millis(&json!(begun)).unwrap() / 1000 % 3600;
     // Two hours after the hour of the first sale is over; a moment is left for what follows.
     clock.set(3 * 3600 - seconds_of_hour + 1);
@@ -415,12 +415,14 @@ fn a_page_comes_as_csv_too() {
     assert!(csv.header("link").unwrap().contains(next));
     let from = items(&page)[0]["from"].as_str().unwrap();
     let expected = format!(
-        "from,sku,storeId,sold,returned,net,partial,available,netPerDay,daysOfCover,observedSeconds\r\n{from},\"A,B\",s1,1,0,1,true,4,,,0\r\n"
+        "from,sku,storeId,sold,returned,net,partial,available,netPerDay,daysOfCover,observedSeconds\r\n{from},\"A,B\",s1,1,0,1,true,4,,"
     );
-    assert_eq!(csv.text(), expected);
+    // But for how long it was observed, which the hour may end.
+    let told = |csv: &Answer| csv.text().rsplit_once(',').map(|(row, _)| row.to_owned());
+    assert_eq!(told(&csv).as_deref(), Some(&*expected));
     let path = format!("{SALES}?limit=1&by=hour");
     let accepted = app.get_with(&path, &[("accept", "text/csv")]).expect(200);
-    assert_eq!(accepted.text(), expected);
+    assert_eq!(told(&accepted).as_deref(), Some(&*expected));
     let json = app
         .get_with(&format!("{path}&format=json"), &[("accept", "text/csv")])
         .expect(200);

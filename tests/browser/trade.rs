@@ -120,6 +120,8 @@ fn how_long_the_stock_lasts_is_told_once_it_was_observed_and_at_what_rate() {
         let sale = json!({"delta": -units, "type": "SALE"});
         app.post(&format!("{}/adjust", at_in(store, sku)), sale).expect(200);
     };
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let into_the_hour = i64::try_from(since_epoch.as_secs() % 3600).unwrap();
     sell("london", "22086", 2);
     sell("london", "20725", 1);
     for (store, all) in [("london", 7), ("paris", 8), ("berlin", 9)] {
@@ -130,8 +132,6 @@ fn how_long_the_stock_lasts_is_told_once_it_was_observed_and_at_what_rate() {
     let lasts = |sku: &str| browser.text(&format!("#sells tbody tr[data-key='{sku}'] td:last-child"));
     browser.shows("#sells tbody", "too early to tell");
     assert_eq!((&*lasts("22086"), &*lasts("21212")), ("too early to tell", "none left"));
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let into_the_hour = i64::try_from(since_epoch.as_secs() % 3600).unwrap();
     clock.set(3 * 3600 - into_the_hour + 1);
     sell("berlin", "22086", 6);
     sell("paris", "22086", 6);

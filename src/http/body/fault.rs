@@ -174,7 +174,11 @@ fn described<T: JsonSchema>(path: &Path) -> Option<String> {
         };
         place = of_something(place);
     }
-    in_words(place)
+    let words = in_words(place)?;
+    match place.get("x-nullable") {
+        Some(Value::Bool(true)) => Some(format!("null or {words}")),
+        _ => Some(words),
+    }
 }
 
 /// Of what is this or null: this.

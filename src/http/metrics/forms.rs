@@ -337,7 +337,8 @@ struct LimitRefusalsForm {
     too_slow: u64,
     /// Connections of an address that had all it may.
     connections: u64,
-    /// 409 `quota_exceeded`: open reservations with all the lines that they may hold.
+    /// 409 `quota_exceeded`: open reservations with all the lines that they may hold, webhooks beyond their number, or
+    /// imports of a principal beyond those that may come in at a time.
     quota: u64,
     /// 503 `overloaded`: a SKU with all the commands that may wait for it.
     overloaded: u64,

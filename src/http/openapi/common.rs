@@ -306,8 +306,8 @@ fn members() -> Value {
             "$ref": "#/components/schemas/Timestamp",
             "description": "When the next hold ends.",
         },
-        "limit": number("How many operations a batch may have; of `quota_exceeded`, how many lines you may hold, or \
-                         how many webhooks there may be."),
+        "limit": number("How many operations a batch may have; of `quota_exceeded`, how many lines you may hold, how \
+                         many webhooks there may be, or how many imports of yours may come in at a time."),
     })
 }
 

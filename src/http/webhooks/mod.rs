@@ -86,7 +86,7 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
     write::refuse_preconditions(&request)?;
     let asked: NewWebhookBody = body::parse(&request, &bytes)?;
     let (given, terms, id) = (asked.secret()?, asked.terms(), new_id().to_string());
-    refuse_barred(&state, &terms)?;
+    let is_barred = is_barred(&state, &terms)?;
     let (may, by) = (caller.may(Right::Administer), caller.origin.by.clone());
     let key = EntryKey::Webhook(id.as_str().into());
     let write = entries::write(&request, &bytes, asked.idempotency_key.as_deref(), caller, key)?;
@@ -104,6 +104,9 @@ pub async fn create(state: Data<State>, request: HttpRequest, caller: Caller, pa
     let decide = move |_: Option<&EntryView>, now| {
         // Held until the write is over, also when the caller goes away.
         let _ = &making;
+        if is_barred {
+            return Err(never_delivered_to());
+        }
         if is_full {
             return Err(too_many(most));
         }
@@ -129,7 +132,7 @@ pub async fn replace(state: Data<State>, request: HttpRequest, caller: Caller, p
     let bytes = write::read(&request, payload).await?;
     let asked: WebhookBody = body::parse(&request, &bytes)?;
     let (given, terms) = (asked.secret()?, asked.terms());
-    refuse_barred(&state, &terms)?;
+    let is_barred = is_barred(&state, &terms)?;
     let expected = precondition::expected(&request, asked.expected_version)?;
     let may = caller.may(Right::Administer);
     let key = EntryKey::Webhook(id.as_str().into());
@@ -140,6 +143,9 @@ pub async fn replace(state: Data<State>, request: HttpRequest, caller: Caller, p
     let decide = move |found: Option<&EntryView>, now| {
         let found = entries::found(found, &expected, &|| told(&id))?;
         let webhook = found.entry.as_webhook().ok_or_else(|| entries::not_found(&told(&id)))?;
+        if is_barred {
+            return Err(never_delivered_to());
+        }
         let changed = webhook.changed(terms.clone(), secret.clone(), now);
         Ok((EventKind::WebhookUpdated, Some(Entry::Webhook(changed.into()))))
     };
@@ -223,13 +229,16 @@ pub async fn redeliver(state: Data<State>, request: HttpRequest, caller: Caller,
 
 /// A webhook to an address that no delivery may go to would make a dead letter of every event. One that is disabled delivers
 /// nothing, and may be left as it is.
-fn refuse_barred(state: &State, terms: &Terms) -> Result<(), Problem> {
-    if terms.disabled || !state.couriers()?.post.is_barred(&terms.url) {
-        return Ok(());
-    }
+fn is_barred(state: &State, terms: &Terms) -> Result<bool, Problem> {
+    Ok(!terms.disabled && state.couriers()?.post.is_barred(&terms.url))
+}
+
+/// Decided with the write, not at the door: its repeat is answered as it was, also where the networks have changed since, and
+/// only admins learn what these are.
+fn never_delivered_to() -> Problem {
     let message = "it must not name an address to which this service delivers nothing: link-local ones and the like, or, \
                    with --webhook-networks, those outside of these networks";
-    Err(Problem::invalid("url", message))
+    Problem::invalid("url", message)
 }
 
 /// Carries a change out to its end, and tells the couriers of it, also where whoever asked has gone away.

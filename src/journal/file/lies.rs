@@ -34,6 +34,20 @@ fn store() -> StoreId {
     StoreId::parse("s").unwrap()
 }
 
+fn count(quantity: u64) -> Action {
+    Action::Set(Box::new(Set {
+        quantity,
+        ..Set::default()
+    }))
+}
+
+fn record(event: Event) -> Record {
+    Record {
+        event: Arc::new(event),
+        receipt: None,
+    }
+}
+
 fn now() -> Timestamp {
     Timestamp::from_millis(1_000_000)
 }
@@ -53,9 +67,13 @@ struct Shop {
 
 impl Shop {
     fn open(folder: &Path) -> Self {
+        Self::with_segments_of(1 << 20, folder)
+    }
+
+    fn with_segments_of(segment_bytes: u64, folder: &Path) -> Self {
         let options = Options {
             folder: folder.to_owned(),
-            segment_bytes: 1 << 20,
+            segment_bytes,
             checkpoint_bytes: 1 << 30,
             retention_ms: 0,
         };
@@ -63,16 +81,17 @@ impl Shop {
         let stocks = skus().map(|sku| (sku, Stock::default())).into();
         let mut shop = Self { journal, stocks };
         for index in 0..2 {
-            let count = Action::Set(Box::new(Set {
-                quantity: 10,
-                ..Set::default()
-            }));
-            shop.single(index, count);
+            shop.single(index, count(10));
         }
         shop
     }
 
     fn put(&mut self, event: Event) {
+        let append = self.append_of(event);
+        wait_for(self.journal.append(append)).unwrap();
+    }
+
+    fn append_of(&mut self, event: Event) -> Append {
         let grounds = event.skus().map(|sku| {
             let found = self.stocks.iter().find(|(known, _)| known == sku);
             (sku.clone(), found.unwrap().1.version())
@@ -83,15 +102,15 @@ impl Shop {
                 stock.evolve(sku, &event);
             }
         }
-        let record = Record {
-            event: Arc::new(event),
-            receipt: None,
-        };
-        let append = Append::of_stock(grounds, vec![record]);
-        wait_for(self.journal.append(append)).unwrap();
+        Append::of_stock(grounds, vec![record(event)])
     }
 
     fn single(&mut self, index: usize, action: Action) {
+        let event = self.decide(index, action);
+        self.put(event);
+    }
+
+    fn decide(&self, index: usize, action: Action) -> Event {
         let (sku, stock) = &self.stocks[index];
         let request = Request {
             sku: sku.clone(),
@@ -101,8 +120,7 @@ impl Shop {
             expected: Expected::default(),
             origin: origin(),
         };
-        let event = decide(stock, &request, &AllOpen, now()).unwrap();
-        self.put(event);
+        decide(stock, &request, &AllOpen, now()).unwrap()
     }
 
     fn told(&self, name: &str) -> Reservation {
@@ -175,6 +193,31 @@ fn change_checkpoint(folder: &Path, change: impl FnOnce(&mut Vec<Value>)) {
 fn reservation_line<'a>(lines: &'a mut [Value], name: &str) -> &'a mut Value {
     let mut lines = lines.iter_mut();
     lines.find(|line| line["reservation"]["reservationId"] == name).unwrap()
+}
+
+#[test]
+fn what_is_refused_among_others_of_its_group_is_in_no_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shop = Shop::with_segments_of(8000, folder.path());
+    // The log takes the first, and while it syncs that, the others gather: in some rounds at least.
+    for _ in 0..100 {
+        let stale = shop.decide(1, count(3));
+        let good = [(0, 5), (1, 6), (0, 7), (1, 8)].map(|(index, quantity)| {
+            let event = shop.decide(index, count(quantity));
+            shop.append_of(event)
+        });
+        let [first, second, third, fourth] = good;
+        let stale = Append::of_stock(second.grounds.clone(), vec![record(stale)]);
+        let appends = [first, second, stale, third, fourth].map(|append| shop.journal.append(append));
+        let ended = appends.map(|append| wait_for(append).map(drop));
+        let conflict = Err(JournalError::Conflict);
+        assert_eq!(ended, [Ok(()), Ok(()), conflict, Ok(()), Ok(())]);
+    }
+    shop.journal.close().unwrap();
+    drop(shop);
+    let report = verify(folder.path(), |_, _| {}).unwrap();
+    assert!(report.segments > 2, "an index is written of segments that are closed");
+    assert_eq!((report.faults, report.remade), (Vec::new(), Vec::new()));
 }
 
 #[test]

@@ -240,6 +240,7 @@ impl Writer {
         let group = self.assemble(queued);
         if group.published.is_empty() {
             // Who appends nothing waits for what is before it, and that is on stable storage by now.
+            self.keep(group.lines);
             return acknowledge(group.dones);
         }
         #[cfg(test)]

@@ -36,8 +36,13 @@ export function fill(table, items, keyOf, cellsOf) {
     const isFirst = body.dataset.filled === undefined;
     const names = [...table.querySelectorAll("thead th")].map((head) => head.textContent);
     let place = body.firstElementChild;
+    const times = new Map();
     for (const item of items) {
-        const key = String(keyOf(item));
+        // Several may be alike, as movements of one batch that take and give back.
+        const name = String(keyOf(item));
+        const nth = times.get(name) ?? 0;
+        times.set(name, nth + 1);
+        const key = nth ? `${name} ${nth}` : name;
         const row = known.get(key) ?? el("tr", { className: isFirst ? "" : "new" });
         known.delete(key);
         row.dataset.key = key;

@@ -61,7 +61,7 @@ function turnedAway({ recent, withinMs, total, since }) {
     return ["Turned away for want of stock: ", ...lately, `${number(total)} ${began}`, ...(recent ? wanted() : [])];
 }
 
-/** No refusal says of which SKU it was, but what is sold out and asked for most is known. */
+/** No refusal says of which SKU it was, but what of those to be reordered is sold out and asked for most is known. */
 function wanted() {
     const storesOf = Map.groupBy(known.soldOut, (level) => level.sku);
     const most = known.metrics.hottest.filter(({ sku }) => storesOf.has(sku)).slice(0, NAMED);
@@ -69,7 +69,7 @@ function wanted() {
         const stores = storesOf.get(sku).map((level) => level.storeId).join(", ");
         return [", ", el("a", { href: itemUrl(sku) }, sku), ` (${stores})`];
     });
-    return named.length ? [" Sold out, and asked for most: ", ...named.slice(1), "."] : [];
+    return named.length ? [" Of what is to be reordered, sold out and asked for most: ", ...named.slice(1), "."] : [];
 }
 
 function verdict() {

@@ -97,14 +97,14 @@ async function pastOf({ sku, past, poller }) {
     return asked(MOVEMENTS);
 }
 
-/** Without those that came after the item was read: each store's newest one has left what is there. */
+/** Without those that came after the item was read: each store's newest one has left what is there, or nothing. */
 function untilRead(movements, { levels }) {
     const quantities = new Map(levels.map((level) => [level.storeId, level.quantity]));
     const from = new Map();
     movements.forEach(({ storeId, quantityAfter }, place) => {
-        if (!from.has(storeId) && quantities.get(storeId) === quantityAfter) from.set(storeId, place);
+        if (!from.has(storeId) && (quantities.get(storeId) ?? 0) === quantityAfter) from.set(storeId, place);
     });
-    return movements.filter(({ storeId }, place) => place >= (from.get(storeId) ?? 0));
+    return movements.filter(({ storeId }, place) => place >= (from.get(storeId) ?? Infinity));
 }
 
 function about({ sku, name, description, price }) {

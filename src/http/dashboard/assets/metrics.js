@@ -20,7 +20,7 @@ export async function read() {
     past.push(pointOf(look, looks.at(-1)));
     looks.push(look);
     if (past.length > DRAWN) past.shift();
-    while (looks.length > 1 && look.at - looks[0].at > RECENT_MS) looks.shift();
+    while (looks.length > 1 && look.at - looks[1].at >= RECENT_MS) looks.shift();
     const point = past.at(-1);
     return {
         past,
