@@ -54,6 +54,10 @@ pub fn reserves(operations: &mut [Operation]) -> Vec<&mut Reserve> {
 
 /// The operations on their way to the actors of their SKUs: an order for each SKU, as these come first.
 struct Shares {
+    #[expect(
+        clippy::vec_box,
+        reason = "they go on in their boxes, and would else be copied into them"
+    )]
     orders: Vec<Box<Order>>,
     /// Their places.
     by_sku: HashTable<usize>,
