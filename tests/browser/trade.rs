@@ -84,7 +84,10 @@ fn who_is_turned_away_for_want_of_stock_is_told_of_in_the_first_lines() {
         "Turned away for want of stock: 3 in the last",
     );
     assert_eq!(level(), "warn");
-    browser.shows("#turned-away", "Sold out, and asked for most: 84879 (paris).");
+    browser.shows(
+        "#turned-away",
+        "Of what is to be reordered, sold out and asked for most: 84879 (paris).",
+    );
     assert!(!browser.text("#turned-away").contains("22423"), "that is not sold out");
     browser.shows("#verdict", "Healthy.");
     // What came before the page was opened is not said to be of the last minutes.
