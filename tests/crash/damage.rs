@@ -167,7 +167,7 @@ fn a_flipped_bit_is_noticed() {
 }
 
 #[test]
-#[ignore = "every single byte: two minutes; `.ci/run` runs it"]
+#[ignore = "every single byte: minutes; `.ci/run` runs it"]
 fn a_flipped_bit_in_any_byte_is_noticed() {
     flip_in_every(1);
 }

@@ -46,7 +46,9 @@ pub fn batch() -> Doc {
         NotReserved,
         QuantityLimit,
         AlreadyExists,
-        ReservationNotActive, QuotaExceeded])
+        ReservationNotActive,
+        QuotaExceeded,
+    ])
 }
 
 pub fn transfer() -> Doc {
